@@ -1,0 +1,1 @@
+"""Programs that train and compare priors: `python -m experiments.NAME --help`."""

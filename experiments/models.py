@@ -1,0 +1,69 @@
+"""The five prior families of the comparison, each with the networks that go with it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+import vaepriors_jax as vp
+from experiments.data import Dataset
+from experiments.networks import Decoder, Encoder
+
+PRIORS = ("standard", "mixture", "vamp", "flow", "conditional")
+
+
+class Sizes(NamedTuple):
+    """What the models of one comparison share."""
+
+    latent_dim: int
+    hidden: tuple[int, ...]
+    num_components: int
+    flow_layers: int
+    flow_hidden: tuple[int, ...]
+    pseudo_inputs: str
+
+
+def make_prior(name: str, sizes: Sizes, data: Dataset) -> vp.Prior:
+    """Makes the prior of one family."""
+    dim, num_components = sizes.latent_dim, sizes.num_components
+    makers: dict[str, Callable[[], vp.Prior]] = {
+        "standard": lambda: vp.standard_normal(dim),
+        "mixture": lambda: vp.mixture(dim, num_components),
+        # Where the start is random it is that of the VampPrior paper on MNIST.
+        "vamp": lambda: vp.vamp(num_components, data.image_shape, initial_mean=0.05, initial_scale=0.01),
+        "flow": lambda: vp.transformed(
+            vp.standard_normal(dim), vp.repeat(vp.affine_coupling(dim, hidden=sizes.flow_hidden), sizes.flow_layers)
+        ),
+        "conditional": lambda: vp.conditional_normal(dim, num_classes=data.num_classes),
+    }
+    return makers[name]()
+
+
+def make_vae(name: str, sizes: Sizes, data: Dataset) -> tuple[vp.VAE, Callable[[jax.Array], vp.VAEParams]]:
+    """Makes the VAE of one family, and the function that makes its parameters from a key.
+
+    The conditional family is the conditional VAE: prior, encoder and decoder all read the label.
+    """
+    conditional = name == "conditional"
+    num_classes = data.num_classes if conditional else None
+    encoder = Encoder(sizes.latent_dim, sizes.hidden, num_classes)
+    decoder = Decoder(data.image_shape, sizes.hidden, num_classes)
+    context = ("y",) if conditional else ()
+    prior = make_prior(name, sizes, data)
+    vae = vp.VAE(encoder.apply, decoder.apply, prior, context, context)
+
+    def init(key: jax.Array) -> vp.VAEParams:
+        key_encoder, key_decoder, key_prior = jax.random.split(key, 3)
+        label: Any = {"y": 0} if conditional else {}
+        if name == "vamp" and sizes.pseudo_inputs == "data":
+            prior_params = vp.init_from_data(prior, key_prior, x=data.train["x"])
+        else:
+            prior_params = prior.init(key_prior)
+        return vp.VAEParams(
+            encoder.init(key_encoder, jnp.zeros(data.image_shape), **label),
+            decoder.init(key_decoder, jnp.zeros(sizes.latent_dim), **label),
+            prior_params,
+        )
+
+    return vae, init

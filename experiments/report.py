@@ -1,0 +1,106 @@
+"""What every program reports: hardware, versions, tables, and an output folder that can be written."""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+PACKAGES = ("vaepriors_jax", "jax", "flax", "optax", "distrax", "numpy")
+
+
+def hardware() -> dict[str, Any]:
+    """The devices and the processor."""
+    processor = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    devices = jax.devices()
+    return {
+        "platform": devices[0].platform,
+        "device": devices[0].device_kind,
+        "num_devices": len(devices),
+        "processor": processor,
+        "num_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that make the numbers."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def make_output_dir(output_dir: str | None, program: str, dataset: str) -> Path:
+    """Makes the output folder before anything is computed; by default a new one under runs/.
+
+    Raises:
+        ValueError: the folder cannot be written.
+    """
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    path = Path(output_dir) if output_dir else Path("runs") / f"{program}-{dataset}-{stamp}"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".write-test"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(
+            f"Expected an output folder that can be written; {path} cannot: {error}. Choose another `--output-dir`."
+        ) from error
+    return path
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean over seeds and its standard error; None for one seed."""
+    array = np.asarray(values, np.float64)
+    return float(array.mean()), float(array.std(ddof=1) / np.sqrt(len(array))) if len(array) > 1 else None
+
+
+def format_mean(entry: dict[str, Any] | None, digits: int = 2) -> str:
+    """Writes {"mean", "standard_error"} as "mean ± error"."""
+    if entry is None:
+        return "–"
+    error = entry["standard_error"]
+    return f"{entry['mean']:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
+
+
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> None:
+    """Prints a table to the terminal."""
+    table = Table(title=title, title_justify="left")
+    for i, name in enumerate(header):
+        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
+    for row in rows:
+        table.add_row(*row)
+    console = Console(width=None if Console().is_terminal else 150)
+    console.print(table)
+    for note in notes:
+        console.print(note, markup=False, highlight=False)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Writes a table in Markdown."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes JSON that any reader takes: a number that is not finite becomes null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: plain(item) for name, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        return None if isinstance(value, float) and not np.isfinite(value) else value
+
+    path.write_text(json.dumps(plain(content), indent=1, allow_nan=False) + "\n")

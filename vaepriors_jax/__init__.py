@@ -1,0 +1,91 @@
+"""Prior distributions p(z) for variational autoencoders in JAX."""
+
+from vaepriors_jax.base import (
+    VAE,
+    Flow,
+    Prior,
+    VAEParams,
+    factory,
+    flow_from_config,
+    generate,
+    plain_config,
+    prior_from_config,
+)
+from vaepriors_jax.checkpoint import load_model, save_model
+from vaepriors_jax.combinators import chain, freeze, frozen, invert, marginalize, repeat, transformed
+from vaepriors_jax.distributions import DiagonalMixture, FullMixture, Mixture, bernoulli, normal_diag
+from vaepriors_jax.evaluation.latents import active_units, posterior_means
+from vaepriors_jax.evaluation.likelihood import LogMarginal, evaluate_elbo, log_marginal, log_marginal_over_classes
+from vaepriors_jax.fitting import Failure, FitResult, TrainingFailedError, fit
+from vaepriors_jax.flows.affine_coupling import affine_coupling
+from vaepriors_jax.flows.masked_autoregressive import masked_autoregressive
+from vaepriors_jax.flows.permute import permute
+from vaepriors_jax.flows.spline_coupling import spline_coupling
+from vaepriors_jax.initialization import init_from_data
+from vaepriors_jax.objectives import ELBO, elbo, iwae, kl_divergence
+from vaepriors_jax.priors.conditional_mixture import conditional_mixture
+from vaepriors_jax.priors.conditional_normal import conditional_normal
+from vaepriors_jax.priors.from_distribution import from_distribution
+from vaepriors_jax.priors.mixture import mixture
+from vaepriors_jax.priors.standard_normal import standard_normal
+from vaepriors_jax.priors.vamp import pseudo_inputs, vamp
+from vaepriors_jax.training import TrainState, binarize, init_train_state, make_train_step, parameter_groups
+from vaepriors_jax.version import __version__
+
+__all__ = [
+    "ELBO",
+    "VAE",
+    "DiagonalMixture",
+    "Failure",
+    "FitResult",
+    "Flow",
+    "FullMixture",
+    "LogMarginal",
+    "Mixture",
+    "Prior",
+    "TrainState",
+    "TrainingFailedError",
+    "VAEParams",
+    "__version__",
+    "active_units",
+    "affine_coupling",
+    "bernoulli",
+    "binarize",
+    "chain",
+    "conditional_mixture",
+    "conditional_normal",
+    "elbo",
+    "evaluate_elbo",
+    "factory",
+    "fit",
+    "flow_from_config",
+    "freeze",
+    "from_distribution",
+    "frozen",
+    "generate",
+    "init_from_data",
+    "init_train_state",
+    "invert",
+    "iwae",
+    "kl_divergence",
+    "load_model",
+    "log_marginal",
+    "log_marginal_over_classes",
+    "make_train_step",
+    "marginalize",
+    "masked_autoregressive",
+    "mixture",
+    "normal_diag",
+    "parameter_groups",
+    "permute",
+    "plain_config",
+    "posterior_means",
+    "prior_from_config",
+    "pseudo_inputs",
+    "repeat",
+    "save_model",
+    "spline_coupling",
+    "standard_normal",
+    "transformed",
+    "vamp",
+]

@@ -1,0 +1,146 @@
+"""Checkpoints of a training run, and saved models; written by orbax."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vaepriors_jax.base import Prior, VAEParams, plain_config, prior_from_config
+
+History = list[dict[str, np.ndarray]]
+
+
+class _NoCheckpoints:
+    """A run without a folder."""
+
+    def restore(self, state: Any) -> tuple[Any, History]:
+        return state, []
+
+    def save(self, state: Any, history: History) -> None:
+        del state, history
+
+
+class _Checkpoints:
+    """The checkpoints of one run, of which the last is kept."""
+
+    def __init__(self, directory: Path, manager: Any, num_replicas: int):
+        self.directory, self.manager, self.num_replicas = directory, manager, num_replicas
+
+    def restore(self, state: Any) -> tuple[Any, History]:
+        """The last checkpoint, or the state that comes and an empty history."""
+        import orbax.checkpoint as ocp
+
+        epoch = self.manager.latest_step()
+        if epoch is None:
+            return state, []
+        # Restored like `state`, leaf by leaf: other shapes are another run.
+        leaves = {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(state))}
+        expected = jax.tree.map(ocp.utils.to_shape_dtype_struct, leaves)
+        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(expected), history=ocp.args.JsonRestore())
+        try:
+            restored = self.manager.restore(epoch, args=arguments)
+            arrays = [restored.state[str(i)] for i in range(len(leaves))]
+            if any(a.shape != b.shape for a, b in zip(arrays, leaves.values(), strict=True)):
+                raise ValueError("its arrays have other shapes")
+        except Exception as error:
+            raise ValueError(
+                f"Expected a checkpoint of this run, with {self.num_replicas} replicas of these parameters, in "
+                f"{self.directory} (epoch {epoch}); it cannot be read: {str(error).splitlines()[0]}. Name another "
+                "`checkpoint_dir`, or move this one away to start anew."
+            ) from error
+        history = [{name: np.asarray(v, np.float32) for name, v in row.items()} for row in restored.history["epochs"]]
+        # A copy: arrays that orbax made may not be given to a program that reuses their memory.
+        return jax.tree.unflatten(jax.tree.structure(state), [jnp.array(a) for a in arrays]), history
+
+    def save(self, state: Any, history: History) -> None:
+        """Writes the state after `len(history)` epochs, unless it is there already."""
+        import orbax.checkpoint as ocp
+
+        if self.manager.latest_step() == len(history):
+            return
+        leaves = {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(state))}
+        rows = [{name: value.tolist() for name, value in row.items()} for row in history]
+        self.manager.save(
+            len(history),
+            args=ocp.args.Composite(state=ocp.args.StandardSave(leaves), history=ocp.args.JsonSave({"epochs": rows})),
+        )
+        self.manager.wait_until_finished()
+
+
+@contextmanager
+def open_run(directory: str | Path | None, num_replicas: int) -> Iterator[_NoCheckpoints | _Checkpoints]:
+    """Opens the checkpoints of a run; without a folder, none are written."""
+    if directory is None:
+        yield _NoCheckpoints()
+        return
+    import orbax.checkpoint as ocp  # slow to import
+
+    path = Path(directory).absolute()
+    with ocp.CheckpointManager(path, options=ocp.CheckpointManagerOptions(max_to_keep=1, create=True)) as manager:
+        yield _Checkpoints(path, manager, num_replicas)
+
+
+def save_model(directory: str | Path, prior: Prior, params: VAEParams) -> None:
+    """Saves a trained model: the prior's configuration, and the parameters of encoder, decoder and prior.
+
+    Args:
+        directory: a folder; a model that is there already is replaced.
+        prior: the prior. Where it holds a function or an array of yours, `load_model` needs it again.
+        params: the parameters.
+
+    Example:
+        >>> import tempfile, jax.numpy as jnp, vaepriors_jax as vp
+        >>> folder = tempfile.mkdtemp()
+        >>> params = vp.VAEParams({"weight": jnp.ones(2)}, {"weight": jnp.ones(2)}, {})
+        >>> vp.save_model(folder, vp.standard_normal(2), params)
+        >>> prior, params = vp.load_model(folder)
+        >>> prior
+        standard_normal(dim=2)
+    """
+    import orbax.checkpoint as ocp
+
+    path = Path(directory).absolute()
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        config = plain_config(prior)
+    except ValueError:
+        config = None
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(path / "params", VAEParams(*params)._asdict(), force=True)
+    (path / "prior.json").write_text(json.dumps({"prior": config, "repr": repr(prior)}, indent=1))
+
+
+def load_model(directory: str | Path, prior: Prior | None = None) -> tuple[Prior, VAEParams]:
+    """Loads what `save_model` wrote.
+
+    Args:
+        directory: the folder.
+        prior: the prior, if its configuration could not be saved.
+
+    Returns:
+        The prior and the parameters.
+
+    Raises:
+        ValueError: no model there, a damaged one, or one that needs `prior=`.
+    """
+    import orbax.checkpoint as ocp
+
+    path = Path(directory).absolute()
+    try:
+        saved = json.loads((path / "prior.json").read_text())
+        with ocp.StandardCheckpointer() as checkpointer:
+            params = VAEParams(**checkpointer.restore(path / "params"))
+    except Exception as error:
+        raise ValueError(
+            f"Expected a model saved by `save_model` in {path}; it cannot be read: {str(error).splitlines()[0]}."
+        ) from error
+    if prior is None and saved["prior"] is None:
+        raise ValueError(
+            f"The prior of this model, {saved['repr']}, holds a function or an array that is not saved. Pass `prior=`."
+        )
+    return prior or prior_from_config(saved["prior"]), params

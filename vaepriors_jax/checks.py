@@ -1,0 +1,63 @@
+"""Checks of what a user passes in: each says what was expected, what came, and what to do."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def check_positive_integer(**values: Any) -> None:
+    """Raises ValueError for the first of `values` that is not an integer of at least 1."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise ValueError(f"Expected `{name}` to be an integer >= 1; got {value!r}.")
+
+
+def check_positive(**values: Any) -> None:
+    """Raises ValueError for the first of `values` that is not a finite number above 0."""
+    for name, value in values.items():
+        if not isinstance(value, (int, float, np.number)) or not np.isfinite(value) or value <= 0:
+            raise ValueError(f"Expected `{name}` to be a finite number > 0; got {value!r}.")
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Raises ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"Expected `{name}` to be one of {', '.join(map(repr, choices))}; got {value!r}.")
+
+
+def check_shape(name: str, value: Any) -> tuple[int, ...]:
+    """Returns `value` as a tuple of positive integers, or raises ValueError."""
+    shape = (value,) if isinstance(value, int) else tuple(value)
+    if not shape or any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1 for n in shape):
+        raise ValueError(f"Expected `{name}` to be a shape of integers >= 1, such as (784,); got {value!r}.")
+    return tuple(int(n) for n in shape)
+
+
+def check_finite(name: str, value: Any) -> None:
+    """Raises ValueError if a concrete array holds NaN or infinity (traced arrays pass)."""
+    if isinstance(value, jax.core.Tracer):
+        return
+    array = np.asarray(value)
+    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+        first = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        count = int((~np.isfinite(array)).sum())
+        raise ValueError(
+            f"Expected finite values in `{name}`; got {count} that are NaN or infinite, the first at index {first}. "
+            "Remove or fill them before training."
+        )
+
+
+def check_labels(y: Any, num_classes: int, name: str = "y") -> None:
+    """Raises ValueError if concrete labels are not integers in [0, num_classes) (traced ones pass)."""
+    if isinstance(y, jax.core.Tracer):
+        return
+    labels = np.asarray(y)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"Expected integer labels in `{name}`; got dtype {labels.dtype}.")
+    if labels.size and (labels.min() < 0 or labels.max() >= num_classes):
+        raise ValueError(
+            f"Expected labels in `{name}` from 0 to {num_classes - 1} (num_classes={num_classes}); got values from "
+            f"{labels.min()} to {labels.max()}. Renumber the labels, or raise `num_classes`."
+        )

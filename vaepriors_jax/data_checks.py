@@ -1,0 +1,88 @@
+"""Checks of a whole data set, at the edge: before anything is compiled."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vaepriors_jax.base import VAE, VAEParams
+from vaepriors_jax.checks import check_finite, check_labels
+
+
+def _label_counts(config: Any) -> Iterator[int]:
+    """The `num_classes` of a prior and of what it is made of, where the label is read."""
+    if not isinstance(config, Mapping) or config.get("factory") == "marginalize":
+        return
+    if isinstance(config.get("num_classes"), int):
+        yield config["num_classes"]
+    for value in config.values():
+        for item in value if isinstance(value, (list, tuple)) else [value]:
+            yield from _label_counts(item)
+
+
+def check_data(
+    vae: VAE,
+    params: VAEParams,
+    data: Mapping[str, Any],
+    key: jax.Array,
+    *,
+    transform: Callable[..., Any] | None = None,
+) -> dict[str, jax.Array]:
+    """Returns the data as arrays on the device, or says what is wrong with them.
+
+    Args:
+        vae: the VAE that is to read them.
+        params: its parameters, or replicas of them.
+        data: {"x": [N, ...], "y": [N], ...}.
+        key: a key, or a batch of keys where `params` are replicas.
+        transform: what training does to a batch, such as `binarize`.
+
+    Raises:
+        ValueError: no `x`, unequal lengths, NaN, labels outside the classes, values outside the likelihood's support.
+        TypeError: context missing that a network or the prior reads.
+    """
+    if "x" not in data:
+        raise ValueError(f"Expected data with an entry 'x' [N, ...]; got the entries {sorted(data)}.")
+    lengths = {name: np.shape(value)[0] if np.ndim(value) else 0 for name, value in data.items()}
+    if len(set(lengths.values())) > 1 or 0 in lengths.values():
+        raise ValueError(f"Expected arrays of one length [N, ...], at least 1; got {lengths}.")
+    for name, value in data.items():
+        check_finite(name, value)
+    for num_classes in _label_counts(vae.prior.config):
+        if "y" in data:
+            check_labels(data["y"], num_classes)
+    arrays = {name: jnp.asarray(value) for name, value in data.items()}
+    _check_support(vae, params, arrays, key, transform)
+    return arrays
+
+
+def _check_support(
+    vae: VAE, params: VAEParams, data: dict[str, jax.Array], key: jax.Array, transform: Callable[..., Any] | None
+) -> None:
+    """Checks the values against the likelihood, where that has a `check_support`; traces it without running it."""
+    checks = []
+
+    def find(params: VAEParams, key: jax.Array, example: dict[str, jax.Array]) -> jax.Array:
+        x = example.pop("x")
+        z = vae.posterior(params, x, **example).sample(seed=key)
+        vae.latent_prior(params, **example)
+        likelihood = vae.likelihood(params, z, **example)
+        checks.append(getattr(likelihood, "check_support", None))
+        return z
+
+    params = VAEParams(*params)
+    if key.ndim:
+        key, params = key[0], jax.tree.map(lambda leaf: leaf[0], params)
+    example = {name: jax.ShapeDtypeStruct(value.shape[1:], value.dtype) for name, value in data.items()}
+    jax.eval_shape(find, params, key, example)
+    if checks[0] is None:
+        return
+    if transform is None:
+        checks[0](data["x"])
+        return
+    x = np.asarray(data["x"])
+    if (x < 0).any() or (x > 1).any():
+        raise ValueError(f"Expected grey values in [0, 1] to transform; got values from {x.min()} to {x.max()}.")
+    checks[0](transform(key, {name: value[:1000] for name, value in data.items()})["x"])

@@ -1,0 +1,293 @@
+"""Distrax distributions: small builders that are safe under `vmap`, and mixtures.
+
+Every distribution here has an empty batch shape: it is a distribution over one example, and `vmap` makes the batch.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import distrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.lax import Precision
+
+LOG_2PI = float(np.log(2.0 * np.pi))
+
+
+def normal_diag(loc: jax.Array, scale: jax.Array) -> distrax.Independent:
+    r"""Diagonal Gaussian, $\mathcal{N}(z; \mu, \mathrm{diag}(\sigma^2))$, over one array.
+
+    Args:
+        loc: mean $\mu$ [...].
+        scale: standard deviation $\sigma$ [...], of the same shape.
+
+    Returns:
+        A distrax distribution whose event has the shape of `loc`; log-densities in nats.
+
+    Example:
+        >>> import jax.numpy as jnp, vaepriors_jax as vp
+        >>> print(vp.normal_diag(jnp.zeros(2), jnp.ones(2)).log_prob(jnp.zeros(2)))
+        -1.837877
+    """
+    loc, scale = jnp.broadcast_arrays(loc, scale)
+    return distrax.Independent(distrax.Normal(loc, scale), reinterpreted_batch_ndims=loc.ndim)
+
+
+def is_normal_diag(distribution: Any) -> bool:
+    """Whether a distribution is a diagonal Gaussian as `normal_diag` builds it."""
+    return isinstance(distribution, distrax.Independent) and isinstance(distribution.distribution, distrax.Normal)
+
+
+def location_and_scale(distribution: distrax.Independent) -> tuple[jax.Array, jax.Array]:
+    """Returns the mean and the standard deviation [dim] of a `normal_diag`."""
+    normal = distribution.distribution
+    assert isinstance(normal, distrax.Normal)
+    return normal.loc, normal.scale
+
+
+def normalize_posterior(distribution: Any) -> distrax.Distribution:
+    """Brings what an encoder gives back into the form that the closed-form KL and the fast mixture know.
+
+    Args:
+        distribution: a distrax or TFP distribution over one z [dim].
+
+    Returns:
+        `normal_diag` for a diagonal Gaussian of any spelling, anything else as a distrax distribution.
+
+    Raises:
+        TypeError: the encoder gave back something that is not a distribution.
+        ValueError: the distribution is not over one vector.
+    """
+    name = type(distribution).__name__
+    if not hasattr(distribution, "log_prob"):
+        raise TypeError(
+            f"Expected the encoder to give back a distrax distribution q(z|x); got {name}. "
+            "Return for instance `vp.normal_diag(loc, scale)`."
+        )
+    if name == "MultivariateNormalDiag" or (
+        name == "Independent" and type(distribution.distribution).__name__ == "Normal"
+    ):
+        distribution = normal_diag(distribution.mean(), distribution.stddev())
+    distribution = distrax.as_distribution(distribution)
+    if len(distribution.event_shape) != 1 or distribution.batch_shape != ():
+        raise ValueError(
+            "Expected a posterior over one vector, with batch_shape () and event_shape (dim,); got batch_shape "
+            f"{distribution.batch_shape} and event_shape {distribution.event_shape} from {name}. Encode one example at "
+            "a time, and return `vp.normal_diag(loc, scale)` rather than a distrax.Normal."
+        )
+    return distribution
+
+
+class Bernoulli(distrax.Distribution):
+    """Independent Bernoulli variables over one array; see `bernoulli`."""
+
+    def __init__(self, logits: jax.Array):
+        """Takes the logits of probability one."""
+        self.logits = jnp.asarray(logits)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of the logits."""
+        return self.logits.shape
+
+    def log_prob(self, value: jax.Array) -> jax.Array:
+        """Log-probability in nats, finite gradients at every logit."""
+        event_axes = tuple(range(-len(self.event_shape), 0))
+        sign = (1 - 2 * value).astype(self.logits.dtype)
+        return -jnp.sum(jax.nn.softplus(sign * self.logits), axis=event_axes)
+
+    def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
+        uniform = jax.random.uniform(key, (n, *self.event_shape), self.logits.dtype)
+        return (uniform < jax.nn.sigmoid(self.logits)).astype(self.logits.dtype)
+
+    def mean(self) -> jax.Array:
+        """Probability of one."""
+        return jax.nn.sigmoid(self.logits)
+
+    def variance(self) -> jax.Array:
+        """Variance of each variable."""
+        return jax.nn.sigmoid(self.logits) * jax.nn.sigmoid(-self.logits)
+
+    @staticmethod
+    def check_support(x: Any) -> None:
+        """Raises ValueError for data that are not zeros and ones."""
+        values = np.asarray(x)
+        if not np.isin(values, (0, 1)).all():
+            wrong = values[~np.isin(values, (0, 1))].flat[0]
+            raise ValueError(
+                f"Expected zeros and ones as data of a Bernoulli likelihood; got {wrong!s} among values from "
+                f"{values.min()} to {values.max()}. Grey values in [0, 1] can be binarised while training, with "
+                "`transform=vp.binarize`; or use a likelihood for them, such as `vp.normal_diag`."
+            )
+
+
+def bernoulli(logits: jax.Array) -> Bernoulli:
+    r"""Independent Bernoulli variables over one array, stable at any logit.
+
+    $\log p(x) = -\sum_i \mathrm{softplus}((1 - 2 x_i)\, l_i)$ for $x_i \in \{0, 1\}$ with logits $l_i$.
+
+    Args:
+        logits: $l$ [...], of any magnitude.
+
+    Returns:
+        A distrax distribution whose event has the shape of `logits`; log-probabilities in nats.
+
+    Example:
+        >>> import jax.numpy as jnp, vaepriors_jax as vp
+        >>> print(vp.bernoulli(jnp.array([0.0, 1e4])).log_prob(jnp.array([1.0, 1.0])))
+        -0.6931472
+    """
+    return Bernoulli(logits)
+
+
+class Mixture(distrax.Distribution):
+    r"""A mixture $p(z) = \sum_k w_k\, p_k(z)$ of distributions over one vector.
+
+    The density is the exact log-sum-exp over components of the joint log-density of all dimensions (a sum over
+    dimensions of 1-D mixtures would be another distribution). Sampling draws a component by its weight, then from it.
+    """
+
+    def __init__(
+        self,
+        log_weights: jax.Array,
+        parameters: Any,
+        component: Callable[[Any], distrax.Distribution],
+    ):
+        """Takes the parts of a mixture.
+
+        Args:
+            log_weights: normalised log-weights [K]; minus infinity for a component that is switched off.
+            parameters: arrays with a leading axis of K.
+            component: gives a component's distribution from one slice of `parameters`.
+        """
+        self.log_weights = log_weights
+        self.parameters = parameters
+        self._component = component
+
+    @property
+    def num_components(self) -> int:
+        """Number of components K."""
+        return self.log_weights.shape[0]
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of one z."""
+        first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.parameters)
+        sample = jax.eval_shape(lambda slice_: self._component(slice_).sample(seed=jax.random.key(0)), first)
+        return sample.shape
+
+    def component_log_prob(self, value: jax.Array) -> jax.Array:
+        """Log-density in nats of each component at z [..., dim]: [..., K]."""
+
+        def one(value: jax.Array) -> jax.Array:
+            return jax.vmap(lambda slice_: self._component(slice_).log_prob(value))(self.parameters)
+
+        return over_leading_axes(one, value, event_ndims=len(self.event_shape))
+
+    def log_prob(self, value: jax.Array) -> jax.Array:
+        """Log-density in nats at z [..., dim]: [...]."""
+        return jax.nn.logsumexp(self.log_weights + self.component_log_prob(value), axis=-1)
+
+    def responsibilities(self, value: jax.Array) -> jax.Array:
+        """Posterior probability of each component given z [..., dim]: [..., K]."""
+        return jax.nn.softmax(self.log_weights + self.component_log_prob(value), axis=-1)
+
+    def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
+        key_component, key_value = jax.random.split(key)
+        chosen = jax.random.categorical(key_component, self.log_weights, shape=(n,))
+        slices = jax.tree.map(lambda leaf: leaf[chosen], self.parameters)
+        return jax.vmap(lambda key, slice_: self._component(slice_).sample(seed=key))(
+            jax.random.split(key_value, n), slices
+        )
+
+    def _component_moments(self) -> tuple[jax.Array, jax.Array]:
+        def moments(slice_: Any) -> tuple[jax.Array, jax.Array]:
+            component = self._component(slice_)
+            return component.mean(), component.variance()
+
+        return jax.vmap(moments)(self.parameters)
+
+    def mean(self) -> jax.Array:
+        """Mean [dim]."""
+        means, _ = self._component_moments()
+        return jnp.einsum("k,k...->...", jnp.exp(self.log_weights), means, precision=Precision.HIGHEST)
+
+    def variance(self) -> jax.Array:
+        """Variance of each dimension [dim]: within the components and between them."""
+        means, variances = self._component_moments()
+        spread = variances + (means - self.mean()) ** 2
+        return jnp.einsum("k,k...->...", jnp.exp(self.log_weights), spread, precision=Precision.HIGHEST)
+
+
+class DiagonalMixture(Mixture):
+    r"""$p(z) = \sum_k w_k\, \mathcal{N}(z; \mu_k, \mathrm{diag}(\sigma_k^2))$."""
+
+    def __init__(self, log_weights: jax.Array, loc: jax.Array, scale: jax.Array):
+        """Takes log-weights [K], means [K, dim] and standard deviations [K, dim]."""
+        super().__init__(log_weights, (loc, scale), lambda slice_: normal_diag(*slice_))
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """(dim,)."""
+        return self.parameters[0].shape[1:]
+
+    def component_log_prob(self, value: jax.Array) -> jax.Array:
+        """Log-density in nats of each component at z [..., dim]: [..., K]."""
+        loc, scale = self.parameters
+        standardized = (value[..., None, :] - loc) / scale
+        log_det = jnp.sum(jnp.log(scale), axis=-1)
+        return -0.5 * (jnp.sum(standardized**2, axis=-1) + loc.shape[-1] * LOG_2PI) - log_det
+
+    def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
+        loc, scale = self.parameters
+        key_component, key_value = jax.random.split(key)
+        chosen = jax.random.categorical(key_component, self.log_weights, shape=(n,))
+        return loc[chosen] + scale[chosen] * jax.random.normal(key_value, (n, loc.shape[-1]), loc.dtype)
+
+    def _component_moments(self) -> tuple[jax.Array, jax.Array]:
+        loc, scale = self.parameters
+        return loc, scale**2
+
+
+class FullMixture(Mixture):
+    r"""$p(z) = \sum_k w_k\, \mathcal{N}(z; \mu_k, L_k L_k^\top)$."""
+
+    def __init__(self, log_weights: jax.Array, loc: jax.Array, scale_tril: jax.Array):
+        """Takes log-weights [K], means [K, dim] and lower Cholesky factors [K, dim, dim]."""
+        super().__init__(log_weights, (loc, scale_tril), lambda slice_: distrax.MultivariateNormalTri(*slice_))
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """(dim,)."""
+        return self.parameters[0].shape[1:]
+
+    def component_log_prob(self, value: jax.Array) -> jax.Array:
+        """Log-density in nats of each component at z [..., dim]: [..., K]."""
+
+        def one(loc: jax.Array, scale_tril: jax.Array) -> jax.Array:
+            # Solves L u = z - mu for all points at once: [dim, ...] on the right.
+            centred = jnp.moveaxis(value - loc, -1, 0)
+            flat = jax.scipy.linalg.solve_triangular(scale_tril, centred.reshape(loc.shape[-1], -1), lower=True)
+            square = jnp.sum(flat**2, axis=0).reshape(centred.shape[1:])
+            return -0.5 * (square + loc.shape[-1] * LOG_2PI) - jnp.sum(jnp.log(jnp.diagonal(scale_tril)))
+
+        return jax.vmap(one, out_axes=-1)(*self.parameters)
+
+    def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
+        loc, scale_tril = self.parameters
+        key_component, key_value = jax.random.split(key)
+        chosen = jax.random.categorical(key_component, self.log_weights, shape=(n,))
+        noise = jax.random.normal(key_value, (n, loc.shape[-1]), loc.dtype)
+        return loc[chosen] + jnp.einsum("nij,nj->ni", scale_tril[chosen], noise, precision=Precision.HIGHEST)
+
+    def _component_moments(self) -> tuple[jax.Array, jax.Array]:
+        loc, scale_tril = self.parameters
+        return loc, jnp.sum(scale_tril**2, axis=-1)
+
+
+def over_leading_axes(function: Callable[[jax.Array], Any], value: jax.Array, event_ndims: int = 1) -> Any:
+    """Maps a function of one event over all leading axes."""
+    for _ in range(value.ndim - event_ndims):
+        function = jax.vmap(function)
+    return function(value)

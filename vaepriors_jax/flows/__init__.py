@@ -1,0 +1,1 @@
+"""Normalising flows: one factory a file."""

@@ -1,0 +1,39 @@
+"""The distrax bijector that every flow is: two functions of one vector."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import distrax
+import jax
+import jax.numpy as jnp
+
+from vaepriors_jax.distributions import over_leading_axes
+
+# (params, context, vector [dim]) -> (vector [dim], log |det Jacobian|)
+Map = Callable[[Any, dict[str, Any], jax.Array], tuple[jax.Array, jax.Array]]
+
+
+class FlowBijector(distrax.Bijector):
+    """A bijector z = f(u) of vectors [..., dim]."""
+
+    def __init__(self, forward: Map, inverse: Map, params: Any, context: dict[str, Any]):
+        """Takes the two directions as functions of params, context and one vector."""
+        super().__init__(event_ndims_in=1)
+        self._forward, self._inverse = forward, inverse
+        self._params, self._flow_context = params, context
+
+    def forward_and_log_det(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """From the base variable u [..., dim] to z, and log |det dz/du| [...]."""
+        self._check_forward_input_shape(x)
+        return over_leading_axes(partial(self._forward, self._params, self._flow_context), x)
+
+    def inverse_and_log_det(self, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """From z [..., dim] to the base variable u, and log |det du/dz| [...]."""
+        self._check_inverse_input_shape(y)
+        return over_leading_axes(partial(self._inverse, self._params, self._flow_context), y)
+
+
+def no_volume_change(vector: jax.Array) -> jax.Array:
+    """The log-determinant of a map that keeps volume."""
+    return jnp.zeros((), vector.dtype)

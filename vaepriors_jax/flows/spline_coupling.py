@@ -1,0 +1,163 @@
+"""Rational-quadratic spline coupling (neural spline flows)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vaepriors_jax.base import Flow, factory
+from vaepriors_jax.checks import check_positive, check_positive_integer
+from vaepriors_jax.flows.coupling import coupling
+
+MIN_BIN_SIZE = 1e-2  # of the mean bin size
+MIN_SLOPE = 1e-3
+
+
+class Bin(NamedTuple):
+    """The bin of a spline in which a point lies, [n] each."""
+
+    left: jax.Array
+    width: jax.Array
+    bottom: jax.Array
+    height: jax.Array
+    slope_left: jax.Array
+    slope_right: jax.Array
+
+
+class Knots(NamedTuple):
+    """A monotone spline from [-bound, bound] onto itself: K + 1 knots and their slopes, [n, K + 1] each."""
+
+    x: jax.Array
+    y: jax.Array
+    slope: jax.Array
+
+
+def _cumulative(raw: jax.Array, bound: float) -> jax.Array:
+    """Positions of the knots from unconstrained bin sizes [n, K]; both ends exact."""
+    num_bins = raw.shape[-1]
+    sizes = MIN_BIN_SIZE / num_bins + (1 - MIN_BIN_SIZE) * jax.nn.softmax(raw, axis=-1)
+    inner = bound * (2 * jnp.cumsum(sizes[:, :-1], axis=-1) - 1)
+    end = jnp.full_like(inner[:, :1], bound)
+    return jnp.concatenate([-end, inner, end], axis=-1)
+
+
+def make_knots(raw: jax.Array, bound: float) -> Knots:
+    """Knots from unconstrained parameters [n, 3 K - 1]; zeros give the identity. Slopes are 1 at both ends."""
+    num_bins = (raw.shape[-1] + 1) // 3
+    raw_widths, raw_heights, raw_slopes = jnp.split(raw, [num_bins, 2 * num_bins], axis=-1)
+    offset = float(np.log(np.expm1(1 - MIN_SLOPE)))  # softplus(offset) + MIN_SLOPE = 1
+    slopes = MIN_SLOPE + jax.nn.softplus(raw_slopes + offset)
+    one = jnp.ones_like(raw[:, :1])
+    x, y = _cumulative(raw_widths, bound), _cumulative(raw_heights, bound)
+    return Knots(x, y, jnp.concatenate([one, slopes, one], axis=-1))
+
+
+def _find_bin(knots: Knots, positions: jax.Array, value: jax.Array) -> Bin:
+    index = jnp.sum(value[:, None] >= positions[:, 1:-1], axis=-1, keepdims=True)
+
+    def left_and_right(table: jax.Array) -> tuple[jax.Array, jax.Array]:
+        pick = lambda i: jnp.take_along_axis(table, i, axis=-1)[:, 0]  # noqa: E731
+        return pick(index), pick(index + 1)
+
+    x0, x1 = left_and_right(knots.x)
+    y0, y1 = left_and_right(knots.y)
+    return Bin(x0, x1 - x0, y0, y1 - y0, *left_and_right(knots.slope))
+
+
+def _log_slope(bin: Bin, t: jax.Array) -> jax.Array:
+    """Log-derivative at the fraction t of the bin (Durkan et al., eq. 5)."""
+    mean_slope = bin.height / bin.width
+    curvature = bin.slope_left + bin.slope_right - 2 * mean_slope
+    denominator = mean_slope + curvature * t * (1 - t)
+    numerator = bin.slope_right * t**2 + 2 * mean_slope * t * (1 - t) + bin.slope_left * (1 - t) ** 2
+    return 2 * jnp.log(mean_slope) + jnp.log(numerator) - 2 * jnp.log(denominator)
+
+
+def spline_forward(raw: jax.Array, u: jax.Array, bound: float) -> tuple[jax.Array, jax.Array]:
+    """The spline inside [-bound, bound], the identity outside (Durkan et al., eq. 4)."""
+    knots = make_knots(raw, bound)
+    inside = jnp.abs(u) < bound
+    safe = jnp.where(inside, u, 0)
+    bin = _find_bin(knots, knots.x, safe)
+    t = jnp.clip((safe - bin.left) / bin.width, 0, 1)
+    mean_slope = bin.height / bin.width
+    curvature = bin.slope_left + bin.slope_right - 2 * mean_slope
+    fraction = (mean_slope * t**2 + bin.slope_left * t * (1 - t)) / (mean_slope + curvature * t * (1 - t))
+    z = bin.bottom + bin.height * fraction
+    return jnp.where(inside, z, u), jnp.where(inside, _log_slope(bin, t), 0)
+
+
+def spline_inverse(raw: jax.Array, z: jax.Array, bound: float) -> tuple[jax.Array, jax.Array]:
+    """The inverse: the root of a quadratic in t, in the form that does not cancel (Durkan et al., eqs. 6-8)."""
+    knots = make_knots(raw, bound)
+    inside = jnp.abs(z) < bound
+    safe = jnp.where(inside, z, 0)
+    bin = _find_bin(knots, knots.y, safe)
+    fraction = jnp.clip((safe - bin.bottom) / bin.height, 0, 1)
+    mean_slope = bin.height / bin.width
+    curvature = bin.slope_left + bin.slope_right - 2 * mean_slope
+    a = mean_slope - bin.slope_left + fraction * curvature
+    b = bin.slope_left - fraction * curvature
+    c = -mean_slope * fraction
+    discriminant = jnp.maximum(b**2 - 4 * a * c, 0)
+    t = jnp.clip(2 * c / (-b - jnp.sqrt(discriminant)), 0, 1)
+    u = bin.left + bin.width * t
+    return jnp.where(inside, u, z), jnp.where(inside, -_log_slope(bin, t), 0)
+
+
+@factory
+def spline_coupling(
+    dim: int,
+    *,
+    num_bins: int = 8,
+    bound: float = 5.0,
+    hidden: tuple[int, ...] = (64, 64),
+    num_classes: int | None = None,
+    condition_dim: int | None = None,
+) -> Flow:
+    r"""Coupling layer of monotone rational-quadratic splines, of two complementary halves.
+
+    $z_a = g(u_a; h_a(u_b))$, then $z_b = g(u_b; h_b(z_a))$, where g is on each of K bins of $[-B, B]$ a quotient of
+    two quadratics, and the identity outside. Bin sizes and slopes are bounded from below, which bounds the log-slope.
+
+    Args:
+        dim: dimension of z, at least 2; it may be odd.
+        num_bins: number K of bins, at least 2.
+        bound: half-width B of the interval.
+        hidden: widths of the conditioners' hidden layers.
+        num_classes: if given, the conditioners read a label `y`.
+        condition_dim: if given, the conditioners read a vector `y` [condition_dim].
+
+    Context:
+        y: the label or vector, if the flow is conditional.
+
+    Returns:
+        A flow that starts as the identity.
+
+    Raises:
+        ValueError: `dim` < 2, `num_bins` < 2, or another argument out of range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, vaepriors_jax as vp
+        >>> flow = vp.spline_coupling(2)
+        >>> bijector = flow.apply(flow.init(jax.random.key(0)))
+        >>> print(bijector.forward(jnp.array([-0.5, 6.0])).round(5))
+        [-0.5  6. ]
+
+    References:
+        Durkan, Bekasov, Murray & Papamakarios (2019), Neural spline flows, eqs. 4-8 and appendix A.
+    """
+    check_positive_integer(num_bins=num_bins)
+    check_positive(bound=bound)
+    if num_bins < 2:
+        raise ValueError(f"Expected `num_bins` >= 2; got {num_bins}. With one bin use `affine_coupling`.")
+    return coupling(
+        dim,
+        3 * num_bins - 1,
+        lambda raw, u: spline_forward(raw, u, bound),
+        lambda raw, z: spline_inverse(raw, z, bound),
+        hidden=hidden,
+        num_classes=num_classes,
+        condition_dim=condition_dim,
+    )

@@ -1,0 +1,1 @@
+"""Priors: one factory (family) a file."""

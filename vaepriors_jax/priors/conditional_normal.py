@@ -1,0 +1,76 @@
+"""A Gaussian prior given a label or a vector."""
+
+from typing import Any
+
+import distrax
+import jax
+import jax.numpy as jnp
+
+from vaepriors_jax.base import Prior, factory
+from vaepriors_jax.checks import check_positive, check_positive_integer, check_shape
+from vaepriors_jax.conditioning import Conditioner, check_condition, condition_vector, take_class
+from vaepriors_jax.distributions import normal_diag
+
+
+@factory
+def conditional_normal(
+    dim: int,
+    *,
+    num_classes: int | None = None,
+    condition_dim: int | None = None,
+    hidden: tuple[int, ...] = (64,),
+    initial_spread: float = 1.0,
+) -> Prior:
+    r"""Conditional Gaussian prior, $p(z|y) = \mathcal{N}(z; \mu(y), \mathrm{diag}(\sigma(y)^2))$.
+
+    For a label y, one location and scale for each class; for a vector y, a network gives both. The KL from a diagonal
+    Gaussian posterior has a closed form.
+
+    Args:
+        dim: dimension of z.
+        num_classes: number of classes, if y is a label.
+        condition_dim: size of y, if it is a vector.
+        hidden: widths of the network's hidden layers (vector conditions only).
+        initial_spread: standard deviation of the locations that `init` draws (labels only; a network starts at
+            N(0, I)).
+
+    Context:
+        y: an integer label, or a vector [condition_dim].
+
+    Returns:
+        A prior with parameters `loc` and `log_scale` [num_classes, dim], or those of the network.
+
+    Raises:
+        ValueError: both or neither of `num_classes` and `condition_dim`; a label outside the classes. (Within a
+            compiled function, where labels cannot be seen, the density of such a label is NaN.)
+
+    Example:
+        >>> import jax, vaepriors_jax as vp
+        >>> prior = vp.conditional_normal(2, num_classes=10)
+        >>> prior.apply(prior.init(jax.random.key(0)), y=3).event_shape
+        (2,)
+
+    References:
+        Sohn, Lee & Yan (2015), Learning structured output representation using deep conditional generative models,
+        eq. 5.
+    """
+    check_positive_integer(dim=dim)
+    check_condition(num_classes, condition_dim, required=True)
+    check_positive(initial_spread=initial_spread)
+    network = Conditioner(check_shape("hidden", hidden), 2 * dim)
+
+    def init(key: jax.Array) -> Any:
+        if num_classes is None:
+            return network.init(key, jnp.zeros(condition_dim or 0))["params"]
+        loc = initial_spread * jax.random.normal(key, (num_classes, dim))
+        return {"loc": loc, "log_scale": jnp.zeros((num_classes, dim))}
+
+    def apply(params: Any, *, y: Any, **context: Any) -> distrax.Distribution:
+        del context
+        if num_classes is not None:
+            return normal_diag(take_class(params["loc"], y), jnp.exp(take_class(params["log_scale"], y)))
+        condition = condition_vector({"y": y}, None, condition_dim)
+        loc, log_scale = jnp.split(network.apply({"params": params}, condition), 2)
+        return normal_diag(loc, jnp.exp(log_scale))
+
+    return Prior(init, apply, {})

@@ -1,0 +1,169 @@
+"""The VampPrior: a mixture of the encoder's posteriors at learned pseudo-inputs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import distrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vaepriors_jax.base import Prior, factory
+from vaepriors_jax.checks import check_choice, check_positive_integer, check_shape
+from vaepriors_jax.conditioning import take_class
+from vaepriors_jax.distributions import DiagonalMixture, Mixture, is_normal_diag, location_and_scale
+
+# How far inside the bounds a start from data stays: at the bounds themselves the parameters would be infinite.
+SQUEEZE = 0.01
+
+
+def to_bounds(raw: jax.Array, bounds: tuple[float, float] | None) -> jax.Array:
+    r"""Maps real numbers into the bounds, $(1 + r / \sqrt{1 + r^2}) / 2$ for [0, 1].
+
+    An algebraic sigmoid: its gradient falls like $|r|^{-3}$ and never becomes zero, as that of a clip does at once and
+    that of a logistic function in float32 beyond 17.
+    """
+    if bounds is None:
+        return raw
+    low, high = bounds
+    return low + (high - low) * 0.5 * (1 + raw * jax.lax.rsqrt(1 + raw**2))
+
+
+def from_bounds(values: jax.Array, bounds: tuple[float, float] | None) -> jax.Array:
+    """The inverse of `to_bounds`, of values squeezed a little into the bounds."""
+    if bounds is None:
+        return values
+    low, high = bounds
+    centred = 2 * jnp.clip((values - low) / (high - low), SQUEEZE, 1 - SQUEEZE) - 1
+    return centred * jax.lax.rsqrt(1 - centred**2)
+
+
+def pseudo_inputs(prior: Prior, params: Any) -> jax.Array:
+    """Returns the pseudo-inputs u_k of a `vamp` prior in the space of the data: [num_components, *input_shape].
+
+    Raises:
+        ValueError: the prior is not a `vamp`.
+    """
+    if prior.config["factory"] != "vamp":
+        raise ValueError(f"Expected a `vamp` prior, which has pseudo-inputs; got {prior!r}.")
+    return to_bounds(params["pseudo_inputs"], prior.config.get("bounds", (0.0, 1.0)))
+
+
+def component_classes(num_components: int, num_classes: int) -> np.ndarray:
+    """The class of each component [num_components]: as many components for each class as can be."""
+    return np.arange(num_components) * num_classes // num_components
+
+
+@factory
+def vamp(
+    num_components: int,
+    input_shape: tuple[int, ...],
+    *,
+    weights: str = "uniform",
+    num_classes: int | None = None,
+    encoder_reads_class: bool = False,
+    bounds: tuple[float, float] | None = (0.0, 1.0),
+    initial_mean: float = 0.5,
+    initial_scale: float = 0.1,
+) -> Prior:
+    r"""VampPrior: $p(z) = \sum_k w_k\, q(z | u_k)$, the encoder's posteriors at learned pseudo-inputs $u_k$.
+
+    The gradient flows through the encoder and into the pseudo-inputs. These live in the space of the data, kept within
+    its bounds by a smooth map. A diagonal Gaussian posterior gives a diagonal mixture; any other posterior works
+    through its own `log_prob` and `sample`. With `num_classes` each component has a class, and $p(z|y)$ is the mixture
+    of the components of class y.
+
+    Args:
+        num_components: number K of pseudo-inputs.
+        input_shape: shape of one example x.
+        weights: "uniform" or "learned".
+        num_classes: if given, the prior is conditional, p(z|y).
+        encoder_reads_class: the encoder reads `y` too; it gets the class of each component.
+        bounds: the least and the largest value of the data, or None for data without bounds.
+        initial_mean: mean of the pseudo-inputs that `init` draws. For a start at training examples see
+            `init_from_data`.
+        initial_scale: their standard deviation.
+
+    Context:
+        encode: the encoder with its parameters, from x to q(z|x); a `VAE` passes its own.
+        y: the label, with `num_classes`.
+
+    Returns:
+        A prior with parameters `pseudo_inputs` [K, *input_shape], before the map into the bounds, and `logits` [K] if
+        the weights are learned. Its KL is a Monte Carlo estimate.
+
+    Raises:
+        ValueError: an argument out of range, or fewer components than classes.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, vaepriors_jax as vp
+        >>> prior = vp.vamp(num_components=5, input_shape=(4,))
+        >>> params = prior.init(jax.random.key(0))
+        >>> encode = lambda x: vp.normal_diag(x[:2], jnp.ones(2))
+        >>> prior.apply(params, encode=encode).log_prob(jnp.zeros(2)).shape
+        ()
+
+    References:
+        Tomczak & Welling (2018), VAE with a VampPrior, eq. 9. There pseudo-inputs are clipped to [0, 1], where their
+        gradient vanishes, and the weights are uniform.
+    """
+    check_positive_integer(num_components=num_components)
+    input_shape = check_shape("input_shape", input_shape)
+    check_choice("weights", weights, ("uniform", "learned"))
+    if bounds is not None and not bounds[0] < bounds[1]:
+        raise ValueError(f"Expected `bounds` (low, high) with low < high, or None; got {bounds!r}.")
+    if num_classes is not None:
+        check_positive_integer(num_classes=num_classes)
+        if num_components < num_classes:
+            raise ValueError(
+                f"Expected at least one component for each class; got num_components={num_components} for "
+                f"num_classes={num_classes}."
+            )
+    elif encoder_reads_class:
+        raise ValueError("Expected `num_classes` with `encoder_reads_class=True`; got None.")
+    classes = component_classes(num_components, num_classes or 1)
+
+    def init(key: jax.Array) -> Any:
+        drawn = initial_mean + initial_scale * jax.random.normal(key, (num_components, *input_shape))
+        params = {"pseudo_inputs": from_bounds(drawn, bounds)}
+        return params | ({"logits": jnp.zeros(num_components)} if weights == "learned" else {})
+
+    def log_weights(params: Any, context: dict[str, Any]) -> jax.Array:
+        logits = params.get("logits", jnp.zeros(num_components, params["pseudo_inputs"].dtype))
+        if num_classes is None:
+            return jax.nn.log_softmax(logits)
+        if "y" not in context:
+            raise TypeError("A `vamp` prior with `num_classes` reads the context 'y', which is missing. Pass `y=`.")
+        # One set of components and a mask: indexing components by class would copy them for each example.
+        members = take_class(jnp.asarray(classes == np.arange(num_classes)[:, None], logits.dtype), context["y"])
+        log_weights = jax.nn.log_softmax(jnp.where(members > 0, logits, -jnp.inf))
+        return jnp.where(jnp.isnan(members), jnp.nan, log_weights)
+
+    def apply(params: Any, *, encode: Callable[..., distrax.Distribution], **context: Any) -> Mixture:
+        def encode_one(u: jax.Array, y: jax.Array) -> distrax.Distribution:
+            return encode(u, y=y) if encoder_reads_class else encode(u)
+
+        inputs = to_bounds(params["pseudo_inputs"], bounds)
+        return mixture_of_posteriors(log_weights(params, context), encode_one, inputs, jnp.asarray(classes))
+
+    return Prior(init, apply, {})
+
+
+def mixture_of_posteriors(
+    log_weights: jax.Array, encode: Callable[..., distrax.Distribution], *inputs: jax.Array
+) -> Mixture:
+    """The mixture of q(z|u_k), encoded once. Arrays come out of the `vmap`, and distributions are rebuilt."""
+    structures = []
+
+    def arrays(*one: jax.Array) -> Any:
+        posterior = encode(*one)
+        if is_normal_diag(posterior):
+            return location_and_scale(posterior)
+        leaves, structure = jax.tree.flatten(posterior)
+        structures.append(structure)
+        return leaves
+
+    encoded = jax.vmap(arrays)(*inputs)
+    if not structures:
+        return DiagonalMixture(log_weights, *encoded)
+    return Mixture(log_weights, encoded, lambda leaves: jax.tree.unflatten(structures[0], leaves))
