@@ -1,14 +1,14 @@
 """Trains a VAE with each prior on one data set, and compares them: the main job.
 
-    python -m experiments.compare_priors
-    python -m experiments.compare_priors --dataset binarized_mnist --preset paper --priors standard --seeds 1
+python -m experiments.compare_priors
+python -m experiments.compare_priors --dataset binarized_mnist --preset paper --priors standard --seeds 1
 """
 
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,8 @@ import tyro
 from tqdm import tqdm
 
 import vaepriors_jax as vp
-from experiments import figures, report
+from experiments import report
+from experiments.comparison import Trained, draw, summarize, table, write_report
 from experiments.data import Dataset, load
 from experiments.models import PRIORS, Sizes, make_vae
 
@@ -136,19 +137,6 @@ def resolve(config: Config, data: Dataset) -> Config:
     return config
 
 
-class Trained(NamedTuple):
-    """One prior, trained with all seeds."""
-
-    name: str
-    vae: vp.VAE
-    result: vp.FitResult
-    seeds: tuple[int, ...]
-
-    def params(self, replica: int) -> vp.VAEParams:
-        """Parameters of one seed."""
-        return jax.tree.map(lambda leaf: leaf[replica], self.result.params)
-
-
 def train(name: str, config: Config, data: Dataset, output_dir: Path) -> Trained:
     """Trains one prior with all seeds as one program."""
     sizes = Sizes(**{field: getattr(config, field) for field in Sizes._fields})
@@ -176,46 +164,37 @@ def train(name: str, config: Config, data: Dataset, output_dir: Path) -> Trained
     return Trained(name, vae, result, seeds)
 
 
-def test_log_marginal(
+def log_marginals(
     trained: Trained, replica: int, data: Dataset, num_samples: int, bar: tqdm
-) -> tuple[vp.LogMarginal, vp.LogMarginal | None]:
-    """log p(x) on the test images, in slices that move the bar; for a conditional model log p(x|y) too."""
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """log p(x) of each test image, in slices that move the bar; for a conditional model log p(x|y) too."""
     params, key = trained.params(replica), jax.random.fold_in(jax.random.key(2), replica)
     x, y = data.test["x"], data.test.get("y")
-    parts: list[Any] = []
-    given_parts: list[Any] = []
-    conditional = trained.name == "conditional"
-    slice_size = max(1, len(x) // (20 if len(x) >= 2000 else 1))
+    class_counts = np.bincount(data.train["y"]) if "y" in data.train else None
+    marginal, given = [], []
+    # Twenty slices of a large test set; a small one whole, since each size of slice is compiled.
+    slice_size = len(x) // 20 if len(x) >= 2000 else len(x)
     for start in range(0, len(x), slice_size):
-        key_slice = jax.random.fold_in(key, start)
         rows = slice(start, start + slice_size)
-        arguments: Any = (trained.vae, params, key_slice, x[rows])
-        if conditional:
-            assert y is not None and data.num_classes is not None
-            counts = np.bincount(data.train["y"], minlength=data.num_classes)
-            probabilities = counts / counts.sum()
-            given_parts.append(vp.log_marginal(*arguments, y=y[rows], num_samples=num_samples).values)
-            parts.append(
-                vp.log_marginal_over_classes(
-                    *arguments, class_probabilities=probabilities, num_samples=num_samples
-                ).values
+        arguments = (trained.vae, params, jax.random.fold_in(key, start), x[rows])
+        if trained.name == "conditional" and y is not None and class_counts is not None:
+            probabilities = class_counts / class_counts.sum()
+            summed = vp.log_marginal_over_classes(
+                *arguments, class_probabilities=probabilities, num_samples=num_samples
             )
+            marginal.append(summed.values)
+            given.append(vp.log_marginal(*arguments, y=y[rows], num_samples=num_samples).values)
         else:
-            parts.append(vp.log_marginal(*arguments, num_samples=num_samples).values)
+            marginal.append(vp.log_marginal(*arguments, num_samples=num_samples).values)
         bar.update(len(x[rows]))
-    return _joined(parts), _joined(given_parts) if conditional else None
-
-
-def _joined(parts: list[Any]) -> Any:
-    values = np.concatenate([np.asarray(part) for part in parts])
-    return values
+    return np.concatenate(marginal), np.concatenate(given) if given else None
 
 
 def evaluate(trained: Trained, replica: int, data: Dataset, num_samples: int, bar: tqdm) -> dict[str, Any]:
     """The test metrics of one seed, in nats."""
     params = trained.params(replica)
-    context = {"y": data.test["y"]} if trained.name == "conditional" else {}
-    values, given = test_log_marginal(trained, replica, data, num_samples, bar)
+    context: Any = {"y": data.test["y"]} if trained.name == "conditional" else {}
+    values, given = log_marginals(trained, replica, data, num_samples, bar)
     terms = vp.evaluate_elbo(trained.vae, params, jax.random.key(3), data.test["x"], **context)
     active = vp.active_units(trained.vae, params, data.test["x"], **context)
     metrics = {"log_marginal": values, "elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
@@ -249,117 +228,6 @@ def rows_of(trained: Trained, data: Dataset, config: Config) -> list[dict[str, A
                 continue
             rows.append(row | {"test": evaluate(trained, replica, data, config.num_samples or 0, bar)})
     return rows
-
-
-METRICS = ("log_marginal", "log_marginal_given_label", "elbo", "reconstruction", "kl", "active_units")
-
-
-def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Mean and standard error over seeds, for each prior."""
-    summary = []
-    for prior in dict.fromkeys(row["prior"] for row in rows):
-        of_prior = [row for row in rows if row["prior"] == prior]
-        tests = [row["test"] for row in of_prior if row["test"]]
-        entry: dict[str, Any] = {"prior": prior, "num_seeds": len(tests)}
-        entry |= {name: of_prior[0][name] for name in ("num_parameters", "seconds_per_epoch", "replicas_at_once")}
-        for name in METRICS:
-            values = [test[name] for test in tests if name in test]
-            if values:
-                entry[name] = dict(zip(("mean", "standard_error"), report.mean_and_error(values), strict=True))
-        summary.append(entry)
-    return summary
-
-
-def table(summary: list[dict[str, Any]]) -> tuple[list[str], list[list[str]], list[str]]:
-    """Header, rows and notes of the table."""
-    conditional = any("log_marginal_given_label" in entry for entry in summary)
-    header = ["prior", "log p(x)", *(["log p(x|y)"] if conditional else [])]
-    header += ["ELBO", "reconstruction", "KL", "active units", "parameters", "s / epoch"]
-    rows = []
-    for entry in summary:
-        given = "log_marginal_given_label" in entry
-        row = [entry["prior"], report.format_mean(entry.get("log_marginal"))]
-        row += [report.format_mean(entry.get("log_marginal_given_label"))] if conditional else []
-        row += [report.format_mean(entry.get("elbo")) + (" *" if given else "")]
-        row += [report.format_mean(entry.get(name)) for name in ("reconstruction", "kl")]
-        row += [report.format_mean(entry.get("active_units"), 1), f"{entry['num_parameters']:,}"]
-        rows.append([*row, f"{entry['seconds_per_epoch']:.3f}"])
-    replicas = summary[0]["replicas_at_once"]
-    notes = [
-        "In nats per test image, larger is better; ± is the standard error over seeds. log p(x) is importance-weighted.",
-        f"s / epoch: all {replicas} replicas together (compilation apart)."
-        if replicas > 1
-        else "s / epoch: one replica.",
-    ]
-    if conditional:
-        notes.append("* ELBO, reconstruction and KL of `conditional` are given the label: a bound of log p(x|y).")
-    return header, rows, notes
-
-
-def draw(trained: list[Trained], data: Dataset, output_dir: Path) -> list[str]:
-    """Draws the figures, of the first seed of each prior, and returns their names."""
-    num, columns = 36, 6
-    x = data.test["x"][:num]
-    samples: dict[str, np.ndarray] = {"test images": x}
-    reconstructions: dict[str, np.ndarray] = {}
-    names = ["samples.png", "reconstructions.png", "training_curves.png"]
-    key = jax.random.key(4)
-    for one in trained:
-        params = one.params(0)
-        context: Any = {"y": jnp.asarray(data.test["y"][:num])} if one.name == "conditional" else {}
-        if context:
-            generate = lambda key, y: vp.generate(one.vae, params, key, 1, y=y)[0]  # noqa: B023, E731
-            samples[f"{one.name} (labels of the test images)"] = np.asarray(
-                jax.vmap(generate)(jax.random.split(key, num), context["y"])
-            )
-        else:
-            samples[one.name] = np.asarray(vp.generate(one.vae, params, key, num))
-
-        def reconstruct(x: jax.Array, context: Any) -> jax.Array:
-            z = one.vae.posterior(params, x, **context).mean()  # noqa: B023
-            return one.vae.likelihood(params, z, **context).mean()  # noqa: B023
-
-        images = np.asarray(jax.vmap(reconstruct)(jnp.asarray(x), context))
-        reconstructions[one.name] = figures.interleave(x[:24], images[:24], 8)
-    figures.image_panels(
-        output_dir / names[0], samples, num_columns=columns, title=f"{data.name}: means of p(x|z), z from each prior"
-    )
-    figures.image_panels(
-        output_dir / names[1],
-        reconstructions,
-        num_columns=8,
-        title=f"{data.name}: test images, and below each its reconstruction (mean of q to mean of p)",
-    )
-    curves = {one.name: (one.result.history["elbo"], one.result.history["validation_elbo"]) for one in trained}
-    figures.training_curves(output_dir / names[2], curves, title=f"{data.name}: ELBO by epoch, one line a seed")
-    for one in trained:
-        if one.name == "vamp":
-            inputs = np.asarray(vp.pseudo_inputs(one.vae.prior, one.params(0).prior))[:50]
-            figures.image_panels(
-                output_dir / "pseudo_inputs.png",
-                {f"{len(inputs)} pseudo-inputs": inputs, "training images": data.train["x"][: len(inputs)]},
-                num_columns=10,
-                title=f"{data.name}: learned pseudo-inputs of the VampPrior beside training images",
-            )
-            names.append("pseudo_inputs.png")
-    return names
-
-
-def write_report(output_dir: Path, content: dict[str, Any], figure_names: list[str]) -> None:
-    """Writes report.md: the table, the figures, and how they were made."""
-    header, rows, notes = table(content["summary"])
-    failures = [f"- {row['prior']}, seed {row['seed']}: {row['failure']}" for row in content["rows"] if not row["test"]]
-    lines = [f"# Priors compared on {content['dataset']}", "", report.markdown_table(header, rows), ""]
-    lines += [f"{note}  " for note in notes] + [""]
-    if failures:
-        lines += ["Seeds that were frozen, and are not in the table:", "", *failures, ""]
-    for name in figure_names:
-        lines += [f"![{Path(name).stem.replace('_', ' ')}]({name})", ""]
-    lines += ["## How it was made", "", f"    {content['command']}", ""]
-    for part in ("config", "hardware", "versions"):
-        lines += [f"- {part}: " + ", ".join(f"{name}={value}" for name, value in content[part].items())]
-    lines += [f"- seconds in all: {content['seconds']:.0f}", ""]
-    (output_dir / "report.md").write_text("\n".join(lines))
 
 
 def main(config: Config) -> dict[str, Any]:

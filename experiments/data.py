@@ -145,7 +145,7 @@ def read_tfds(dataset: str, split: str, data_dir: str | None = None) -> Arrays:
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         partial = cache.with_suffix(f".{os.getpid()}.tmp.npz")
-        np.savez_compressed(partial, **arrays)
+        np.savez_compressed(partial, allow_pickle=False, **arrays)
         partial.replace(cache)
     except OSError:
         pass  # a cache that cannot be written only costs time

@@ -1,7 +1,7 @@
 """Figures of image models."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
@@ -73,7 +73,7 @@ def training_curves(path: Path, curves: Mapping[str, tuple[np.ndarray, np.ndarra
 
 def interleave(first: np.ndarray, second: np.ndarray, num_columns: int) -> np.ndarray:
     """Puts rows of `second` under rows of `first`, both [N, height, width]."""
-    rows: list[Sequence[np.ndarray]] = []
+    rows: list[np.ndarray] = []
     for start in range(0, len(first), num_columns):
         rows += [first[start : start + num_columns], second[start : start + num_columns]]
     return np.concatenate(rows)

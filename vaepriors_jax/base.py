@@ -73,11 +73,11 @@ def _repr_as_call(self: Any) -> str:
     return format_config(self.config)
 
 
-def _equal_config(self: Any, other: object) -> bool:
+def _equal_config(self: Any, other: Any) -> bool:
     return type(other) is type(self) and _rebuild_key(self.config) == _rebuild_key(other.config)
 
 
-def _unequal_config(self: Any, other: object) -> bool:
+def _unequal_config(self: Any, other: Any) -> bool:
     return not _equal_config(self, other)
 
 
@@ -150,7 +150,8 @@ def factory(make: Callable[P, R]) -> Callable[P, R]:
     """Records the arguments of a factory in the `config` of the prior or flow that it makes.
 
     Arguments that are left at their default are left out; a list of positional ones (`chain`) is named "*". A prior or
-    flow among the arguments goes in by its own configuration. Arrays and functions go in as they are: such a configuration is not plain data (see `plain_config`).
+    flow among the arguments goes in by its own configuration. Arrays and functions go in as they are: such a
+    configuration is not plain data (see `plain_config`).
 
     The decorated function may leave `config` empty: `return Prior(init, apply, {})`.
     """
@@ -172,7 +173,7 @@ def factory(make: Callable[P, R]) -> Callable[P, R]:
                 config[name] = value
         return made._replace(config=config, apply=_requiring_context(made.apply, config))
 
-    wrapped.is_factory = True  # pyright: ignore[reportFunctionMemberAccess]
+    vars(wrapped)["is_factory"] = True
     return wrapped
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
+from jax.core import Tracer
 
 
 def check_positive_integer(**values: Any) -> None:
@@ -37,7 +37,7 @@ def check_shape(name: str, value: Any) -> tuple[int, ...]:
 
 def check_finite(name: str, value: Any) -> None:
     """Raises ValueError if a concrete array holds NaN or infinity (traced arrays pass)."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return
     array = np.asarray(value)
     if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
@@ -51,7 +51,7 @@ def check_finite(name: str, value: Any) -> None:
 
 def check_labels(y: Any, num_classes: int, name: str = "y") -> None:
     """Raises ValueError if concrete labels are not integers in [0, num_classes) (traced ones pass)."""
-    if isinstance(y, jax.core.Tracer):
+    if isinstance(y, Tracer):
         return
     labels = np.asarray(y)
     if not np.issubdtype(labels.dtype, np.integer):

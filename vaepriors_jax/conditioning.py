@@ -1,6 +1,6 @@
 """What conditional priors and flows share: the condition `y`, and the small networks that read it."""
 
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -50,6 +50,11 @@ def take_class(table: jax.Array, y: Any) -> jax.Array:
         raise ValueError(f"Expected one label `y` for one example, of shape (); got {y.shape}. Map over the batch.")
     in_range = jnp.where(y < 0, num_classes, y)
     return table.at[in_range].get(mode="fill", fill_value=jnp.nan)
+
+
+def run_network(network: nn.Module, params: Any, *inputs: jax.Array | None) -> jax.Array:
+    """Applies a Linen module to parameters that lack Linen's outer "params"."""
+    return cast(jax.Array, network.apply({"params": params}, *inputs))
 
 
 class Conditioner(nn.Module):

@@ -18,7 +18,7 @@ from vaepriors_jax.checkpoint import open_run
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.evaluation.likelihood import map_elbo
-from vaepriors_jax.training import TERMS, Transform, TrainState, init_train_state, update
+from vaepriors_jax.training import TERMS, TrainState, Transform, init_train_state, update
 
 
 class Failure(NamedTuple):
@@ -197,8 +197,8 @@ def fit(
         A `FitResult`.
 
     Raises:
-        ValueError: data that are not finite, outside the likelihood's support, with labels outside the classes, or fewer
-            than a batch; a checkpoint that cannot be read.
+        ValueError: data that are not finite, outside the likelihood's support, with labels outside the classes, or
+            fewer than a batch; a checkpoint that cannot be read.
         TrainingFailedError: no replica is left.
 
     Example:

@@ -18,7 +18,7 @@ class ELBO(NamedTuple):
         elbo: reconstruction - KL, whatever beta and free bits are.
         reconstruction: E_q[log p(x|z)].
         kl: KL(q(z|x) || p(z)).
-        objective: reconstruction - beta * max(KL, free bits): what training maximises.
+        objective: reconstruction - beta * KL, the KL at least the free bits: what training maximises.
     """
 
     elbo: jax.Array
@@ -160,7 +160,9 @@ def elbo(
     z = posterior.sample(seed=key, sample_shape=num_samples)
     reconstruction = jnp.mean(jax.vmap(lambda z: log_likelihood(vae, params, z, x, **context))(z))
     kl = kl_divergence(posterior, prior, samples=z, method=kl_method)
-    objective = reconstruction - beta * jnp.maximum(kl, free_bits)
+    # Without free bits the KL is not clipped at 0: a Monte Carlo estimate may be negative, and clipped would be biased.
+    charged = jnp.maximum(kl, free_bits) if free_bits else kl
+    objective = reconstruction - beta * charged
     return ELBO(reconstruction - kl, reconstruction, kl, objective)
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from vaepriors_jax.base import Flow
 from vaepriors_jax.checks import check_positive_integer, check_shape
-from vaepriors_jax.conditioning import Conditioner, check_condition, condition_vector
+from vaepriors_jax.conditioning import Conditioner, check_condition, condition_vector, run_network
 from vaepriors_jax.flows.bijector import FlowBijector
 
 # (raw parameters [n, num_parameters], vector [n]) -> (vector [n], log-derivatives [n])
@@ -52,11 +52,11 @@ def coupling(
 
     def raw_a(params: Any, context: dict[str, Any], b: jax.Array) -> jax.Array:
         y = condition_vector(context, num_classes, condition_dim)
-        return net_a.apply({"params": params["first"]}, b, y).reshape(size_a, num_parameters)
+        return run_network(net_a, params["first"], b, y).reshape(size_a, num_parameters)
 
     def raw_b(params: Any, context: dict[str, Any], a: jax.Array) -> jax.Array:
         y = condition_vector(context, num_classes, condition_dim)
-        return net_b.apply({"params": params["second"]}, a, y).reshape(size_b, num_parameters)
+        return run_network(net_b, params["second"], a, y).reshape(size_b, num_parameters)
 
     def forward(params: Any, context: dict[str, Any], u: jax.Array) -> tuple[jax.Array, jax.Array]:
         a, b = u[:size_a], u[size_a:]

@@ -10,7 +10,7 @@ from jax.lax import Precision
 
 from vaepriors_jax.base import Flow, factory
 from vaepriors_jax.checks import check_positive, check_positive_integer, check_shape
-from vaepriors_jax.conditioning import check_condition, condition_vector
+from vaepriors_jax.conditioning import check_condition, condition_vector, run_network
 from vaepriors_jax.flows.affine_coupling import affine_forward, affine_inverse
 from vaepriors_jax.flows.bijector import FlowBijector
 
@@ -105,7 +105,7 @@ def masked_autoregressive(
         return network.init(key, jnp.zeros(dim), condition)["params"]
 
     def raw(params: Any, context: dict[str, Any], z: jax.Array) -> jax.Array:
-        return network.apply({"params": params}, z, condition_vector(context, num_classes, condition_dim))
+        return run_network(network, params, z, condition_vector(context, num_classes, condition_dim))
 
     def forward(params: Any, context: dict[str, Any], u: jax.Array) -> tuple[jax.Array, jax.Array]:
         def fill(z: jax.Array, i: jax.Array) -> tuple[jax.Array, None]:

@@ -4,14 +4,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from vaepriors_jax.base import Flow, factory
 from vaepriors_jax.checks import check_positive, check_positive_integer
 from vaepriors_jax.flows.coupling import coupling
 
-MIN_BIN_SIZE = 1e-2  # of the mean bin size
-MIN_SLOPE = 1e-3
+MIN_BIN_SIZE = 0.1  # of the mean bin size
+MAX_LOG_SLOPE_RATIO = 2.0  # of the slope at a knot to the harmonic mean of the two bins beside it
 
 
 class Bin(NamedTuple):
@@ -46,10 +45,13 @@ def make_knots(raw: jax.Array, bound: float) -> Knots:
     """Knots from unconstrained parameters [n, 3 K - 1]; zeros give the identity. Slopes are 1 at both ends."""
     num_bins = (raw.shape[-1] + 1) // 3
     raw_widths, raw_heights, raw_slopes = jnp.split(raw, [num_bins, 2 * num_bins], axis=-1)
-    offset = float(np.log(np.expm1(1 - MIN_SLOPE)))  # softplus(offset) + MIN_SLOPE = 1
-    slopes = MIN_SLOPE + jax.nn.softplus(raw_slopes + offset)
-    one = jnp.ones_like(raw[:, :1])
     x, y = _cumulative(raw_widths, bound), _cumulative(raw_heights, bound)
+    # Slopes relative to those of the bins: one that is steep for its bin would leave the bin's middle so flat that the
+    # inverse is lost in float32.
+    run_over_rise = jnp.diff(x) / jnp.diff(y)
+    mean_slopes = 2 / (run_over_rise[:, :-1] + run_over_rise[:, 1:])
+    slopes = mean_slopes * jnp.exp(MAX_LOG_SLOPE_RATIO * jnp.tanh(raw_slopes / MAX_LOG_SLOPE_RATIO))
+    one = jnp.ones_like(raw[:, :1])
     return Knots(x, y, jnp.concatenate([one, slopes, one], axis=-1))
 
 
@@ -119,7 +121,8 @@ def spline_coupling(
     r"""Coupling layer of monotone rational-quadratic splines, of two complementary halves.
 
     $z_a = g(u_a; h_a(u_b))$, then $z_b = g(u_b; h_b(z_a))$, where g is on each of K bins of $[-B, B]$ a quotient of
-    two quadratics, and the identity outside. Bin sizes and slopes are bounded from below, which bounds the log-slope.
+    two quadratics, and the identity outside. Bin sizes, and slopes relative to those of the bins, are bounded, which
+    bounds the log-slope.
 
     Args:
         dim: dimension of z, at least 2; it may be odd.
@@ -146,7 +149,8 @@ def spline_coupling(
         [-0.5  6. ]
 
     References:
-        Durkan, Bekasov, Murray & Papamakarios (2019), Neural spline flows, eqs. 4-8 and appendix A.
+        Durkan, Bekasov, Murray & Papamakarios (2019), Neural spline flows, eqs. 4-8 and appendix A. There the slopes at
+        the knots are free; here they are relative to the bins, so that the inverse is kept in float32.
     """
     check_positive_integer(num_bins=num_bins)
     check_positive(bound=bound)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from vaepriors_jax.base import Prior, factory
 from vaepriors_jax.checks import check_positive, check_positive_integer, check_shape
-from vaepriors_jax.conditioning import Conditioner, check_condition, condition_vector, take_class
+from vaepriors_jax.conditioning import Conditioner, check_condition, condition_vector, run_network, take_class
 from vaepriors_jax.distributions import normal_diag
 
 
@@ -70,7 +70,7 @@ def conditional_normal(
         if num_classes is not None:
             return normal_diag(take_class(params["loc"], y), jnp.exp(take_class(params["log_scale"], y)))
         condition = condition_vector({"y": y}, None, condition_dim)
-        loc, log_scale = jnp.split(network.apply({"params": params}, condition), 2)
+        loc, log_scale = jnp.split(run_network(network, params, condition), 2)
         return normal_diag(loc, jnp.exp(log_scale))
 
     return Prior(init, apply, {})

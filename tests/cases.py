@@ -1,0 +1,150 @@
+"""Every prior and every flow once, as a row. A new factory gets the whole suite by adding a row."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import distrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import vaepriors_jax as vp
+
+# A fixed little encoder of examples [6] into 2 latents.
+_WEIGHT = np.asarray(np.random.default_rng(0).normal(size=(4, 6)), np.float32)
+
+
+def encode(x: jax.Array, y: Any = 0) -> distrax.Distribution:
+    raw = jnp.tanh(_WEIGHT.astype(x.dtype) @ (x - 0.5)) + 0.1 * jnp.asarray(y, x.dtype)
+    return vp.normal_diag(2 * raw[:2], jnp.exp(0.5 * raw[2:]))
+
+
+def encode_laplace(x: jax.Array) -> distrax.Distribution:
+    raw = jnp.tanh(_WEIGHT.astype(x.dtype) @ (x - 0.5))
+    return distrax.Independent(distrax.Laplace(2 * raw[:2], jnp.exp(0.5 * raw[2:])), 1)
+
+
+class PriorCase(NamedTuple):
+    """A prior over 2 latents, and the context that it reads.
+
+    `dtype_follows` is False where a fixed distribution of the user's decides the dtype.
+    """
+
+    name: str
+    make: Callable[[], vp.Prior]
+    context: dict[str, Any] = {}
+    is_plain: bool = True
+    learns: bool = True
+    dtype_follows: bool = True
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def _laplace() -> distrax.Distribution:
+    return distrax.Independent(distrax.Laplace(jnp.array([0.5, -0.5]), jnp.array([1.0, 2.0])), 1)
+
+
+PRIORS = [
+    PriorCase("standard_normal", lambda: vp.standard_normal(2), learns=False),
+    PriorCase("mixture", lambda: vp.mixture(2, 3)),
+    PriorCase("mixture_full", lambda: vp.mixture(2, 3, covariance="full")),
+    PriorCase("mixture_uniform", lambda: vp.mixture(2, 3, weights="uniform", initial_spread=2.0)),
+    PriorCase("vamp", lambda: vp.vamp(4, (6,)), {"encode": encode}),
+    PriorCase("vamp_unbounded", lambda: vp.vamp(4, (6,), weights="learned", bounds=None), {"encode": encode}),
+    PriorCase("vamp_classes", lambda: vp.vamp(6, (6,), weights="learned", num_classes=3), {"encode": encode, "y": 1}),
+    PriorCase(
+        "vamp_encoder_reads_class",
+        lambda: vp.vamp(5, (6,), num_classes=2, encoder_reads_class=True),
+        {"encode": encode, "y": 1},
+    ),
+    PriorCase("vamp_laplace", lambda: vp.vamp(3, (6,)), {"encode": encode_laplace}),
+    PriorCase(
+        "flow_affine",
+        lambda: vp.transformed(vp.standard_normal(2), vp.repeat(vp.affine_coupling(2, hidden=(8,)), 2)),
+    ),
+    PriorCase(
+        "flow_spline_over_mixture",
+        lambda: vp.transformed(vp.mixture(2, 2), vp.spline_coupling(2, num_bins=4, hidden=(8,))),
+    ),
+    PriorCase(
+        "flow_maf_over_vamp",
+        lambda: vp.transformed(
+            vp.vamp(3, (6,)), vp.repeat(vp.chain(vp.masked_autoregressive(2, hidden=(8,)), vp.permute(2)), 2)
+        ),
+        {"encode": encode},
+    ),
+    PriorCase(
+        "flow_iaf_conditional",
+        lambda: vp.transformed(
+            vp.standard_normal(2), vp.invert(vp.masked_autoregressive(2, hidden=(8,), num_classes=3))
+        ),
+        {"y": 2},
+    ),
+    PriorCase("conditional_normal", lambda: vp.conditional_normal(2, num_classes=3), {"y": 1}),
+    PriorCase(
+        "conditional_normal_vector",
+        lambda: vp.conditional_normal(2, condition_dim=3, hidden=(8,)),
+        {"y": np.array([0.5, -1.0, 2.0], np.float32)},
+    ),
+    PriorCase("conditional_mixture", lambda: vp.conditional_mixture(2, 2, num_classes=3), {"y": 2}),
+    PriorCase("marginalize", lambda: vp.marginalize(vp.conditional_mixture(2, 2, num_classes=3), (0.2, 0.3, 0.5))),
+    PriorCase("frozen", lambda: vp.frozen(vp.mixture(2, 3)), learns=False),
+    PriorCase(
+        "from_distribution",
+        lambda: vp.from_distribution(_laplace()),
+        is_plain=False,
+        learns=False,
+        dtype_follows=False,
+    ),
+]
+
+
+class FlowCase(NamedTuple):
+    """A flow, its dimension, the context that it reads, and whether it starts as the identity."""
+
+    name: str
+    make: Callable[[], vp.Flow]
+    dim: int
+    context: dict[str, Any] = {}
+    starts_as_identity: bool = True
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+FLOWS = [
+    FlowCase("affine_coupling", lambda: vp.affine_coupling(5, hidden=(8,)), 5),
+    FlowCase("affine_coupling_classes", lambda: vp.affine_coupling(4, hidden=(8,), num_classes=3), 4, {"y": 2}),
+    FlowCase("spline_coupling", lambda: vp.spline_coupling(4, num_bins=5, hidden=(8,)), 4),
+    FlowCase(
+        "spline_coupling_vector",
+        lambda: vp.spline_coupling(3, hidden=(8,), condition_dim=2),
+        3,
+        {"y": np.array([1.0, -1.0], np.float32)},
+    ),
+    FlowCase("masked_autoregressive", lambda: vp.masked_autoregressive(4, hidden=(16, 16)), 4),
+    FlowCase("masked_autoregressive_1d", lambda: vp.masked_autoregressive(1, hidden=(8,), num_classes=2), 1, {"y": 1}),
+    FlowCase("permute", lambda: vp.permute(4, (2, 0, 3, 1)), 4, starts_as_identity=False),
+    FlowCase(
+        "chain",
+        lambda: vp.chain(vp.affine_coupling(3, hidden=(8,)), vp.permute(3), vp.spline_coupling(3, hidden=(8,))),
+        3,
+        starts_as_identity=False,
+    ),
+    FlowCase("repeat", lambda: vp.repeat(vp.affine_coupling(4, hidden=(8,)), 3), 4),
+    FlowCase("invert", lambda: vp.invert(vp.masked_autoregressive(4, hidden=(8,))), 4),
+]
+
+
+def perturbed(tree: Any, key: jax.Array, scale: float = 0.3) -> Any:
+    """Parameters moved off their start: a flow starts as the identity, where gradients would show little."""
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(key, max(1, len(leaves)))
+    moved = [leaf + scale * jax.random.normal(k, leaf.shape) for leaf, k in zip(leaves, keys, strict=False)]
+    return jax.tree.unflatten(structure, moved)
+
+
+def params_of(case: PriorCase | FlowCase) -> Any:
+    """Perturbed parameters of a case."""
+    return perturbed(jax.jit(case.make().init)(jax.random.key(1)), jax.random.key(2))

@@ -1,0 +1,110 @@
+"""The main job, small: what it prints and writes, and what it says of a wrong option."""
+
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+
+import vaepriors_jax as vp
+from experiments import compare_priors
+from experiments.compare_priors import Config
+
+SMALL = {"epochs": 2, "hidden": (8,), "latent_dim": 2, "num_components": 4, "num_samples": 10, "warmup_epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    content = compare_priors.main(Config(seeds=2, num_test=20, output_dir=str(folder), **SMALL))
+    return folder, content
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("compare_priors")
+def test_results_hold_every_prior_and_seed(results):
+    folder, _ = results
+    content = json.loads((folder / "results.json").read_text())
+    assert set(content) >= {"experiment", "dataset", "config", "hardware", "versions", "rows", "summary"}
+    assert [(row["prior"], row["seed"]) for row in content["rows"]] == [
+        (prior, seed) for prior in compare_priors.PRIORS for seed in (0, 1)
+    ]
+    for row in content["rows"]:
+        assert set(row) >= {"prior", "seed", "num_parameters", "best_epoch", "seconds_per_epoch", "test"}
+        test = row["test"]
+        assert set(test) >= {
+            "log_marginal",
+            "log_marginal_standard_error",
+            "elbo",
+            "reconstruction",
+            "kl",
+            "active_units",
+        }
+        assert test["elbo"] == pytest.approx(test["reconstruction"] - test["kl"], abs=1e-3)
+        assert all(math.isfinite(value) for value in test.values())
+        if row["prior"] == "conditional":
+            assert test["elbo"] < test["log_marginal_given_label"]
+            assert "log_marginal_given_label" in test
+        else:
+            assert test["elbo"] < test["log_marginal"]
+    by_prior = {entry["prior"]: entry for entry in content["summary"]}
+    values = [row["test"]["log_marginal"] for row in content["rows"] if row["prior"] == "vamp"]
+    assert by_prior["vamp"]["log_marginal"]["mean"] == pytest.approx(sum(values) / 2)
+    assert by_prior["vamp"]["log_marginal"]["standard_error"] == pytest.approx(abs(values[0] - values[1]) / 2)
+    assert by_prior["vamp"]["replicas_at_once"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("compare_priors")
+def test_report_and_figures_and_models_are_there(results):
+    folder, content = results
+    report = (folder / "report.md").read_text()
+    for figure in ("samples.png", "reconstructions.png", "training_curves.png", "pseudo_inputs.png"):
+        assert figure in report
+        assert (folder / figure).stat().st_size > 5000
+    for prior in compare_priors.PRIORS:
+        assert f"| {prior} |" in report
+    prior, params = vp.load_model(folder / "models" / "vamp-seed1")
+    assert prior.config["factory"] == "vamp"
+    assert vp.pseudo_inputs(prior, params.prior).shape == (4, 8, 8)
+    assert content["hardware"]["num_cores"] >= 1
+
+
+def run(*options):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.compare_priors", *options], capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.mark.slow
+def test_wrong_options_end_in_one_clear_line(tmp_path):
+    (tmp_path / "file").touch()
+    for options, message in [
+        (("--dataset", "cifar"), "cifar"),
+        (("--priors", "gaussian"), "gaussian"),
+        (("--seeds", "0"), "error: Expected --seeds >= 1; got 0."),
+        (("--output-dir", str(tmp_path / "file" / "below")), "error: Expected an output folder that can be written"),
+        (("--batch-size", "5000", "--epochs", "1"), "error: Expected at least one batch of 5000 examples; got 1197."),
+        (("--dataset", "mnist", "--data-dir", str(tmp_path)), "error: Expected a prepared copy of 'mnist'"),
+    ]:
+        done = run(*options)
+        assert done.returncode != 0
+        assert message in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_help_is_readable():
+    done = run("--help")
+    assert done.returncode == 0
+    for option in ("--dataset", "--priors", "--seeds", "--preset", "--epochs", "--batch-size", "--learning-rate",
+                   "--latent-dim", "--num-components", "--output-dir"):  # fmt: skip
+        assert option in done.stdout
+
+
+def test_conditional_needs_labels():
+    digits = compare_priors.load("digits")
+    unlabelled = digits._replace(num_classes=None)
+    assert "conditional" not in (compare_priors.resolve(Config(), unlabelled).priors or ())
+    with pytest.raises(ValueError, match="Expected labels for the prior 'conditional'; digits has none"):
+        compare_priors.resolve(Config(priors=("conditional",)), unlabelled)

@@ -1,0 +1,27 @@
+"""Every Python block of the README runs, one after another, as a reader would."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+@pytest.mark.slow
+def test_python_blocks_run(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert len(blocks) >= 4
+    namespace = {"__name__": "readme"}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), namespace)
+    printed = capsys.readouterr().out
+    assert "log p(x) = -" in printed
+    assert "student_prior(dim=4)" in printed
+
+
+def test_the_two_commands_are_there_to_the_letter():
+    text = README.read_text()
+    for extras, job in (("experiments", "experiments.compare_priors"), ("experiments,test", "pytest")):
+        command = f"python3 -m venv .venv && .venv/bin/pip install -e '.[{extras}]' && .venv/bin/python -m {job}"
+        assert f"\n{command}\n" in text
