@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tensorflow_probability.substrates import jax as tfp
 
 import vaepriors_jax as vp
 from tests.cases import FLOWS, params_of
-from vaepriors_jax.flows.spline_coupling import spline_forward, spline_inverse
+from vaepriors_jax.flows.spline_coupling import make_knots, spline_forward, spline_inverse
 
 EVERY_FLOW = pytest.mark.parametrize("case", FLOWS, ids=repr)
 
@@ -148,3 +149,16 @@ def test_flow_over_batches_of_any_rank():
     assert z.shape == (2, 3, 4)
     assert log_det.shape == (2, 3)
     np.testing.assert_allclose(z[1, 2], bijector.forward(u[1, 2]), rtol=1e-5)
+
+
+def test_spline_agrees_with_tfp_at_the_same_knots():
+    with jax.enable_x64(True):
+        raw = jax.random.normal(jax.random.key(0), (50, 14), jnp.float64)
+        u = jax.random.uniform(jax.random.key(1), (50,), jnp.float64, minval=-4.9, maxval=4.9)
+        knots = make_knots(raw, 5.0)
+        reference = tfp.bijectors.RationalQuadraticSpline(
+            jnp.diff(knots.x), jnp.diff(knots.y), knots.slope[:, 1:-1], range_min=-5.0
+        )
+        z, log_slope = spline_forward(raw, u, 5.0)
+        np.testing.assert_allclose(z, reference.forward(u), atol=1e-10)
+        np.testing.assert_allclose(log_slope, reference.forward_log_det_jacobian(u), atol=1e-10)

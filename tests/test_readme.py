@@ -25,3 +25,11 @@ def test_the_two_commands_are_there_to_the_letter():
     for extras, job in (("experiments", "experiments.compare_priors"), ("experiments,test", "pytest")):
         command = f"python3 -m venv .venv && .venv/bin/pip install -e '.[{extras}]' && .venv/bin/python -m {job}"
         assert f"\n{command}\n" in text
+
+
+def test_tables_are_those_of_the_result_files():
+    from experiments.tables import BLOCK, fill
+
+    text = README.read_text()
+    assert len(BLOCK.findall(text)) >= 2
+    assert fill(text) == text, "run `python -m experiments.tables`"

@@ -220,8 +220,26 @@ class Mixture(distrax.Distribution):
         return jnp.einsum("k,k...->...", jnp.exp(self.log_weights), spread, precision=Precision.HIGHEST)
 
 
+# How many components of each point the fast density computes without cancellation.
+NUM_LEADING = 8
+# How many components are held at a time: memory does not grow with more, nor in the gradient.
+MAX_AT_ONCE = 4096
+
+
+def _diagonal_log_prob(value: jax.Array, loc: jax.Array, scale: jax.Array) -> jax.Array:
+    """Log-density of Gaussians [..., K, dim] at z [..., dim]: [..., K]; no cancellation."""
+    standardized = (value[..., None, :] - loc) / scale
+    square = jnp.sum(standardized**2, axis=-1)
+    return -0.5 * (square + loc.shape[-1] * LOG_2PI) - jnp.sum(jnp.log(scale), axis=-1)
+
+
 class DiagonalMixture(Mixture):
-    r"""$p(z) = \sum_k w_k\, \mathcal{N}(z; \mu_k, \mathrm{diag}(\sigma_k^2))$."""
+    r"""$p(z) = \sum_k w_k\, \mathcal{N}(z; \mu_k, \mathrm{diag}(\sigma_k^2))$.
+
+    The quadratic form of all components is two matrix products, $z^2 \cdot \sigma^{-2}$ and $z \cdot \mu \sigma^{-2}$,
+    instead of a [..., K, dim] broadcast. These cancel where scales are small, so that the leading components of each
+    point are computed again without cancellation; in the others an error does not show.
+    """
 
     def __init__(self, log_weights: jax.Array, loc: jax.Array, scale: jax.Array):
         """Takes log-weights [K], means [K, dim] and standard deviations [K, dim]."""
@@ -234,10 +252,51 @@ class DiagonalMixture(Mixture):
 
     def component_log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats of each component at z [..., dim]: [..., K]."""
+        return _diagonal_log_prob(value, *self.parameters)
+
+    def log_prob(self, value: jax.Array) -> jax.Array:
+        """Log-density in nats at z [..., dim]: [...]."""
         loc, scale = self.parameters
-        standardized = (value[..., None, :] - loc) / scale
+        if self.num_components <= NUM_LEADING:
+            return super().log_prob(value)
+        if self.num_components > MAX_AT_ONCE:
+            return self._streamed_log_prob(value)
+        joint = self._approximate_joint(value)
+        _, leading = jax.lax.top_k(jax.lax.stop_gradient(joint), NUM_LEADING)
+        exact = self.log_weights[leading] + _diagonal_log_prob(value, loc[leading], scale[leading])
+        is_leading = (jnp.arange(self.num_components)[:, None] == leading[..., None, :]).any(-1)
+        others = jnp.where(is_leading, -jnp.inf, joint)
+        return jax.nn.logsumexp(jnp.concatenate([exact, others], axis=-1), axis=-1)
+
+    def _streamed_log_prob(self, value: jax.Array) -> jax.Array:
+        """Log-sum-exp over chunks of components; the gradient makes each chunk again."""
+        num_chunks = -(-self.num_components // MAX_AT_ONCE)
+        missing = num_chunks * MAX_AT_ONCE - self.num_components
+
+        def chunks(array: jax.Array, fill: float) -> jax.Array:
+            padded = jnp.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1), constant_values=fill)
+            return padded.reshape(num_chunks, MAX_AT_ONCE, *array.shape[1:])
+
+        @jax.checkpoint
+        def add(total: jax.Array, chunk: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+            return jnp.logaddexp(total, DiagonalMixture(*chunk).log_prob(value)), None
+
+        loc, scale = self.parameters
+        slices = (chunks(self.log_weights, -jnp.inf), chunks(loc, 0.0), chunks(scale, 1.0))
+        first = DiagonalMixture(*(array[0] for array in slices)).log_prob(value)
+        return jax.lax.scan(add, first, tuple(array[1:] for array in slices))[0]
+
+    def _approximate_joint(self, value: jax.Array) -> jax.Array:
+        """Log of weight times density of each component by matrix products: [..., K]."""
+        loc, scale = self.parameters
+        centre = jax.lax.stop_gradient(jnp.mean(loc, axis=0))  # smaller numbers cancel less
+        value, loc = value - centre, loc - centre
+        precision = 1 / scale**2
+        square = jnp.matmul(value**2, precision.T, precision=Precision.HIGHEST)
+        square -= 2 * jnp.matmul(value, (loc * precision).T, precision=Precision.HIGHEST)
+        square += jnp.sum(loc**2 * precision, axis=-1)
         log_det = jnp.sum(jnp.log(scale), axis=-1)
-        return -0.5 * (jnp.sum(standardized**2, axis=-1) + loc.shape[-1] * LOG_2PI) - log_det
+        return self.log_weights - 0.5 * (square + loc.shape[-1] * LOG_2PI) - log_det
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
         loc, scale = self.parameters
