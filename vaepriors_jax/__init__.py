@@ -14,8 +14,23 @@ from vaepriors_jax.base import (
 from vaepriors_jax.checkpoint import load_model, save_model
 from vaepriors_jax.combinators import chain, freeze, frozen, invert, marginalize, repeat, transformed
 from vaepriors_jax.distributions import DiagonalMixture, FullMixture, Mixture, bernoulli, normal_diag
-from vaepriors_jax.evaluation.latents import active_units, posterior_means
+from vaepriors_jax.evaluation.ex_post import fit_prior
+from vaepriors_jax.evaluation.holes import (
+    aggregated_posterior,
+    elbo_surgery,
+    hole_map,
+    hole_mass,
+    log_prob_in_chunks,
+)
+from vaepriors_jax.evaluation.latents import (
+    active_units,
+    latent_dimensions,
+    mixture_usage,
+    posterior_means,
+    pseudo_input_distances,
+)
 from vaepriors_jax.evaluation.likelihood import LogMarginal, evaluate_elbo, log_marginal, log_marginal_over_classes
+from vaepriors_jax.evaluation.two_sample import density_ratio, maximum_mean_discrepancy, two_sample_test
 from vaepriors_jax.fitting import Failure, FitResult, TrainingFailedError, fit
 from vaepriors_jax.flows.affine_coupling import affine_coupling
 from vaepriors_jax.flows.masked_autoregressive import masked_autoregressive
@@ -49,43 +64,55 @@ __all__ = [
     "__version__",
     "active_units",
     "affine_coupling",
+    "aggregated_posterior",
     "bernoulli",
     "binarize",
     "chain",
     "conditional_mixture",
     "conditional_normal",
+    "density_ratio",
     "elbo",
+    "elbo_surgery",
     "evaluate_elbo",
     "factory",
     "fit",
+    "fit_prior",
     "flow_from_config",
     "freeze",
     "from_distribution",
     "frozen",
     "generate",
+    "hole_map",
+    "hole_mass",
     "init_from_data",
     "init_train_state",
     "invert",
     "iwae",
     "kl_divergence",
+    "latent_dimensions",
     "load_model",
     "log_marginal",
     "log_marginal_over_classes",
+    "log_prob_in_chunks",
     "make_train_step",
     "marginalize",
     "masked_autoregressive",
+    "maximum_mean_discrepancy",
     "mixture",
+    "mixture_usage",
     "normal_diag",
     "parameter_groups",
     "permute",
     "plain_config",
     "posterior_means",
     "prior_from_config",
+    "pseudo_input_distances",
     "pseudo_inputs",
     "repeat",
     "save_model",
     "spline_coupling",
     "standard_normal",
     "transformed",
+    "two_sample_test",
     "vamp",
 ]

@@ -195,13 +195,23 @@ class Mixture(distrax.Distribution):
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
         key_component, key_value = jax.random.split(key)
-        chosen = jax.random.categorical(key_component, self.log_weights, shape=(n,))
+        chosen = self._choose(key_component, n)
         slices = jax.tree.map(lambda leaf: leaf[chosen], self.parameters)
         return jax.vmap(lambda key, slice_: self._component(slice_).sample(seed=key))(
             jax.random.split(key_value, n), slices
         )
 
-    def _component_moments(self) -> tuple[jax.Array, jax.Array]:
+    def _choose(self, key: jax.Array, n: int) -> jax.Array:
+        """Draws n components by weight; by inversion, since Gumbel noise would be [n, K]."""
+        return jax.random.choice(key, self.num_components, (n,), p=jnp.exp(self.log_weights))
+
+    def with_log_weights(self, log_weights: jax.Array) -> "Mixture":
+        """The same components with other log-weights [K]."""
+        return Mixture(log_weights, self.parameters, self._component)
+
+    def component_moments(self) -> tuple[jax.Array, jax.Array]:
+        """Mean and variance of each component, [K, dim] both."""
+
         def moments(slice_: Any) -> tuple[jax.Array, jax.Array]:
             component = self._component(slice_)
             return component.mean(), component.variance()
@@ -210,12 +220,12 @@ class Mixture(distrax.Distribution):
 
     def mean(self) -> jax.Array:
         """Mean [dim]."""
-        means, _ = self._component_moments()
+        means, _ = self.component_moments()
         return jnp.einsum("k,k...->...", jnp.exp(self.log_weights), means, precision=Precision.HIGHEST)
 
     def variance(self) -> jax.Array:
         """Variance of each dimension [dim]: within the components and between them."""
-        means, variances = self._component_moments()
+        means, variances = self.component_moments()
         spread = variances + (means - self.mean()) ** 2
         return jnp.einsum("k,k...->...", jnp.exp(self.log_weights), spread, precision=Precision.HIGHEST)
 
@@ -301,10 +311,15 @@ class DiagonalMixture(Mixture):
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
         loc, scale = self.parameters
         key_component, key_value = jax.random.split(key)
-        chosen = jax.random.categorical(key_component, self.log_weights, shape=(n,))
+        chosen = self._choose(key_component, n)
         return loc[chosen] + scale[chosen] * jax.random.normal(key_value, (n, loc.shape[-1]), loc.dtype)
 
-    def _component_moments(self) -> tuple[jax.Array, jax.Array]:
+    def with_log_weights(self, log_weights: jax.Array) -> "DiagonalMixture":
+        """The same components with other log-weights [K]."""
+        return DiagonalMixture(log_weights, *self.parameters)
+
+    def component_moments(self) -> tuple[jax.Array, jax.Array]:
+        """Mean and variance of each component, [K, dim] both."""
         loc, scale = self.parameters
         return loc, scale**2
 
@@ -336,11 +351,16 @@ class FullMixture(Mixture):
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
         loc, scale_tril = self.parameters
         key_component, key_value = jax.random.split(key)
-        chosen = jax.random.categorical(key_component, self.log_weights, shape=(n,))
+        chosen = self._choose(key_component, n)
         noise = jax.random.normal(key_value, (n, loc.shape[-1]), loc.dtype)
         return loc[chosen] + jnp.einsum("nij,nj->ni", scale_tril[chosen], noise, precision=Precision.HIGHEST)
 
-    def _component_moments(self) -> tuple[jax.Array, jax.Array]:
+    def with_log_weights(self, log_weights: jax.Array) -> "FullMixture":
+        """The same components with other log-weights [K]."""
+        return FullMixture(log_weights, *self.parameters)
+
+    def component_moments(self) -> tuple[jax.Array, jax.Array]:
+        """Mean and variance of each component, [K, dim] both."""
         loc, scale_tril = self.parameters
         return loc, jnp.sum(scale_tril**2, axis=-1)
 

@@ -1,14 +1,24 @@
-"""What the latents do."""
+"""What the latents do: which dimensions carry information, and which components of a mixture are used."""
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
+import distrax
 import jax
 import jax.numpy as jnp
+from jax.lax import Precision
 
-from vaepriors_jax.base import VAE, VAEParams
+from vaepriors_jax.base import VAE, Prior, VAEParams
 from vaepriors_jax.checks import check_positive, check_positive_integer
 from vaepriors_jax.data_checks import check_data
+from vaepriors_jax.distributions import (
+    DiagonalMixture,
+    FullMixture,
+    Mixture,
+    is_normal_diag,
+    location_and_scale,
+)
+from vaepriors_jax.priors.vamp import pseudo_inputs
 
 
 @partial(jax.jit, static_argnums=(0, 3))
@@ -61,3 +71,192 @@ def active_units(
     """
     check_positive(threshold=threshold)
     return jnp.var(posterior_means(vae, params, x, chunk_size=chunk_size, **context), axis=0) > threshold
+
+
+class Dimensions(NamedTuple):
+    """What each dimension of z carries; all [dim].
+
+    Attributes:
+        active: the variance rule of `active_units`.
+        mutual_information: I(n; z_d) between the example's index and z_d, in nats; scale-free, at most log N.
+        kl: E_n KL(q(z_d|x_n) || p(z_d)) to the prior's marginal, in nats; NaN where that has no closed form (flows).
+        collapsed: the posterior tells nothing of x in this dimension: less than 0.01 nats of mutual information.
+    """
+
+    active: jax.Array
+    mutual_information: jax.Array
+    kl: jax.Array
+    collapsed: jax.Array
+
+
+def _marginal_mixture(prior: Any) -> DiagonalMixture | None:
+    """A prior's 1-D marginals as diagonal mixture components ([K, dim]), where they are known."""
+    if is_normal_diag(prior):
+        loc, scale = location_and_scale(prior)
+        return DiagonalMixture(jnp.zeros(1), loc[None], scale[None])
+    if isinstance(prior, DiagonalMixture):
+        return prior
+    if isinstance(prior, FullMixture):
+        means, variances = prior.component_moments()
+        return DiagonalMixture(prior.log_weights, means, jnp.sqrt(variances))
+    return None
+
+
+def _marginal_log_prob(mixture: DiagonalMixture, z: jax.Array) -> jax.Array:
+    """Log-density of each dimension's own 1-D mixture at z [dim]: [dim]."""
+    loc, scale = mixture.parameters
+    return jax.nn.logsumexp(mixture.log_weights[:, None] + distrax.Normal(loc, scale).log_prob(z), axis=0)
+
+
+@partial(jax.jit, static_argnums=(0, 4, 5))
+def _dimensions(
+    vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], num_points: int, chunk_size: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def encode(example: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        context = {name: value for name, value in example.items() if name != "x"}
+        posterior = vae.posterior(params, example["x"], **context)
+        if not is_normal_diag(posterior):
+            raise ValueError(
+                f"Expected a diagonal Gaussian posterior, whose dimensions are independent; got {posterior.name}."
+            )
+        return location_and_scale(posterior)
+
+    loc, scale = jax.lax.map(encode, data, batch_size=500)
+    num_examples = loc.shape[0]
+    aggregated = DiagonalMixture(jnp.full(num_examples, -jnp.log(num_examples)), loc, scale)
+    key_rows, key_noise = jax.random.split(key)
+    rows = jax.random.permutation(key_rows, num_examples)[:num_points]
+
+    def one(inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        row, noise = inputs
+        z = loc[row] + scale[row] * noise
+        own = _marginal_log_prob(DiagonalMixture(jnp.zeros(1), loc[row][None], scale[row][None]), z)
+        context = {name: value[row] for name, value in data.items() if name != "x"}
+        marginals = _marginal_mixture(vae.latent_prior(params, **context))
+        log_p = jnp.full_like(z, jnp.nan) if marginals is None else _marginal_log_prob(marginals, z)
+        return own - _marginal_log_prob(aggregated, z), own - log_p
+
+    noise = jax.random.normal(key_noise, (num_points, loc.shape[1]))
+    information, kl = jax.lax.map(one, (rows, noise), batch_size=chunk_size)
+    return jnp.var(loc, axis=0), jnp.mean(information, axis=0), jnp.mean(kl, axis=0)
+
+
+def latent_dimensions(
+    vae: VAE,
+    params: VAEParams,
+    key: jax.Array,
+    x: Any,
+    *,
+    num_points: int = 1000,
+    threshold: float = 0.01,
+    chunk_size: int = 10,
+    **context: Any,
+) -> Dimensions:
+    r"""KL and mutual information of each dimension, beside the variance rule for active units.
+
+    Monte Carlo estimates from one z of each of `num_points` examples, against $q(z_d) = \frac1N \sum_n q(z_d|x_n)$ over
+    all of them.
+
+    Args:
+        vae: a VAE with a diagonal Gaussian posterior.
+        params: its parameters.
+        key: a random key.
+        x: the whole data set [N, ...].
+        num_points: examples from which z is drawn.
+        threshold: least variance of the posterior's mean of an active unit.
+        chunk_size: points at a time; memory is `chunk_size` times N times dim.
+        **context: per-example context [N, ...], such as `y=`.
+
+    Returns:
+        A `Dimensions` of arrays [dim].
+
+    Raises:
+        ValueError: another kind of posterior.
+
+    References:
+        Burda, Grosse & Salakhutdinov (2016), section 5; Hoffman & Johnson (2016), ELBO surgery, eq. 6.
+    """
+    check_positive_integer(num_points=num_points, chunk_size=chunk_size)
+    check_positive(threshold=threshold)
+    data = check_data(vae, params, {"x": x, **context}, key)
+    num_points = min(num_points, data["x"].shape[0])
+    variance, information, kl = _dimensions(vae, params, key, data, num_points, chunk_size)
+    return Dimensions(variance > threshold, information, kl, information < 0.01)
+
+
+class Usage(NamedTuple):
+    """How many components of a mixture are used.
+
+    Attributes:
+        weight_perplexity: exp of the entropy of the weights; K if all are equal.
+        responsibility_perplexity: the same of the mean responsibilities over the data.
+        mean_responsibilities: share of the data that each component explains [K].
+        num_unused: components that explain less than a hundredth of an equal share.
+    """
+
+    weight_perplexity: jax.Array
+    responsibility_perplexity: jax.Array
+    mean_responsibilities: jax.Array
+    num_unused: jax.Array
+
+
+@partial(jax.jit, static_argnums=(0, 4))
+def _usage(vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], chunk_size: int) -> Usage:
+    def one(inputs: tuple[jax.Array, dict[str, jax.Array]]) -> tuple[jax.Array, jax.Array]:
+        key, example = inputs
+        context = {name: value for name, value in example.items() if name != "x"}
+        prior = vae.latent_prior(params, **context)
+        if not isinstance(prior, Mixture):
+            raise ValueError(f"Expected a prior that is a mixture; {vae.prior!r} gives {prior.name}.")
+        z = vae.posterior(params, example["x"], **context).sample(seed=key)
+        return prior.responsibilities(z), jnp.exp(prior.log_weights)
+
+    keys = jax.random.split(key, data["x"].shape[0])
+    responsibilities, weights = jax.lax.map(one, (keys, data), batch_size=chunk_size)
+    share, weights = jnp.mean(responsibilities, axis=0), jnp.mean(weights, axis=0)
+    perplexity = lambda p: jnp.exp(-jnp.sum(jax.scipy.special.xlogy(p, p)))  # noqa: E731
+    return Usage(perplexity(weights), perplexity(share), share, jnp.sum(share < 0.01 / share.shape[0]))
+
+
+def mixture_usage(
+    vae: VAE, params: VAEParams, key: jax.Array, x: Any, *, chunk_size: int = 200, **context: Any
+) -> Usage:
+    """Whether a mixture (or a VampPrior) uses its components, over a data set.
+
+    Args:
+        vae: a VAE whose prior is a mixture.
+        params: its parameters.
+        key: a random key; one z is drawn for each example.
+        x: examples [N, ...].
+        chunk_size: examples at a time.
+        **context: per-example context [N, ...], such as `y=`.
+
+    Returns:
+        A `Usage`.
+
+    Raises:
+        ValueError: the prior is not a mixture.
+    """
+    check_positive_integer(chunk_size=chunk_size)
+    return _usage(vae, params, key, check_data(vae, params, {"x": x, **context}, key), chunk_size)
+
+
+def pseudo_input_distances(prior: Prior, params: Any, x: Any) -> jax.Array:
+    """Distance of each pseudo-input of a `vamp` prior to the nearest of some examples.
+
+    Args:
+        prior: a `vamp` prior.
+        params: its own parameters.
+        x: examples [N, ...], such as the training set.
+
+    Returns:
+        Euclidean distances over all pixels [num_components].
+
+    Raises:
+        ValueError: the prior has no pseudo-inputs.
+    """
+    inputs = pseudo_inputs(prior, params).reshape(prior.config["num_components"], -1)
+    examples = jnp.asarray(x, inputs.dtype).reshape(len(x), -1)
+    product = jnp.matmul(inputs, examples.T, precision=Precision.HIGHEST)
+    square = jnp.sum(inputs**2, axis=1)[:, None] + jnp.sum(examples**2, axis=1) - 2 * product
+    return jnp.sqrt(jnp.maximum(jnp.min(square, axis=1), 0))
