@@ -18,10 +18,10 @@ import tyro
 from tqdm import tqdm
 
 import vaepriors_jax as vp
-from experiments import report
-from experiments.comparison import Trained, draw, summarize, table, write_report
+from experiments import metrics, report
+from experiments.comparison import Trained, draw, summarize, tables, write_report
 from experiments.data import Dataset, load
-from experiments.models import PRIORS, Sizes, make_vae
+from experiments.models import PRIORS, Sizes, make_prior, make_vae
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
@@ -105,6 +105,10 @@ class Config:
     """Folder of prepared TFDS data sets; by default TFDS_DATA_DIR."""
     output_dir: str | None = None
     """Where results go; by default a new folder under runs/."""
+    refit: tuple[Literal["mixture", "vamp", "flow"], ...] = ()
+    """Priors that are fitted afterwards to the aggregated posterior of the trained standard VAE, as rows of their own."""
+    metrics: Literal["likelihood", "all"] = "all"
+    """Only log p(x) and the ELBO, or prior holes as well."""
     checkpoints: bool = False
     """Write checkpoints into the output folder, and go on from those that are there."""
 
@@ -129,6 +133,8 @@ def resolve(config: Config, data: Dataset) -> Config:
             f"Expected labels for the prior 'conditional'; {data.name} has none. Choose among "
             f"{', '.join(name for name in PRIORS if name != 'conditional')}, or use --dataset mnist."
         )
+    if config.refit and config.priors and "standard" not in config.priors:
+        raise ValueError("Expected the prior 'standard' among --priors, since --refit refits its VAE; add it.")
     if config.priors is None:
         config = replace(config, priors=PRIORS)
         if data.num_classes is None:
@@ -137,10 +143,14 @@ def resolve(config: Config, data: Dataset) -> Config:
     return config
 
 
+def sizes_of(config: Config) -> Sizes:
+    """The part of the options that makes the models."""
+    return Sizes(**{field: getattr(config, field) for field in Sizes._fields})
+
+
 def train(name: str, config: Config, data: Dataset, output_dir: Path) -> Trained:
     """Trains one prior with all seeds as one program."""
-    sizes = Sizes(**{field: getattr(config, field) for field in Sizes._fields})
-    vae, init = make_vae(name, sizes, data)
+    vae, init = make_vae(name, sizes_of(config), data)
     seeds = tuple(range(config.seed, config.seed + config.seeds))
     keys = [jax.random.split(jax.random.key(seed)) for seed in seeds]
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[init(key_init) for key_init, _ in keys])
@@ -164,53 +174,23 @@ def train(name: str, config: Config, data: Dataset, output_dir: Path) -> Trained
     return Trained(name, vae, result, seeds)
 
 
-def log_marginals(
-    trained: Trained, replica: int, data: Dataset, num_samples: int, bar: tqdm
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """log p(x) of each test image, in slices that move the bar; for a conditional model log p(x|y) too."""
-    params, key = trained.params(replica), jax.random.fold_in(jax.random.key(2), replica)
-    x, y = data.test["x"], data.test.get("y")
-    class_counts = np.bincount(data.train["y"]) if "y" in data.train else None
-    marginal, given = [], []
-    # Twenty slices of a large test set; a small one whole, since each size of slice is compiled.
-    slice_size = len(x) // 20 if len(x) >= 2000 else len(x)
-    for start in range(0, len(x), slice_size):
-        rows = slice(start, start + slice_size)
-        arguments = (trained.vae, params, jax.random.fold_in(key, start), x[rows])
-        if trained.name == "conditional" and y is not None and class_counts is not None:
-            probabilities = class_counts / class_counts.sum()
-            summed = vp.log_marginal_over_classes(
-                *arguments, class_probabilities=probabilities, num_samples=num_samples
-            )
-            marginal.append(summed.values)
-            given.append(vp.log_marginal(*arguments, y=y[rows], num_samples=num_samples).values)
-        else:
-            marginal.append(vp.log_marginal(*arguments, num_samples=num_samples).values)
-        bar.update(len(x[rows]))
-    return np.concatenate(marginal), np.concatenate(given) if given else None
-
-
-def evaluate(trained: Trained, replica: int, data: Dataset, num_samples: int, bar: tqdm) -> dict[str, Any]:
-    """The test metrics of one seed, in nats."""
-    params = trained.params(replica)
-    context: Any = {"y": data.test["y"]} if trained.name == "conditional" else {}
-    values, given = log_marginals(trained, replica, data, num_samples, bar)
-    terms = vp.evaluate_elbo(trained.vae, params, jax.random.key(3), data.test["x"], **context)
-    active = vp.active_units(trained.vae, params, data.test["x"], **context)
-    metrics = {"log_marginal": values, "elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
-    test = {name: float(np.mean(value)) for name, value in metrics.items()}
-    test["log_marginal_standard_error"] = float(np.std(values, ddof=1) / np.sqrt(len(values)))
-    test["active_units"] = int(active.sum())
-    if given is not None:
-        test["log_marginal_given_label"] = float(np.mean(given))
-        test["log_marginal_given_label_standard_error"] = float(np.std(given, ddof=1) / np.sqrt(len(given)))
-    return test
+def refit(name: str, standard: Trained, config: Config, data: Dataset) -> Trained:
+    """Gives the trained VAEs with N(0, I) another prior, fitted to their aggregated posteriors."""
+    prior = make_prior(name, sizes_of(config), data)
+    refitted = []
+    for replica, seed in enumerate(tqdm(standard.seeds, desc=f"refit {name}", unit="seed", leave=False)):
+        model = standard.model(replica)
+        key = jax.random.fold_in(jax.random.key(seed), 1)
+        refitted.append(vp.fit_prior(prior, key, model.vae, model.params, data.fixed_train["x"]))
+    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *refitted)
+    vae = standard.vae._replace(prior=prior)
+    return Trained(f"standard, refit {name}", vae, standard.result._replace(params=params), standard.seeds)
 
 
 def rows_of(trained: Trained, data: Dataset, config: Config) -> list[dict[str, Any]]:
-    """One row of results for each seed that was trained to the end."""
+    """One row of results for each seed; without a test where training failed."""
     failed = {failure.replica: failure for failure in trained.result.failures}
-    num_parameters = sum(leaf.size for leaf in jax.tree.leaves(trained.params(0)))
+    num_parameters = sum(leaf.size for leaf in jax.tree.leaves(trained.model(0).params))
     rows = []
     total = len(data.test["x"]) * (len(trained.seeds) - len(failed))
     with tqdm(total=total, unit="image", desc=f"{trained.name}: log p(x)", leave=False) as bar:
@@ -226,7 +206,11 @@ def rows_of(trained: Trained, data: Dataset, config: Config) -> list[dict[str, A
             if replica in failed:
                 rows.append(row | {"failure": str(failed[replica]), "test": None})
                 continue
-            rows.append(row | {"test": evaluate(trained, replica, data, config.num_samples or 0, bar)})
+            model = trained.model(replica)
+            row["test"] = metrics.likelihood(model, data, config.num_samples or 0, bar)
+            if config.metrics == "all":
+                row["holes"] = metrics.holes(model, data)
+            rows.append(row)
     return rows
 
 
@@ -241,11 +225,14 @@ def main(config: Config) -> dict[str, Any]:
     output_dir = report.make_output_dir(config.output_dir, "compare_priors", config.dataset)
     trained, rows = [], []
     for name in config.priors or ():
-        one = train(name, config, data, output_dir)
-        trained.append(one)
+        trained.append(train(name, config, data, output_dir))
+        if name == "standard":
+            trained += [refit(other, trained[-1], config, data) for other in config.refit]
+    for one in trained:
         rows += rows_of(one, data, config)
         for replica, seed in enumerate(one.seeds):
-            vp.save_model(output_dir / "models" / f"{name}-seed{seed}", one.vae.prior, one.params(replica))
+            folder = output_dir / "models" / f"{one.name.replace(', ', '-').replace(' ', '-')}-seed{seed}"
+            vp.save_model(folder, one.vae.prior, one.model(replica).params)
     summary = summarize(rows)
     content = {
         "experiment": "compare_priors",
@@ -260,8 +247,8 @@ def main(config: Config) -> dict[str, Any]:
     }
     report.write_json(output_dir / "results.json", content)
     write_report(output_dir, content, draw(trained, data, output_dir))
-    header, cells, notes = table(summary)
-    report.print_table(f"{config.dataset}: {len(data.test['x'])} test images", header, cells, notes)
+    for title, header, cells, notes in tables(summary):
+        report.print_table(f"{config.dataset}: {title}", header, cells, notes)
     print(f"Results, models and figures in {output_dir} ({content['seconds']:.0f} s).")
     return content
 

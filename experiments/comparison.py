@@ -11,6 +11,7 @@ import numpy as np
 import vaepriors_jax as vp
 from experiments import figures, report
 from experiments.data import Dataset
+from experiments.metrics import Model
 
 
 class Trained(NamedTuple):
@@ -21,12 +22,16 @@ class Trained(NamedTuple):
     result: vp.FitResult
     seeds: tuple[int, ...]
 
-    def params(self, replica: int) -> vp.VAEParams:
-        """Parameters of one seed."""
-        return jax.tree.map(lambda leaf: leaf[replica], self.result.params)
+    def model(self, replica: int) -> Model:
+        """The model of one seed."""
+        params = jax.tree.map(lambda leaf: leaf[replica], self.result.params)
+        return Model(self.name, self.seeds[replica], self.vae, params)
 
 
-METRICS = ("log_marginal", "log_marginal_given_label", "elbo", "reconstruction", "kl", "active_units")
+LIKELIHOOD = ("log_marginal", "log_marginal_given_label", "elbo", "reconstruction", "kl", "active_units")
+HOLES = ("marginal_kl", "mutual_information", "hole_mass", "uncovered_mass")
+SAMPLES = ("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage")
+Table = tuple[str, list[str], list[list[str]], list[str]]
 
 
 def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -34,19 +39,29 @@ def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     summary = []
     for prior in dict.fromkeys(row["prior"] for row in rows):
         of_prior = [row for row in rows if row["prior"] == prior]
-        tests = [row["test"] for row in of_prior if row["test"]]
-        entry: dict[str, Any] = {"prior": prior, "num_seeds": len(tests)}
+        trained = [row for row in of_prior if row["test"]]
+        entry: dict[str, Any] = {"prior": prior, "num_seeds": len(trained)}
         entry |= {name: of_prior[0][name] for name in ("num_parameters", "seconds_per_epoch", "replicas_at_once")}
-        for name in METRICS:
-            values = [test[name] for test in tests if name in test]
-            if values:
-                entry[name] = dict(zip(("mean", "standard_error"), report.mean_and_error(values), strict=True))
+        for part, names in (("test", LIKELIHOOD), ("holes", HOLES), ("samples", SAMPLES)):
+            for name in names:
+                values = [row[part][name] for row in trained if name in row.get(part, {})]
+                if values:
+                    entry[name] = dict(zip(("mean", "standard_error"), report.mean_and_error(values), strict=True))
         summary.append(entry)
     return summary
 
 
-def table(summary: list[dict[str, Any]]) -> tuple[list[str], list[list[str]], list[str]]:
-    """Header, rows and notes of the table."""
+def tables(summary: list[dict[str, Any]]) -> list[Table]:
+    """The tables of a comparison: title, header, rows and notes of each."""
+    found = [_likelihood_table(summary)]
+    if any("marginal_kl" in entry for entry in summary):
+        found.append(_holes_table(summary))
+    if any("frechet_distance" in entry for entry in summary):
+        found.append(_samples_table(summary))
+    return found
+
+
+def _likelihood_table(summary: list[dict[str, Any]]) -> Table:
     conditional = any("log_marginal_given_label" in entry for entry in summary)
     header = ["prior", "log p(x)", *(["log p(x|y)"] if conditional else [])]
     header += ["ELBO", "reconstruction", "KL", "active units", "parameters", "s / epoch"]
@@ -68,7 +83,42 @@ def table(summary: list[dict[str, Any]]) -> tuple[list[str], list[list[str]], li
     ]
     if conditional:
         notes.append("* ELBO, reconstruction and KL of `conditional` are given the label: a bound of log p(x|y).")
-    return header, rows, notes
+    return "likelihood of the test images", header, rows, notes
+
+
+def _holes_table(summary: list[dict[str, Any]]) -> Table:
+    header = ["prior", "KL(q(z) || p(z))", "I(n; z)", "hole mass", "uncovered mass"]
+    rows = [
+        [
+            entry["prior"],
+            *(report.format_mean(entry.get(name)) for name in ("marginal_kl", "mutual_information")),
+            *(report.format_mean(entry.get(name), 3) for name in ("hole_mass", "uncovered_mass")),
+        ]
+        for entry in summary
+    ]
+    notes = [
+        "q(z): aggregated posterior of the whole training set. KL and mutual information in nats. Hole mass: "
+        "probability under p(z) of where log q(z) is below its 1 % quantile under q(z); uncovered mass: the reverse. "
+        "Both are 0.01 where p = q; smaller is better."
+    ]
+    return "prior holes", header, rows, notes
+
+
+def _samples_table(summary: list[dict[str, Any]]) -> Table:
+    header = ["samples", "FID", "KID x 1000", "precision", "recall", "density", "coverage"]
+    rows = []
+    for entry in summary:
+        kernel = entry.get("kernel_distance")
+        if kernel is not None:
+            error = kernel["standard_error"]
+            kernel = {"mean": 1000 * kernel["mean"], "standard_error": None if error is None else 1000 * error}
+        row = [entry["prior"], report.format_mean(entry.get("frechet_distance")), report.format_mean(kernel)]
+        rows.append(row + [report.format_mean(entry.get(name)) for name in SAMPLES[2:]])
+    notes = [
+        "Against the test images, by features of a classifier trained on this data set (results.json has its hash and "
+        "accuracy): compare within this table only."
+    ]
+    return "samples", header, rows, notes
 
 
 def _generate_one(vae: vp.VAE, params: vp.VAEParams, key: jax.Array, context: Any) -> jax.Array:
@@ -89,11 +139,11 @@ def draw(trained: list[Trained], data: Dataset, output_dir: Path) -> list[str]:
     names = ["samples.png", "reconstructions.png", "training_curves.png"]
     key = jax.random.key(4)
     for one in trained:
-        params = one.params(0)
-        context: Any = {"y": jnp.asarray(data.test["y"][:num])} if one.name == "conditional" else {}
-        generated = jax.vmap(partial(_generate_one, one.vae, params))(jax.random.split(key, num), context)
+        model = one.model(0)
+        context = {name: jnp.asarray(value[:num]) for name, value in model.context(data.test).items()}
+        generated = jax.vmap(partial(_generate_one, model.vae, model.params))(jax.random.split(key, num), context)
         samples[one.name + (" (labels of the test images)" if context else "")] = np.asarray(generated)
-        images = np.asarray(jax.vmap(partial(_reconstruct_one, one.vae, params))(jnp.asarray(x), context))
+        images = np.asarray(jax.vmap(partial(_reconstruct_one, model.vae, model.params))(jnp.asarray(x), context))
         reconstructions[one.name] = figures.interleave(x[:24], images[:24], 8)
     figures.image_panels(
         output_dir / names[0], samples, num_columns=columns, title=f"{data.name}: means of p(x|z), z from each prior"
@@ -108,7 +158,7 @@ def draw(trained: list[Trained], data: Dataset, output_dir: Path) -> list[str]:
     figures.training_curves(output_dir / names[2], curves, title=f"{data.name}: ELBO by epoch, one line a seed")
     for one in trained:
         if one.name == "vamp":
-            inputs = np.asarray(vp.pseudo_inputs(one.vae.prior, one.params(0).prior))[:50]
+            inputs = np.asarray(vp.pseudo_inputs(one.vae.prior, one.model(0).params.prior))[:50]
             figures.image_panels(
                 output_dir / "pseudo_inputs.png",
                 {f"{len(inputs)} pseudo-inputs": inputs, "training images": data.train["x"][: len(inputs)]},
@@ -120,11 +170,12 @@ def draw(trained: list[Trained], data: Dataset, output_dir: Path) -> list[str]:
 
 
 def write_report(output_dir: Path, content: dict[str, Any], figure_names: list[str]) -> None:
-    """Writes report.md: the table, the figures, and how they were made."""
-    header, rows, notes = table(content["summary"])
+    """Writes report.md: the tables, the figures, and how they were made."""
     failures = [f"- {row['prior']}, seed {row['seed']}: {row['failure']}" for row in content["rows"] if not row["test"]]
-    lines = [f"# Priors compared on {content['dataset']}", "", report.markdown_table(header, rows), ""]
-    lines += [f"{note}  " for note in notes] + [""]
+    lines = [f"# Priors compared on {content['dataset']}", ""]
+    for title, header, rows, notes in tables(content["summary"]):
+        lines += [f"## {title.capitalize()}", "", report.markdown_table(header, rows), ""]
+        lines += [f"{note}  " for note in notes] + [""]
     if failures:
         lines += ["Seeds that were frozen, and are not in the table:", "", *failures, ""]
     for name in figure_names:

@@ -28,6 +28,7 @@ class Dataset(NamedTuple):
         train: {"x": [N, height, width]} and, with labels, "y": [N]. Grey where binarisation is dynamic.
         validation: the same, always binarised.
         test: the same, always binarised.
+        fixed_train: the training images binarised once, for what is measured on them.
         transform: what training does to a batch: `vp.binarize` where binarisation is dynamic.
         num_classes: number of classes, or None without labels.
     """
@@ -36,6 +37,7 @@ class Dataset(NamedTuple):
     train: Arrays
     validation: Arrays
     test: Arrays
+    fixed_train: Arrays
     transform: Transform | None
     num_classes: int | None
 
@@ -80,12 +82,12 @@ def load(dataset: str, *, binarization: str = "dynamic", data_dir: str | None = 
         splits = parts
     train, validation, test = splits
     if dataset == "binarized_mnist":
-        return Dataset(dataset, train, validation, test, None, None)
+        return Dataset(dataset, train, validation, test, train, None, None)
     keys = jax.random.split(jax.random.key(BINARIZATION_SEED), 3)
     fixed = [_binarize_once(key, split, binarization) for key, split in zip(keys, splits, strict=True)]
     transform = vp.binarize if binarization == "dynamic" else None
     num_classes = int(max(split["y"].max() for split in splits)) + 1
-    return Dataset(dataset, train if transform else fixed[0], fixed[1], fixed[2], transform, num_classes)
+    return Dataset(dataset, train if transform else fixed[0], fixed[1], fixed[2], fixed[0], transform, num_classes)
 
 
 def _binarize_once(key: jax.Array, split: Arrays, binarization: str) -> Arrays:

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from experiments.comparison import table
+from experiments.comparison import tables
 from experiments.report import markdown_table
 
 RESULTS = Path(__file__).parent / "results"
@@ -20,8 +20,7 @@ BLOCK = re.compile(r"<!-- results: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def describe(content: dict[str, Any]) -> str:
-    """The table of one run, and how it was made."""
-    header, rows, notes = table(content["summary"])
+    """The tables of one run, and how they were made."""
     config, hardware, versions = content["config"], content["hardware"], content["versions"]
     seeds = ", ".join(str(row["seed"]) for row in content["rows"] if row["prior"] == content["rows"][0]["prior"])
     made = (
@@ -29,7 +28,10 @@ def describe(content: dict[str, Any]) -> str:
         f"minutes on {hardware['num_cores']} cores of an {hardware['processor']}; jax {versions['jax']}, flax "
         f"{versions['flax']}, distrax {versions['distrax']}, Python {versions['python']}."
     )
-    return "\n".join([markdown_table(header, rows), "", " ".join(notes), "", made])
+    parts = []
+    for _, header, rows, notes in tables(content["summary"]):
+        parts += [markdown_table(header, rows), "", " ".join(notes), ""]
+    return "\n".join([*parts, made])
 
 
 def fill(text: str) -> str:

@@ -146,3 +146,12 @@ def test_iwae_weights_the_samples_and_not_the_loss():
 
     gradient = jax.grad(lambda p: vp.iwae(vae, p, KEY, x[0], num_samples=20))(wide).decoder["bias"]
     np.testing.assert_allclose(gradient, jax.grad(by_hand)(wide).decoder["bias"], rtol=1e-4, atol=1e-5)
+
+
+def test_generate_draws_from_the_likelihood_on_request():
+    vae, params, _ = linear_gaussian_vae()
+    drawn = np.asarray(vp.generate(vae, params, KEY, 50_000, mean=False))
+    means = np.asarray(vp.generate(vae, params, KEY, 50_000))
+    weight = np.asarray(params.decoder["weight"])
+    np.testing.assert_allclose(np.cov(means.T), weight @ weight.T, atol=0.15)
+    np.testing.assert_allclose(np.cov(drawn.T), weight @ weight.T + 0.49 * np.eye(5), atol=0.15)

@@ -331,18 +331,27 @@ def split_context(context: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     return {name: value for name, value in context.items() if name not in SHARED_CONTEXT}, shared
 
 
-def generate(vae: VAE, params: VAEParams, key: jax.Array, num_samples: int, **context: Any) -> jax.Array:
-    """Generates data: z from the VAE's own prior, then the mean of p(x|z).
+def generate(
+    vae: VAE, params: VAEParams, key: jax.Array, num_samples: int, *, mean: bool = True, **context: Any
+) -> jax.Array:
+    """Generates data: z from the VAE's own prior, then p(x|z).
 
     Args:
         vae: the VAE.
         params: its parameters.
         key: a random key.
         num_samples: how many examples.
+        mean: give the means of p(x|z), which look smoother than data; False draws from it.
         **context: one value for all samples, such as `y=3`.
 
     Returns:
-        Means of p(x|z) [num_samples, ...].
+        Examples [num_samples, ...].
     """
-    z = vae.latent_prior(params, **context).sample(seed=key, sample_shape=num_samples)
-    return jax.vmap(lambda z: vae.likelihood(params, z, **context).mean())(z)
+    key_z, key_x = jax.random.split(key)
+    z = vae.latent_prior(params, **context).sample(seed=key_z, sample_shape=num_samples)
+
+    def one(z: jax.Array, key: jax.Array) -> jax.Array:
+        likelihood = vae.likelihood(params, z, **context)
+        return likelihood.mean() if mean else likelihood.sample(seed=key)
+
+    return jax.vmap(one)(z, jax.random.split(key_x, num_samples))
