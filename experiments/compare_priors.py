@@ -22,6 +22,7 @@ from experiments import metrics, report
 from experiments.comparison import Trained, draw, summarize, tables, write_report
 from experiments.data import Dataset, load
 from experiments.models import PRIORS, Sizes, make_prior, make_vae
+from vaepriors_jax.evaluation.features import FeatureNetwork
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
@@ -106,9 +107,9 @@ class Config:
     output_dir: str | None = None
     """Where results go; by default a new folder under runs/."""
     refit: tuple[Literal["mixture", "vamp", "flow"], ...] = ()
-    """Priors that are fitted afterwards to the aggregated posterior of the trained standard VAE, as rows of their own."""
+    """Priors that are fitted afterwards to the aggregated posterior of the standard VAE, as rows of their own."""
     metrics: Literal["likelihood", "all"] = "all"
-    """Only log p(x) and the ELBO, or prior holes as well."""
+    """Only log p(x) and the ELBO, or prior holes and the quality of samples as well."""
     checkpoints: bool = False
     """Write checkpoints into the output folder, and go on from those that are there."""
 
@@ -143,6 +144,11 @@ def resolve(config: Config, data: Dataset) -> Config:
     return config
 
 
+def model_folder(prior: str, seed: int) -> str:
+    """Where a trained model lies within the output folder."""
+    return f"models/{prior.replace(', ', '-').replace(' ', '-')}-seed{seed}"
+
+
 def sizes_of(config: Config) -> Sizes:
     """The part of the options that makes the models."""
     return Sizes(**{field: getattr(config, field) for field in Sizes._fields})
@@ -156,21 +162,25 @@ def train(name: str, config: Config, data: Dataset, output_dir: Path) -> Trained
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[init(key_init) for key_init, _ in keys])
     conditional = name == "conditional"
     arrays = [part if conditional else {"x": part["x"]} for part in (data.train, data.validation)]
-    result = vp.fit(
-        vae,
-        params,
-        jnp.stack([key_fit for _, key_fit in keys]),
-        arrays[0],
-        optax.adam(config.learning_rate or 0.0),
-        num_epochs=config.epochs or 0,
-        batch_size=config.batch_size or 0,
-        validation=arrays[1],
-        patience=config.patience,
-        warmup_epochs=config.warmup_epochs or 0,
-        transform=data.transform,
-        checkpoint_dir=output_dir / "checkpoints" / name if config.checkpoints else None,
-        description=name,
-    )
+    try:
+        result = vp.fit(
+            vae,
+            params,
+            jnp.stack([key_fit for _, key_fit in keys]),
+            arrays[0],
+            optax.adam(config.learning_rate or 0.0),
+            num_epochs=config.epochs or 0,
+            batch_size=config.batch_size or 0,
+            validation=arrays[1],
+            patience=config.patience,
+            warmup_epochs=config.warmup_epochs or 0,
+            transform=data.transform,
+            checkpoint_dir=output_dir / "checkpoints" / name if config.checkpoints else None,
+            description=name,
+        )
+    except vp.TrainingFailedError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        result = error.result  # the other priors go on
     return Trained(name, vae, result, seeds)
 
 
@@ -187,7 +197,7 @@ def refit(name: str, standard: Trained, config: Config, data: Dataset) -> Traine
     return Trained(f"standard, refit {name}", vae, standard.result._replace(params=params), standard.seeds)
 
 
-def rows_of(trained: Trained, data: Dataset, config: Config) -> list[dict[str, Any]]:
+def rows_of(trained: Trained, data: Dataset, config: Config, network: FeatureNetwork | None) -> list[dict[str, Any]]:
     """One row of results for each seed; without a test where training failed."""
     failed = {failure.replica: failure for failure in trained.result.failures}
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(trained.model(0).params))
@@ -210,6 +220,8 @@ def rows_of(trained: Trained, data: Dataset, config: Config) -> list[dict[str, A
             row["test"] = metrics.likelihood(model, data, config.num_samples or 0, bar)
             if config.metrics == "all":
                 row["holes"] = metrics.holes(model, data)
+            if network is not None:
+                row["samples"] = metrics.samples(model, data, network)
             rows.append(row)
     return rows
 
@@ -223,16 +235,21 @@ def main(config: Config) -> dict[str, Any]:
         chosen = np.asarray(jax.random.permutation(jax.random.key(5), len(data.test["x"])))[: config.num_test]
         data = data._replace(test={name: array[chosen] for name, array in data.test.items()})
     output_dir = report.make_output_dir(config.output_dir, "compare_priors", config.dataset)
-    trained, rows = [], []
+    trained, saved, rows = [], [], []
     for name in config.priors or ():
         trained.append(train(name, config, data, output_dir))
         if name == "standard":
             trained += [refit(other, trained[-1], config, data) for other in config.refit]
+        for one in trained[len(saved) :]:
+            saved.append(one.name)
+            for replica in range(len(one.seeds)):
+                model = one.model(replica)
+                vp.save_model(output_dir / model_folder(one.name, model.seed), model.vae.prior, model.params)
+    network = metrics.feature_network(data) if config.metrics == "all" else None
     for one in trained:
-        rows += rows_of(one, data, config)
-        for replica, seed in enumerate(one.seeds):
-            folder = output_dir / "models" / f"{one.name.replace(', ', '-').replace(' ', '-')}-seed{seed}"
-            vp.save_model(folder, one.vae.prior, one.model(replica).params)
+        rows += rows_of(one, data, config, network)
+    if not any(row["test"] for row in rows):
+        raise ValueError("No prior could be trained: see the warnings above. Lower --learning-rate.")
     summary = summarize(rows)
     content = {
         "experiment": "compare_priors",
@@ -241,6 +258,7 @@ def main(config: Config) -> dict[str, Any]:
         "config": asdict(config),
         "hardware": report.hardware(),
         "versions": report.versions(),
+        "features": network and {name: getattr(network, name) for name in ("hash", "accuracy", "architecture")},
         "rows": rows,
         "summary": summary,
         "seconds": time.perf_counter() - began,
@@ -258,7 +276,7 @@ def run() -> None:
     config = tyro.cli(Config)
     try:
         main(config)
-    except (ValueError, FileNotFoundError, vp.TrainingFailedError) as error:
+    except (ValueError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -28,9 +28,17 @@ class Trained(NamedTuple):
         return Model(self.name, self.seeds[replica], self.vae, params)
 
 
-LIKELIHOOD = ("log_marginal", "log_marginal_given_label", "elbo", "reconstruction", "kl", "active_units")
+LIKELIHOOD = (
+    "log_marginal",
+    "log_marginal_given_label",
+    "elbo",
+    "reconstruction",
+    "kl",
+    "pareto_k_above_0.7",
+    "active_units",
+)
 HOLES = ("marginal_kl", "mutual_information", "hole_mass", "uncovered_mass")
-SAMPLES = ("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage")
+SAMPLES = ("fid", "kid", "precision", "recall", "density", "coverage")
 Table = tuple[str, list[str], list[list[str]], list[str]]
 
 
@@ -42,13 +50,23 @@ def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         trained = [row for row in of_prior if row["test"]]
         entry: dict[str, Any] = {"prior": prior, "num_seeds": len(trained)}
         entry |= {name: of_prior[0][name] for name in ("num_parameters", "seconds_per_epoch", "replicas_at_once")}
-        for part, names in (("test", LIKELIHOOD), ("holes", HOLES), ("samples", SAMPLES)):
-            for name in names:
-                values = [row[part][name] for row in trained if name in row.get(part, {})]
-                if values:
-                    entry[name] = dict(zip(("mean", "standard_error"), report.mean_and_error(values), strict=True))
+        for part, names in (("test", LIKELIHOOD), ("holes", HOLES)):
+            entry |= _over_seeds([row[part] for row in trained if part in row], names)
+        for score in ("generated", "reconstructions", "floor", "noise"):
+            scores = [row["samples"][score] for row in trained if "samples" in row]
+            if scores:
+                entry[score] = _over_seeds(scores, SAMPLES)
         summary.append(entry)
     return summary
+
+
+def _over_seeds(values: list[dict[str, float]], names: tuple[str, ...]) -> dict[str, Any]:
+    found = {}
+    for name in names:
+        of_seeds = [value[name] for value in values if name in value]
+        if of_seeds:
+            found[name] = dict(zip(("mean", "standard_error"), report.mean_and_error(of_seeds), strict=True))
+    return found
 
 
 def tables(summary: list[dict[str, Any]]) -> list[Table]:
@@ -56,7 +74,7 @@ def tables(summary: list[dict[str, Any]]) -> list[Table]:
     found = [_likelihood_table(summary)]
     if any("marginal_kl" in entry for entry in summary):
         found.append(_holes_table(summary))
-    if any("frechet_distance" in entry for entry in summary):
+    if any("generated" in entry for entry in summary):
         found.append(_samples_table(summary))
     return found
 
@@ -64,12 +82,14 @@ def tables(summary: list[dict[str, Any]]) -> list[Table]:
 def _likelihood_table(summary: list[dict[str, Any]]) -> Table:
     conditional = any("log_marginal_given_label" in entry for entry in summary)
     header = ["prior", "log p(x)", *(["log p(x|y)"] if conditional else [])]
-    header += ["ELBO", "reconstruction", "KL", "active units", "parameters", "s / epoch"]
+    header += ["k > 0.7", "ELBO", "reconstruction", "KL", "active units", "parameters", "s / epoch"]
     rows = []
     for entry in summary:
         given = "log_marginal_given_label" in entry
         row = [entry["prior"], report.format_mean(entry.get("log_marginal"))]
         row += [report.format_mean(entry.get("log_marginal_given_label"))] if conditional else []
+        unreliable = entry.get("pareto_k_above_0.7")
+        row += ["–" if unreliable is None else f"{100 * unreliable['mean']:.1f} %"]
         row += [report.format_mean(entry.get("elbo")) + (" *" if given else "")]
         row += [report.format_mean(entry.get(name)) for name in ("reconstruction", "kl")]
         row += [report.format_mean(entry.get("active_units"), 1), f"{entry['num_parameters']:,}"]
@@ -77,6 +97,7 @@ def _likelihood_table(summary: list[dict[str, Any]]) -> Table:
     replicas = summary[0]["replicas_at_once"]
     notes = [
         "In nats per test image, larger is better; ± is the standard error over seeds. log p(x): importance-weighted.",
+        "k > 0.7: share of images whose importance weights have so heavy a tail that their log p(x) is not reliable.",
         f"s / epoch: all {replicas} replicas together (compilation apart)."
         if replicas > 1
         else "s / epoch: one replica.",
@@ -105,18 +126,22 @@ def _holes_table(summary: list[dict[str, Any]]) -> Table:
 
 
 def _samples_table(summary: list[dict[str, Any]]) -> Table:
-    header = ["samples", "FID", "KID x 1000", "precision", "recall", "density", "coverage"]
-    rows = []
-    for entry in summary:
-        kernel = entry.get("kernel_distance")
-        if kernel is not None:
-            error = kernel["standard_error"]
-            kernel = {"mean": 1000 * kernel["mean"], "standard_error": None if error is None else 1000 * error}
-        row = [entry["prior"], report.format_mean(entry.get("frechet_distance")), report.format_mean(kernel)]
-        rows.append(row + [report.format_mean(entry.get(name)) for name in SAMPLES[2:]])
+    header = ["samples of", "FID", "KID", "precision", "recall", "density", "coverage", "FID of reconstructions"]
+
+    def row(name: str, scores: dict[str, Any], rebuilt: dict[str, Any] | None) -> list[str]:
+        cells = [name, *(report.format_mean(scores[score]) for score in SAMPLES)]
+        return [*cells, report.format_mean(rebuilt and rebuilt["fid"])]
+
+    scored = [entry for entry in summary if "generated" in entry]
+    rows = [row(entry["prior"], entry["generated"], entry["reconstructions"]) for entry in scored]
+    # The floor and the noise do not depend on the model.
+    for name, label in (("floor", "floor: training images"), ("noise", "uniform noise")):
+        fixed = {score: {**value, "standard_error": None} for score, value in scored[0][name].items()}
+        rows.append(row(label, fixed, None))
     notes = [
-        "Against the test images, by features of a classifier trained on this data set (results.json has its hash and "
-        "accuracy): compare within this table only."
+        "As many binary samples as test images, against the test images, by features of a classifier trained on this "
+        "data set (its hash and accuracy are in results.json): compare within one table only. A small test set biases "
+        "FID upwards: read it against the floor."
     ]
     return "samples", header, rows, notes
 

@@ -25,6 +25,7 @@ class Dataset(NamedTuple):
 
     Attributes:
         name: name of the data set.
+        binarization: how it became binary.
         train: {"x": [N, height, width]} and, with labels, "y": [N]. Grey where binarisation is dynamic.
         validation: the same, always binarised.
         test: the same, always binarised.
@@ -34,6 +35,7 @@ class Dataset(NamedTuple):
     """
 
     name: str
+    binarization: str
     train: Arrays
     validation: Arrays
     test: Arrays
@@ -82,12 +84,14 @@ def load(dataset: str, *, binarization: str = "dynamic", data_dir: str | None = 
         splits = parts
     train, validation, test = splits
     if dataset == "binarized_mnist":
-        return Dataset(dataset, train, validation, test, train, None, None)
+        return Dataset(dataset, "none", train, validation, test, train, None, None)
     keys = jax.random.split(jax.random.key(BINARIZATION_SEED), 3)
     fixed = [_binarize_once(key, split, binarization) for key, split in zip(keys, splits, strict=True)]
     transform = vp.binarize if binarization == "dynamic" else None
     num_classes = int(max(split["y"].max() for split in splits)) + 1
-    return Dataset(dataset, train if transform else fixed[0], fixed[1], fixed[2], fixed[0], transform, num_classes)
+    fixed_train, validation, test = fixed
+    train = train if transform else fixed_train
+    return Dataset(dataset, binarization, train, validation, test, fixed_train, transform, num_classes)
 
 
 def _binarize_once(key: jax.Array, split: Arrays, binarization: str) -> Arrays:

@@ -74,14 +74,14 @@ def images_and_labels(num, seed):
 
 def test_digits_are_split_with_a_fixed_key_and_validation_is_binary():
     first, second = data.load("digits"), data.load("digits")
-    assert [len(split["x"]) for split in first[1:4]] == [1197, 300, 300]
+    assert [len(split["x"]) for split in first[2:5]] == [1197, 300, 300]
     assert first.image_shape == (8, 8)
     assert first.num_classes == 10
     assert len(np.unique(first.train["x"])) == 17
     assert first.transform is vp.binarize
     for name in ("validation", "test"):
         assert set(np.unique(getattr(first, name)["x"])) == {0.0, 1.0}
-    for one, other in zip(first[1:4], second[1:4], strict=True):
+    for one, other in zip(first[2:5], second[2:5], strict=True):
         jax.tree.map(np.testing.assert_array_equal, one, other)
     assert len({image.tobytes() for image in first.train["x"]}) > 1100
 
@@ -103,7 +103,7 @@ def test_reads_tfds_format_without_tensorflow_and_keeps_a_cache(tmp_path):
     first = data.load("mnist", data_dir=str(tmp_path))
     np.testing.assert_allclose(first.train["x"], splits["train"][0][:50] / 255, atol=1e-6)
     np.testing.assert_array_equal(first.train["y"], splits["train"][1][:50])
-    assert [len(split["x"]) for split in first[1:4]] == [50, 10, 20]
+    assert [len(split["x"]) for split in first[2:5]] == [50, 10, 20]
     cached = sorted(data.cache_folder().glob("*.npz"))
     assert len(cached) == 2
     cached[0].write_bytes(b"damaged")
@@ -140,7 +140,7 @@ def test_unknown_names_are_explained():
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "binarized_mnist"])
 def test_prepared_copies(name):
     loaded = data.load(name)
-    assert [split["x"].shape for split in loaded[1:4]] == [(50_000, 28, 28), (10_000, 28, 28), (10_000, 28, 28)]
+    assert [split["x"].shape for split in loaded[2:5]] == [(50_000, 28, 28), (10_000, 28, 28), (10_000, 28, 28)]
     assert loaded.train["x"].max() == 1
     if name == "binarized_mnist":
         assert set(np.unique(loaded.train["x"])) == {0.0, 1.0}

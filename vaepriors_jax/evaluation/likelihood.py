@@ -10,7 +10,11 @@ import numpy as np
 from vaepriors_jax.base import VAE, VAEParams, split_context
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data
+from vaepriors_jax.evaluation.pareto import pareto_k, tail_length
 from vaepriors_jax.objectives import ELBO, elbo, log_importance_weights
+
+# Where the bound's curve in S is read off, up to the number of samples.
+CURVE_SIZES = (1, 10, 100, 1000, 5000)
 
 
 class LogMarginal(NamedTuple):
@@ -21,12 +25,26 @@ class LogMarginal(NamedTuple):
         effective_sample_size: effective number of samples behind each, between 1 and `num_samples` [N].
         mean: mean over examples.
         standard_error: its standard error from the choice of examples.
+        pareto_k: shape of the tail of each example's importance weights [N], see `pareto_k` in evaluation/pareto.py:
+            above about 0.7 the estimate is not to be trusted, whatever its effective sample size. NaN for 25 samples
+            or fewer; minus infinity where the largest weights are all equal.
+        curve: the mean bound over examples at S = 1 (the ELBO), 10, 100, 1000, 5000 and `num_samples`, as far as these
+            are not more than `num_samples`: {S: bound}. Where it still rises at its end, the estimate is too low.
     """
 
     values: jax.Array
     effective_sample_size: jax.Array
     mean: jax.Array
     standard_error: jax.Array
+    pareto_k: jax.Array
+    curve: dict[int, jax.Array]
+
+
+def mean_and_standard_error(values: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean over examples [N], and its standard error from their choice; NaN for one example."""
+    num_examples = values.shape[0]
+    error = jnp.std(values, ddof=1) / jnp.sqrt(num_examples) if num_examples > 1 else jnp.full((), jnp.nan)
+    return jnp.mean(values), error
 
 
 def map_elbo(vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], chunk_size: int) -> ELBO:
@@ -67,18 +85,77 @@ def evaluate_elbo(
     return _map_elbo(vae, params, key, data, chunk_size)
 
 
+class _Estimate(NamedTuple):
+    """What is known of each example [N]; the curve [N, sizes]."""
+
+    values: jax.Array
+    effective_sample_size: jax.Array
+    pareto_k: jax.Array
+    curve: jax.Array
+
+
+def _curve_sizes(num_samples: int) -> tuple[int, ...]:
+    return (*(size for size in CURVE_SIZES if size < num_samples), num_samples)
+
+
 class _Stream(NamedTuple):
-    """Running log-sums of weights and of squared weights."""
+    """What is kept of the log-weights that have gone by, whatever their number.
+
+    Attributes:
+        first: log-sum of the weights.
+        second: log-sum of the squared weights.
+        largest: the largest log-weights, as many as `pareto_k` reads, in descending order.
+        groups: for each size on the curve that fits into a block, the sum over groups of so many weights of the
+            log-sum of the group.
+        prefixes: for each larger one, the log-sum of the first so many weights.
+    """
 
     first: jax.Array
     second: jax.Array
+    largest: jax.Array
+    groups: dict[int, jax.Array]
+    prefixes: dict[int, jax.Array]
 
 
-def _extend(stream: _Stream, log_weights: jax.Array) -> _Stream:
+def _empty_stream(num_samples: int, block: int, dtype: Any) -> _Stream:
+    sizes = _curve_sizes(num_samples)[:-1]
+    nothing = jnp.full((), -jnp.inf, dtype)
+    return _Stream(
+        nothing,
+        nothing,
+        jnp.full(tail_length(num_samples) + 1, -jnp.inf, dtype),
+        {size: jnp.zeros((), dtype) for size in sizes if size <= block},
+        {size: nothing for size in sizes if size > block},
+    )
+
+
+def _extend(stream: _Stream, log_weights: jax.Array, start: int | jax.Array) -> _Stream:
+    """Takes in a block of log-weights [B], of which `start` have gone by before."""
+    num = log_weights.shape[0]
+
+    def of_groups(size: int) -> jax.Array:
+        grouped = log_weights[: num // size * size].reshape(-1, size)
+        return jnp.sum(jax.nn.logsumexp(grouped, axis=1))
+
+    def of_prefix(size: int) -> jax.Array:
+        return jax.nn.logsumexp(jnp.where(start + jnp.arange(num) < size, log_weights, -jnp.inf))
+
+    candidates = jnp.concatenate([stream.largest, log_weights])
     return _Stream(
         jnp.logaddexp(stream.first, jax.nn.logsumexp(log_weights)),
         jnp.logaddexp(stream.second, jax.nn.logsumexp(2 * log_weights)),
+        jax.lax.top_k(candidates, stream.largest.shape[0])[0],
+        {size: total + of_groups(size) for size, total in stream.groups.items()},
+        {size: jnp.logaddexp(total, of_prefix(size)) for size, total in stream.prefixes.items()},
     )
+
+
+def _read_off(stream: _Stream, num_samples: int, block: int) -> _Estimate:
+    num_blocks, remainder = divmod(num_samples, block)
+    sums = [total / (num_blocks * (block // size) + remainder // size) for size, total in stream.groups.items()]
+    sums += [*stream.prefixes.values(), stream.first]
+    curve = jnp.stack(sums) - jnp.log(jnp.asarray(_curve_sizes(num_samples), stream.first.dtype))
+    return _Estimate(curve[-1], jnp.exp(2 * stream.first - stream.second), pareto_k(stream.largest), curve)
 
 
 @partial(jax.jit, static_argnums=(0, 5, 6))
@@ -90,13 +167,13 @@ def _log_marginal(
     shared: dict[str, Any],
     num_samples: int,
     chunk_size: int,
-) -> tuple[jax.Array, jax.Array]:
+) -> _Estimate:
     block = min(num_samples, chunk_size)
     num_blocks, remainder = divmod(num_samples, block)
     per_example = {name: value for name, value in data.items() if name != "x"}
     common_prior = None if per_example else vae.latent_prior(params, **shared)
 
-    def one(inputs: Any) -> tuple[jax.Array, jax.Array]:
+    def one(inputs: Any) -> _Estimate:
         key, x, context = inputs
         context = context | shared
         posterior = vae.posterior(params, x, **context)
@@ -104,17 +181,33 @@ def _log_marginal(
         weigh = partial(log_importance_weights, vae, params, posterior, prior, **context)
 
         def step(stream: _Stream, index: jax.Array) -> tuple[_Stream, None]:
-            return _extend(stream, weigh(jax.random.fold_in(key, index), x, block)), None
+            return _extend(stream, weigh(jax.random.fold_in(key, index), x, block), index * block), None
 
-        empty = jnp.full((), -jnp.inf, x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else None)
-        stream, _ = jax.lax.scan(step, _Stream(empty, empty), jnp.arange(num_blocks))
+        dtype = jax.eval_shape(lambda: weigh(key, x, 1)).dtype
+        stream, _ = jax.lax.scan(step, _empty_stream(num_samples, block, dtype), jnp.arange(num_blocks))
         if remainder:
-            stream = _extend(stream, weigh(jax.random.fold_in(key, num_blocks), x, remainder))
-        return stream.first - jnp.log(num_samples), jnp.exp(2 * stream.first - stream.second)
+            log_weights = weigh(jax.random.fold_in(key, num_blocks), x, remainder)
+            stream = _extend(stream, log_weights, num_blocks * block)
+        return _read_off(stream, num_samples, block)
 
     keys = jax.random.split(key, data["x"].shape[0])
     examples_at_once = max(1, chunk_size // num_samples)
     return jax.lax.map(one, (keys, data["x"], per_example), batch_size=examples_at_once)
+
+
+def _estimate(
+    vae: VAE, params: VAEParams, key: jax.Array, x: Any, num_samples: int, chunk_size: int, context: dict[str, Any]
+) -> _Estimate:
+    check_positive_integer(num_samples=num_samples, chunk_size=chunk_size)
+    per_example, shared = split_context(context)
+    data = check_data(vae, params, {"x": x, **per_example}, key)
+    return _log_marginal(vae, params, key, data, shared, num_samples, chunk_size)
+
+
+def _summarize(estimate: _Estimate, num_samples: int) -> LogMarginal:
+    mean, error = mean_and_standard_error(estimate.values)
+    curve = dict(zip(_curve_sizes(num_samples), jnp.mean(estimate.curve, axis=0), strict=True))
+    return LogMarginal(estimate.values, estimate.effective_sample_size, mean, error, estimate.pareto_k, curve)
 
 
 def log_marginal(
@@ -134,6 +227,9 @@ def log_marginal(
 
     The sum is streamed, so that memory grows neither with S nor with N; each x is encoded once, and a prior that reads
     no per-example context is computed once. With a conditional prior and labels this is log p(x|y).
+
+    The curve in S comes from the same samples. A point at a size that fits into `chunk_size` is the mean over disjoint
+    groups of so many samples, the ELBO for instance over all of them; a larger one is that of the first so many.
 
     Args:
         vae: the VAE.
@@ -164,17 +260,7 @@ def log_marginal(
     References:
         Burda, Grosse & Salakhutdinov (2016), Importance weighted autoencoders, eq. 8.
     """
-    check_positive_integer(num_samples=num_samples, chunk_size=chunk_size)
-    per_example, shared = split_context(context)
-    data = check_data(vae, params, {"x": x, **per_example}, key)
-    values, sample_size = _log_marginal(vae, params, key, data, shared, num_samples, chunk_size)
-    return _with_error(values, sample_size)
-
-
-def _with_error(values: jax.Array, effective_sample_size: jax.Array) -> LogMarginal:
-    num_examples = values.shape[0]
-    error = jnp.std(values, ddof=1) / jnp.sqrt(num_examples) if num_examples > 1 else jnp.full((), jnp.nan)
-    return LogMarginal(values, effective_sample_size, jnp.mean(values), error)
+    return _summarize(_estimate(vae, params, key, x, num_samples, chunk_size, context), num_samples)
 
 
 def log_marginal_over_classes(
@@ -201,7 +287,8 @@ def log_marginal_over_classes(
         **context: other context.
 
     Returns:
-        A `LogMarginal`, in nats; its effective sample size is that of the most probable class.
+        A `LogMarginal`, in nats; its effective sample size and its Pareto k are those of the most probable class, and
+        its curve sums the classes' curves, each with S samples for each class.
 
     Raises:
         ValueError: the probabilities do not sum to 1, and as `log_marginal`.
@@ -210,23 +297,21 @@ def log_marginal_over_classes(
     if probabilities.ndim != 1 or (probabilities < 0).any() or abs(probabilities.sum() - 1) > 1e-5:
         raise ValueError(f"Expected `class_probabilities` >= 0 that sum to 1; got {class_probabilities!r}.")
     x = jnp.asarray(x)
-    terms, sizes = [], []
+    given = []
     for label, probability in enumerate(probabilities):
         if probability > 0:
-            y = jnp.full(x.shape[:1], label)
-            given = log_marginal(
-                vae,
-                params,
-                jax.random.fold_in(key, label),
-                x,
-                y=y,
-                num_samples=num_samples,
-                chunk_size=chunk_size,
-                **context,
-            )
-            terms.append(given.values + float(np.log(probability)))
-            sizes.append(given.effective_sample_size)
-    joint = jnp.stack(terms)
-    best = jnp.argmax(joint, axis=0)
-    size = jnp.take_along_axis(jnp.stack(sizes), best[None], axis=0)[0]
-    return _with_error(jax.nn.logsumexp(joint, axis=0), size)
+            labels = {"y": jnp.full(x.shape[:1], label)}
+            key_label = jax.random.fold_in(key, label)
+            estimate = _estimate(vae, params, key_label, x, num_samples, chunk_size, context | labels)
+            log_probability = float(np.log(probability))
+            values, curve = estimate.values + log_probability, estimate.curve + log_probability
+            given.append(estimate._replace(values=values, curve=curve))
+    joint = jax.tree.map(lambda *leaves: jnp.stack(leaves), *given)
+    best = jnp.argmax(joint.values, axis=0)[None]
+    total = _Estimate(
+        jax.nn.logsumexp(joint.values, axis=0),
+        jnp.take_along_axis(joint.effective_sample_size, best, axis=0)[0],
+        jnp.take_along_axis(joint.pareto_k, best, axis=0)[0],
+        jax.nn.logsumexp(joint.curve, axis=0),
+    )
+    return _summarize(total, num_samples)

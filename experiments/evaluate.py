@@ -1,0 +1,120 @@
+"""Measures the models of a run of `compare_priors` again: likelihoods, prior holes, samples.
+
+python -m experiments.evaluate runs/compare_priors-digits-20260101-120000
+"""
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from tqdm import tqdm
+
+import vaepriors_jax as vp
+from experiments import metrics, report
+from experiments.compare_priors import Config, model_folder, sizes_of
+from experiments.comparison import summarize, tables
+from experiments.data import Dataset, load
+from experiments.metrics import Model
+from experiments.models import make_vae
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measures the models of a run of compare_priors again, on the whole test set."""
+
+    run_dir: Annotated[Path, tyro.conf.Positional]
+    """Output folder of compare_priors."""
+    num_samples: int | None = None
+    """Importance samples S; by default those of the run."""
+    priors: tuple[str, ...] = ()
+    """Only these priors; by default all of the run."""
+    data_dir: str | None = None
+    """Folder of prepared TFDS data sets; by default TFDS_DATA_DIR."""
+
+
+def read_run(run_dir: Path) -> tuple[dict[str, Any], Config]:
+    """The results of a run and its configuration.
+
+    Raises:
+        ValueError: there is no readable run.
+    """
+    try:
+        content = json.loads((run_dir / "results.json").read_text())
+        stored = content["config"].items()
+        config: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in stored}
+        return content, Config(**config)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"Expected the output folder of compare_priors, with a results.json, in {run_dir}; {error}."
+        ) from error
+
+
+def load_models(run_dir: Path, rows: list[dict[str, Any]], config: Config, data: Dataset) -> list[Model]:
+    """The trained models of some rows: networks from the run's configuration, priors as they were saved."""
+    vaes: dict[str, vp.VAE] = {}  # one for all seeds of a prior, so that each is compiled once
+    models = []
+    for row in rows:
+        name = row["prior"]
+        prior, params = vp.load_model(run_dir / model_folder(name, row["seed"]))
+        if name not in vaes:
+            vaes[name] = make_vae(name.split(",")[0], sizes_of(config), data)[0]._replace(prior=prior)
+        models.append(Model(name, row["seed"], vaes[name], params))
+    return models
+
+
+def main(options: Options) -> dict[str, Any]:
+    """Measures, prints the tables, and writes evaluation.json beside the run's results."""
+    began = time.perf_counter()
+    content, config = read_run(options.run_dir)
+    data = load(config.dataset, binarization=config.binarization, data_dir=options.data_dir or config.data_dir)
+    rows = [row for row in content["rows"] if row["test"] and (not options.priors or row["prior"] in options.priors)]
+    if not rows:
+        raise ValueError(
+            f"Expected --priors among those of the run, {sorted({row['prior'] for row in content['rows']})}; "
+            f"got {options.priors}."
+        )
+    network = metrics.feature_network(data)
+    if network is None:
+        print(f"{data.name} has no labels to train a feature network: samples are not scored.")
+    num_samples = options.num_samples or config.num_samples or 5000
+    measured = []
+    with tqdm(total=len(rows) * len(data.test["x"]), unit="image", desc="log p(x)") as bar:
+        for row, model in zip(rows, load_models(options.run_dir, rows, config, data), strict=True):
+            found = {"test": metrics.likelihood(model, data, num_samples, bar), "holes": metrics.holes(model, data)}
+            if network is not None:
+                found["samples"] = metrics.samples(model, data, network)
+            measured.append(row | found)
+    result = {
+        "experiment": "evaluate",
+        "run": str(options.run_dir),
+        "dataset": config.dataset,
+        "num_samples": num_samples,
+        "hardware": report.hardware(),
+        "versions": report.versions(),
+        "features": network and {name: getattr(network, name) for name in ("hash", "accuracy", "architecture")},
+        "rows": measured,
+        "summary": summarize(measured),
+        "seconds": time.perf_counter() - began,
+    }
+    report.write_json(options.run_dir / "evaluation.json", result)
+    for title, header, cells, notes in tables(result["summary"]):
+        report.print_table(f"{config.dataset}: {title}", header, cells, notes)
+    print(f"Written to {options.run_dir / 'evaluation.json'} ({result['seconds']:.0f} s).")
+    return result
+
+
+def run() -> None:
+    """Reads the command line; a user's mistake ends in one clear line."""
+    options = tyro.cli(Options)
+    try:
+        main(options)
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    run()
