@@ -185,5 +185,5 @@ def samples(model: Model, data: Dataset, network: FeatureNetwork) -> dict[str, d
         test=data.test["x"],
         generated=generated,
         reconstructions=rebuilt,
-        num_resamples=20,
+        num_resamples=10,
     )

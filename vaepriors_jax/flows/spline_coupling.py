@@ -23,6 +23,16 @@ class Bin(NamedTuple):
     slope_left: jax.Array
     slope_right: jax.Array
 
+    @property
+    def mean_slope(self) -> jax.Array:
+        """Slope of the line through the bin's two knots."""
+        return self.height / self.width
+
+    @property
+    def curvature(self) -> jax.Array:
+        """How far the slopes at the knots are above the mean slope, both together."""
+        return self.slope_left + self.slope_right - 2 * self.mean_slope
+
 
 class Knots(NamedTuple):
     """A monotone spline from [-bound, bound] onto itself: K + 1 knots and their slopes, [n, K + 1] each."""
@@ -69,11 +79,9 @@ def _find_bin(knots: Knots, positions: jax.Array, value: jax.Array) -> Bin:
 
 def _log_slope(bin: Bin, t: jax.Array) -> jax.Array:
     """Log-derivative at the fraction t of the bin (Durkan et al., eq. 5)."""
-    mean_slope = bin.height / bin.width
-    curvature = bin.slope_left + bin.slope_right - 2 * mean_slope
-    denominator = mean_slope + curvature * t * (1 - t)
-    numerator = bin.slope_right * t**2 + 2 * mean_slope * t * (1 - t) + bin.slope_left * (1 - t) ** 2
-    return 2 * jnp.log(mean_slope) + jnp.log(numerator) - 2 * jnp.log(denominator)
+    denominator = bin.mean_slope + bin.curvature * t * (1 - t)
+    numerator = bin.slope_right * t**2 + 2 * bin.mean_slope * t * (1 - t) + bin.slope_left * (1 - t) ** 2
+    return 2 * jnp.log(bin.mean_slope) + jnp.log(numerator) - 2 * jnp.log(denominator)
 
 
 def spline_forward(raw: jax.Array, u: jax.Array, bound: float) -> tuple[jax.Array, jax.Array]:
@@ -83,9 +91,8 @@ def spline_forward(raw: jax.Array, u: jax.Array, bound: float) -> tuple[jax.Arra
     safe = jnp.where(inside, u, 0)
     bin = _find_bin(knots, knots.x, safe)
     t = jnp.clip((safe - bin.left) / bin.width, 0, 1)
-    mean_slope = bin.height / bin.width
-    curvature = bin.slope_left + bin.slope_right - 2 * mean_slope
-    fraction = (mean_slope * t**2 + bin.slope_left * t * (1 - t)) / (mean_slope + curvature * t * (1 - t))
+    fraction = bin.mean_slope * t**2 + bin.slope_left * t * (1 - t)
+    fraction = fraction / (bin.mean_slope + bin.curvature * t * (1 - t))
     z = bin.bottom + bin.height * fraction
     return jnp.where(inside, z, u), jnp.where(inside, _log_slope(bin, t), 0)
 
@@ -97,11 +104,9 @@ def spline_inverse(raw: jax.Array, z: jax.Array, bound: float) -> tuple[jax.Arra
     safe = jnp.where(inside, z, 0)
     bin = _find_bin(knots, knots.y, safe)
     fraction = jnp.clip((safe - bin.bottom) / bin.height, 0, 1)
-    mean_slope = bin.height / bin.width
-    curvature = bin.slope_left + bin.slope_right - 2 * mean_slope
-    a = mean_slope - bin.slope_left + fraction * curvature
-    b = bin.slope_left - fraction * curvature
-    c = -mean_slope * fraction
+    a = bin.mean_slope - bin.slope_left + fraction * bin.curvature
+    b = bin.slope_left - fraction * bin.curvature
+    c = -bin.mean_slope * fraction
     discriminant = jnp.maximum(b**2 - 4 * a * c, 0)
     t = jnp.clip(2 * c / (-b - jnp.sqrt(discriminant)), 0, 1)
     u = bin.left + bin.width * t
