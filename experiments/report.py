@@ -90,7 +90,8 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Writes a table in Markdown."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    # A bar within a cell, as in p(x|y), would end it.
+    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
