@@ -1,5 +1,10 @@
-import jax
-import pytest
+import os
+
+# Most of the time of these tests is compilation. The programs that CI runs compile as a user's do.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

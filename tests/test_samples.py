@@ -200,7 +200,7 @@ def test_alike_samples_have_density_one_and_the_expected_coverage():
         assert abs(values.mean() - expected) < 5 * values.std(ddof=1) / np.sqrt(len(values))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_published_check_value():
     """10,000 against 10,000 of one 1000-d Gaussian, k = 5: .4772, .4705, 1.0555, .9735 in the authors' README.
 
@@ -271,6 +271,7 @@ def test_bootstrap_error_of_a_mean_is_the_known_one():
     assert interval.high - interval.low == pytest.approx(2 * 1.96 * expected, rel=0.15)
 
 
+@pytest.mark.nightly
 def test_bootstrap_intervals_hold_the_expectation():
     """Precision, recall, density and coverage: at most 5 % of intervals miss, up to 4 standard deviations of that."""
 

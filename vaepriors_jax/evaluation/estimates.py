@@ -14,5 +14,9 @@ class Estimate(NamedTuple):
 
 
 def estimate(values: jax.Array) -> Estimate:
-    """Mean and standard error over the first axis."""
-    return Estimate(jnp.mean(values, axis=0), jnp.std(values, axis=0, ddof=1) / jnp.sqrt(values.shape[0]))
+    """Mean and standard error over the first axis [N, ...]; the error of one value is NaN."""
+    num_values = values.shape[0]
+    mean = jnp.mean(values, axis=0)
+    if num_values == 1:
+        return Estimate(mean, jnp.full_like(mean, jnp.nan))
+    return Estimate(mean, jnp.std(values, axis=0, ddof=1) / jnp.sqrt(num_values))

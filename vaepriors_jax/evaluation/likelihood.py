@@ -10,6 +10,7 @@ import numpy as np
 from vaepriors_jax.base import VAE, VAEParams, split_context
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data
+from vaepriors_jax.evaluation import estimates
 from vaepriors_jax.evaluation.pareto import pareto_k, tail_length
 from vaepriors_jax.objectives import ELBO, elbo, log_importance_weights
 
@@ -26,8 +27,8 @@ class LogMarginal(NamedTuple):
         mean: mean over examples.
         standard_error: its standard error from the choice of examples.
         pareto_k: shape of the tail of each example's importance weights [N], see `pareto_k` in evaluation/pareto.py:
-            above about 0.7 the estimate is not to be trusted, whatever its effective sample size. NaN for 25 samples
-            or fewer; minus infinity where the largest weights are all equal.
+            above about 0.7 the estimate is not to be trusted, whatever its effective sample size; a small one is no
+            proof. NaN for 25 samples or fewer; minus infinity where the largest weights are all equal.
         curve: the mean bound over examples at S = 1 (the ELBO), 10, 100, 1000, 5000 and `num_samples`, as far as these
             are not more than `num_samples`: {S: bound}. Where it still rises at its end, the estimate is too low.
     """
@@ -38,13 +39,6 @@ class LogMarginal(NamedTuple):
     standard_error: jax.Array
     pareto_k: jax.Array
     curve: dict[int, jax.Array]
-
-
-def mean_and_standard_error(values: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean over examples [N], and its standard error from their choice; NaN for one example."""
-    num_examples = values.shape[0]
-    error = jnp.std(values, ddof=1) / jnp.sqrt(num_examples) if num_examples > 1 else jnp.full((), jnp.nan)
-    return jnp.mean(values), error
 
 
 def map_elbo(vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], chunk_size: int) -> ELBO:
@@ -205,7 +199,7 @@ def _estimate(
 
 
 def _summarize(estimate: _Estimate, num_samples: int) -> LogMarginal:
-    mean, error = mean_and_standard_error(estimate.values)
+    mean, error = estimates.estimate(estimate.values)
     curve = dict(zip(_curve_sizes(num_samples), jnp.mean(estimate.curve, axis=0), strict=True))
     return LogMarginal(estimate.values, estimate.effective_sample_size, mean, error, estimate.pareto_k, curve)
 
