@@ -132,6 +132,7 @@ def test_early_stopping_keeps_the_best_parameters():
     assert len(scores) < 300
     assert int(result.best_epoch) == int(np.argmax(scores)) + 1
     assert len(scores) == int(result.best_epoch) + 10
+    seen = {}
     again = vp.fit(
         vae,
         params,
@@ -142,8 +143,11 @@ def test_early_stopping_keeps_the_best_parameters():
         batch_size=50,
         validation=validation,
         progress=False,
+        callback=lambda epoch, params: seen.update({epoch: jax.tree.map(np.array, params)}),
     )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), result.params, again.params)
+    assert list(seen) == list(range(1, int(result.best_epoch) + 1))
+    for params in (again.params, seen[int(result.best_epoch)]):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), result.params, params)
 
 
 def test_patience_counts_from_the_end_of_warm_up():

@@ -29,6 +29,7 @@ def check_data(
     key: jax.Array,
     *,
     transform: Callable[..., Any] | None = None,
+    place: Callable[[Any], Any] = jnp.asarray,
 ) -> dict[str, jax.Array]:
     """Returns the data as arrays on the device, or says what is wrong with them.
 
@@ -38,6 +39,7 @@ def check_data(
         data: {"x": [N, ...], "y": [N], ...}.
         key: a key, or a batch of keys where `params` are replicas.
         transform: what training does to a batch, such as `binarize`.
+        place: where the arrays are to lie.
 
     Raises:
         ValueError: no `x`, unequal lengths, NaN, labels outside the classes, values outside the likelihood's support.
@@ -53,7 +55,7 @@ def check_data(
     for num_classes in _label_counts(vae.prior.config):
         if "y" in data:
             check_labels(data["y"], num_classes)
-    arrays = {name: jnp.asarray(value) for name, value in data.items()}
+    arrays = {name: place(value) for name, value in data.items()}
     _check_support(vae, params, arrays, key, transform)
     return arrays
 

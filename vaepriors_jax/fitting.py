@@ -11,13 +11,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from tqdm import tqdm
 
 from vaepriors_jax.base import VAE, VAEParams
 from vaepriors_jax.checkpoint import open_run
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data
+from vaepriors_jax.distributed import check_same, explain_lost_process
 from vaepriors_jax.evaluation.likelihood import map_elbo
+from vaepriors_jax.sharding import (
+    REPLICAS,
+    Data,
+    check_mesh,
+    load,
+    num_examples,
+    over_replicas,
+    replicate,
+    take,
+    to_host,
+    to_one_device,
+)
 from vaepriors_jax.training import TERMS, TrainState, Transform, init_train_state, update
 
 
@@ -82,6 +96,7 @@ class _Options(NamedTuple):
     patience: int | None
     elbo: dict[str, Any]
     transform: Transform | None
+    mesh: Mesh | None
 
 
 def _epoch(
@@ -93,14 +108,13 @@ def _epoch(
     beta: jax.Array,
     hyperparameters: Mapping[str, jax.Array],
     epoch: jax.Array,
-    data: Mapping[str, jax.Array],
-    validation: Mapping[str, jax.Array] | None,
+    data: Data,
+    validation: Data | None,
 ) -> tuple[_Progress, dict[str, jax.Array]]:
     """One epoch of one replica: shuffle, train, validate, keep the best. `epoch` counts from 1."""
     key_epoch, key_validation = jax.random.split(key)
     key_shuffle, key_steps = jax.random.split(jax.random.fold_in(key_epoch, epoch))
-    num_examples = data["x"].shape[0]
-    order = jax.random.permutation(key_shuffle, num_examples)
+    order = jax.random.permutation(key_shuffle, num_examples(data))
     order = order[: options.num_steps * options.batch_size].reshape(options.num_steps, options.batch_size)
     warmup_steps = options.warmup_epochs * options.num_steps
 
@@ -108,15 +122,15 @@ def _epoch(
         return beta * jnp.minimum(1.0, step / warmup_steps) if warmup_steps else beta
 
     def step(state: TrainState, rows: jax.Array) -> tuple[TrainState, Any]:
-        batch = jax.tree.map(lambda array: array[rows], dict(data))
         return update(
             vae,
             make_optimizer(**hyperparameters),
             state,
             key_steps,
-            batch,
+            take(options.mesh, data, rows),
             beta=schedule,
             transform=options.transform,
+            mesh=options.mesh,
             **options.elbo,
         )
 
@@ -126,7 +140,7 @@ def _epoch(
     if validation is None:
         score, improved = progress.best_elbo, alive
     else:
-        per_example = map_elbo(vae, state.params, key_validation, dict(validation), options.batch_size)
+        per_example = map_elbo(vae, state.params, key_validation, validation, options.batch_size, options.mesh)
         score = metrics["validation_elbo"] = jnp.mean(per_example.elbo)
         improved = alive & (score > progress.best_elbo)
     best_params = jax.tree.map(lambda new, old: jnp.where(improved, new, old), state.params, progress.best_params)
@@ -160,6 +174,8 @@ def fit(
     checkpoint_every: int = 10,
     progress: bool = True,
     description: str | None = None,
+    callback: Callable[[int, VAEParams], Any] | None = None,
+    mesh: Mesh | None = None,
 ) -> FitResult:
     """Trains a VAE, or several replicas of it as one program.
 
@@ -171,6 +187,13 @@ def fit(
     and each replica stops early and fails on its own. A replica whose loss or gradient is not finite is frozen with its
     last good parameters and reported.
 
+    With a mesh the examples are shared out over its devices, and so is each batch; parameters are on all of them.
+    Shuffling, keys and so results are those of one device, up to float error. With several processes (see
+    `vaepriors_jax.distributed.initialize`) all call `fit`, each with its share of the data, and all get the same
+    result; the data set is all shares, in the order of processes, which need not be of one size. Parameters and keys
+    are those of process 0; it alone shows progress and warns, and writes the checkpoints, in a folder that all can
+    read.
+
     Args:
         vae: the VAE.
         params: initial parameters; they are copied.
@@ -178,7 +201,7 @@ def fit(
         data: {"x": [N, ...]} and per-example context such as "y": [N].
         optimizer: an optax transformation, or with `hyperparameters` a function that makes one from them.
         num_epochs: the most epochs.
-        batch_size: examples a step.
+        batch_size: examples a step, of all devices together.
         validation: like `data`; already binarised where training binarises.
         patience: stop after this many epochs without a better validation ELBO, counted from the end of warm-up.
         beta: weight of the KL in the objective, after warm-up.
@@ -192,14 +215,22 @@ def fit(
         checkpoint_every: epochs between checkpoints.
         progress: show a progress bar with the running ELBO (mean over replicas).
         description: what the bar is called.
+        callback: `callback(epoch, params)` is called after each epoch, with the parameters that it ended with. The next
+            epoch reuses their memory: keep copies, such as `np.array(...)`.
+        mesh: devices to train on, such as `vaepriors_jax.sharding.make_mesh()`: an axis "data" that the examples are
+            shared out over, and, where wanted, "replicas" for the replicas. Each device has its share of the data (a
+            copy of it for each place on "replicas"), two integers for each example of the whole data set, and its
+            replicas' parameters.
 
     Returns:
         A `FitResult`.
 
     Raises:
         ValueError: data that are not finite, outside the likelihood's support, with labels outside the classes, or
-            fewer than a batch; a checkpoint that cannot be read.
+            fewer than a batch; a checkpoint that cannot be read; a batch or replicas that the mesh does not divide; a
+            process without examples, or with arguments of its own.
         TrainingFailedError: no replica is left.
+        ProcessLostError: another process is gone.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, vaepriors_jax as vp
@@ -216,30 +247,38 @@ def fit(
     check_positive_integer(num_epochs=num_epochs, batch_size=batch_size, checkpoint_every=checkpoint_every)
     if patience is not None:
         check_positive_integer(patience=patience)
-    data = check_data(vae, params, data, key, transform=transform)
-    if validation is not None:
-        validation = check_data(vae, params, validation, key)
-    if len(data["x"]) < batch_size:
-        raise ValueError(
-            f"Expected at least one batch of {batch_size} examples; got {len(data['x'])}. Use a smaller `batch_size`."
-        )
     one = key.ndim == 0  # one replica, without a leading axis
     keys = key[None] if one else key
     num_replicas = len(keys)
+    mesh = check_mesh(mesh, batch_size, num_replicas)
+    if mesh is not None:
+        _check_same_everywhere(num_epochs, batch_size, num_replicas, warmup_epochs, patience, data, validation)
+    train = load(mesh, data, partial(check_data, vae, params, key=key, transform=transform))
+    valid = None
+    if validation is not None:
+        valid = load(mesh, validation, partial(check_data, vae, params, key=key), "the validation data")
+    if num_examples(train) < batch_size:
+        raise ValueError(
+            f"Expected at least one batch of {batch_size} examples; got {num_examples(train)}. Use a smaller "
+            "`batch_size`."
+        )
     stacked = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None] if one else jnp.asarray(leaf), VAEParams(*params))
     if any(leaf.shape[:1] != (num_replicas,) for leaf in jax.tree.leaves(stacked)):
         raise ValueError(f"Expected parameters with a leading axis of {num_replicas}, one for each key of `key`.")
     hyper = {name: jnp.broadcast_to(jnp.asarray(v), (num_replicas,)) for name, v in (hyperparameters or {}).items()}
     betas = jnp.broadcast_to(jnp.asarray(beta, jnp.float32), (num_replicas,))
     make_optimizer = optimizer if hyperparameters else lambda: optimizer
+    stacked, keys, betas, hyper = replicate(mesh, (stacked, keys, betas, hyper), replicas=True)
+    first_process = mesh is None or jax.process_index() == 0
 
     options = _Options(
-        num_steps=len(data["x"]) // batch_size,
+        num_steps=num_examples(train) // batch_size,
         batch_size=batch_size,
         warmup_epochs=warmup_epochs,
         patience=patience,
         elbo={"free_bits": free_bits, "num_samples": num_samples, "kl_method": kl_method},
         transform=transform,
+        mesh=mesh,
     )
 
     def start(params: VAEParams, hyper: Mapping[str, jax.Array]) -> _Progress:
@@ -247,38 +286,43 @@ def fit(
         best_elbo, best_epoch = jnp.full((), -jnp.inf), jnp.zeros((), jnp.int32)
         return _Progress(state, state.params, best_elbo, best_epoch, jnp.zeros((), bool))
 
-    state = jax.jit(jax.vmap(start))(stacked, hyper)
-    run = _over_replicas(partial(_epoch, vae, make_optimizer, options), num_replicas)
+    where = None if mesh is None else over_replicas(mesh)
+    state = jax.jit(jax.vmap(start), out_shardings=where)(stacked, hyper)
+    run = _over_replicas(partial(_epoch, vae, make_optimizer, options), num_replicas, mesh)
     arguments = (keys, betas, hyper)
     began = time.perf_counter()
-    compiled = jax.jit(run, donate_argnums=0).lower(state, *arguments, jnp.int32(1), data, validation).compile()
+    compiled = jax.jit(run, donate_argnums=0, out_shardings=where)
+    compiled = compiled.lower(state, *arguments, np.int32(1), train, valid).compile()
     compile_seconds = time.perf_counter() - began
 
+    pick: Callable[[Any], Any] = (lambda array: array[0]) if one else (lambda array: array)
     history: list[dict[str, np.ndarray]] = []
     seconds: list[float] = []
     failures: dict[int, Failure] = {}
     with open_run(checkpoint_dir, num_replicas) as checkpoints:
         state, history = checkpoints.restore(state)
-        bar = tqdm(total=num_epochs, initial=len(history), unit="epoch", desc=description, disable=not progress)
-        with bar:
+        hidden = not (progress and first_process)
+        bar = tqdm(total=num_epochs, initial=len(history), unit="epoch", desc=description, disable=hidden)
+        with bar, explain_lost_process():
             while len(history) < num_epochs and not _finished(state):
                 began = time.perf_counter()
-                state, metrics = compiled(state, *arguments, jnp.int32(len(history) + 1), data, validation)
-                history.append({name: np.asarray(value) for name, value in metrics.items()})
+                state, metrics = compiled(state, *arguments, np.int32(len(history) + 1), train, valid)
+                history.append({name: to_host(value) for name, value in metrics.items()})
                 seconds.append(time.perf_counter() - began)
-                _report(state, failures, bar)
+                _report(state, failures, bar, first_process)
                 bar.set_postfix({name: f"{np.mean(value):.2f}" for name, value in history[-1].items()}, refresh=False)
                 bar.update()
+                if callback is not None:
+                    callback(len(history), jax.tree.map(pick, to_one_device(mesh, state.train.params)))
                 if len(history) % checkpoint_every == 0:
                     checkpoints.save(state, history)
-            _report(state, failures, bar)
+            _report(state, failures, bar, first_process)
         checkpoints.save(state, history)
 
-    pick: Callable[[Any], Any] = (lambda array: array[0]) if one else (lambda array: array)
     result = FitResult(
-        params=jax.tree.map(pick, state.best_params),
-        state=jax.tree.map(pick, state.train),
-        best_epoch=pick(np.asarray(state.best_epoch)),
+        params=jax.tree.map(pick, to_one_device(mesh, state.best_params)),
+        state=jax.tree.map(pick, to_one_device(mesh, state.train)),
+        best_epoch=pick(to_host(state.best_epoch)),
         history={name: pick(np.stack([row[name] for row in history], axis=1)) for name in (history or [{}])[0]},
         failures=tuple(failures.values()),
         seconds_per_epoch=float(np.median(seconds)) if seconds else float("nan"),
@@ -293,13 +337,34 @@ def fit(
     return result
 
 
-def _over_replicas(epoch: Callable[..., Any], num_replicas: int) -> Callable[..., Any]:
+def _check_same_everywhere(
+    num_epochs: int,
+    batch_size: int,
+    num_replicas: int,
+    warmup_epochs: int,
+    patience: int | None,
+    data: Mapping[str, Any],
+    validation: Mapping[str, Any] | None,
+) -> None:
+    """Checks that all processes are about to do the same."""
+
+    def shapes(data: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: np.shape(value)[1:] for name, value in sorted(data.items())}
+
+    check_same(
+        f"num_epochs={num_epochs}, batch_size={batch_size}, replicas={num_replicas}, warmup_epochs={warmup_epochs}, "
+        f"patience={patience}, examples of shape {shapes(data)}, for validation {validation and shapes(validation)}"
+    )
+
+
+def _over_replicas(epoch: Callable[..., Any], num_replicas: int, mesh: Mesh | None) -> Callable[..., Any]:
     """Maps an epoch over the leading axis of its first four arguments.
 
     One replica is not mapped, only stripped of the axis: batched products of one are slower on a CPU.
     """
     if num_replicas > 1:
-        return jax.vmap(epoch, in_axes=(0, 0, 0, 0, None, None, None))
+        axis = REPLICAS if mesh is not None and REPLICAS in mesh.axis_names else None
+        return jax.vmap(epoch, in_axes=(0, 0, 0, 0, None, None, None), spmd_axis_name=axis)
 
     def single(*arguments: Any) -> Any:
         mapped = jax.tree.map(lambda leaf: leaf[0], arguments[:4])
@@ -309,14 +374,15 @@ def _over_replicas(epoch: Callable[..., Any], num_replicas: int) -> Callable[...
 
 
 def _finished(state: _Progress) -> bool:
-    return bool(np.all(np.asarray(state.stopped) | (np.asarray(state.train.failed_step) >= 0)))
+    return bool(np.all(to_host(state.stopped) | (to_host(state.train.failed_step) >= 0)))
 
 
-def _report(state: _Progress, failures: dict[int, Failure], bar: tqdm) -> None:
+def _report(state: _Progress, failures: dict[int, Failure], bar: tqdm, first_process: bool) -> None:
     """Notes the replicas that have failed since the last call, and warns of them."""
-    steps, terms = np.asarray(state.train.failed_step), np.asarray(state.train.failed_term)
+    steps, terms = to_host(state.train.failed_step), to_host(state.train.failed_term)
     for replica in np.flatnonzero(steps >= 0).tolist():
         if replica not in failures:
             failures[replica] = Failure(replica, int(steps[replica]), TERMS[int(terms[replica])])
             bar.clear()
-            warnings.warn(str(failures[replica]), RuntimeWarning, stacklevel=3)
+            if first_process:
+                warnings.warn(str(failures[replica]), RuntimeWarning, stacklevel=3)

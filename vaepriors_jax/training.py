@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from vaepriors_jax.base import VAE, VAEParams
 from vaepriors_jax.objectives import ELBO, elbo
+from vaepriors_jax.sharding import check_mesh, over_devices
 
 Batch = Mapping[str, jax.Array]  # {"x": [B, ...], and per-example context such as "y": [B]}
 Transform = Callable[[jax.Array, Batch], Batch]
@@ -79,11 +81,18 @@ def binarize(key: jax.Array, batch: Batch) -> dict[str, jax.Array]:
     return {**batch, "x": (jax.random.uniform(key, x.shape, x.dtype) < x).astype(x.dtype)}
 
 
-def batch_elbo(vae: VAE, params: VAEParams, key: jax.Array, batch: Batch, **options: Any) -> ELBO:
+def batch_elbo(
+    vae: VAE, params: VAEParams, key: jax.Array, batch: Batch, *, beta: Any, mesh: Mesh | None = None, **options: Any
+) -> ELBO:
     """The terms of the ELBO for each example of a batch, [B] each; `options` are those of `elbo`."""
+
+    def of_device(keys: jax.Array, batch: Batch, params: VAEParams, beta: Any) -> ELBO:
+        context = {name: value for name, value in batch.items() if name != "x"}
+        one = lambda key, x, context: elbo(vae, params, key, x, beta=beta, **options, **context)  # noqa: E731
+        return jax.vmap(one)(keys, batch["x"], context)
+
     keys = jax.random.split(key, batch["x"].shape[0])
-    context = {name: value for name, value in batch.items() if name != "x"}
-    return jax.vmap(lambda key, x, context: elbo(vae, params, key, x, **options, **context))(keys, batch["x"], context)
+    return over_devices(mesh, of_device)(keys, batch, params, beta)
 
 
 def update(
@@ -141,6 +150,7 @@ def make_train_step(
     num_samples: int = 1,
     kl_method: str = "auto",
     transform: Transform | None = None,
+    mesh: Mesh | None = None,
 ) -> Callable[[TrainState, jax.Array, Batch], tuple[TrainState, ELBO]]:
     """Makes the compiled training step `state, metrics = step(state, key, batch)`.
 
@@ -152,6 +162,8 @@ def make_train_step(
         num_samples: see `elbo`.
         kl_method: see `kl_divergence`.
         transform: `transform(key, batch)` gives the batch that is trained on, such as `binarize`.
+        mesh: devices to share each batch out over, such as `vaepriors_jax.sharding.make_mesh()`; the result is that of
+            one device. With several processes pass global arrays (`jax.make_array_from_process_local_data`).
 
     Returns:
         A function of a `TrainState`, whose memory it reuses, of a key (the step's number is folded in, so that it may
@@ -180,5 +192,6 @@ def make_train_step(
         free_bits=free_bits,
         num_samples=num_samples,
         kl_method=kl_method,
+        mesh=check_mesh(mesh),
     )
     return jax.jit(step, donate_argnums=0)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from vaepriors_jax.base import VAE, VAEParams, split_context
 from vaepriors_jax.checks import check_positive_integer
@@ -13,6 +14,7 @@ from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.evaluation import estimates
 from vaepriors_jax.evaluation.pareto import pareto_k, tail_length
 from vaepriors_jax.objectives import ELBO, elbo, log_importance_weights
+from vaepriors_jax.sharding import Data, check_mesh, load, map_examples, replicate, to_one_device
 
 # Where the bound's curve in S is read off, up to the number of samples.
 CURVE_SIZES = (1, 10, 100, 1000, 5000)
@@ -41,25 +43,35 @@ class LogMarginal(NamedTuple):
     curve: dict[int, jax.Array]
 
 
-def map_elbo(vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], chunk_size: int) -> ELBO:
-    """The ELBO at beta = 1 of each example [N], in chunks; not compiled, not checked."""
-    keys = jax.random.split(key, data["x"].shape[0])
-    context = {name: value for name, value in data.items() if name != "x"}
+def map_elbo(
+    vae: VAE, params: VAEParams, key: jax.Array, data: Data, chunk_size: int, mesh: Mesh | None = None
+) -> ELBO:
+    """The ELBO at beta = 1 of each example [N], in chunks on each device; not compiled, not checked."""
 
-    def one(inputs: Any) -> ELBO:
-        key, x, context = inputs
-        return elbo(vae, params, key, x, **context)
+    def of_device(keys: jax.Array, data: dict[str, jax.Array], params: VAEParams) -> ELBO:
+        context = {name: value for name, value in data.items() if name != "x"}
 
-    return jax.lax.map(one, (keys, data["x"], context), batch_size=chunk_size)
+        def one(inputs: Any) -> ELBO:
+            key, x, context = inputs
+            return elbo(vae, params, key, x, **context)
+
+        return jax.lax.map(one, (keys, data["x"], context), batch_size=chunk_size)
+
+    return map_examples(mesh, of_device, key, data, params)
 
 
-@partial(jax.jit, static_argnums=(0, 4))
-def _map_elbo(vae: VAE, params: VAEParams, key: jax.Array, data: Any, chunk_size: int) -> ELBO:
-    return map_elbo(vae, params, key, data, chunk_size)
+_map_elbo = jax.jit(map_elbo, static_argnums=(0, 4, 5))
 
 
 def evaluate_elbo(
-    vae: VAE, params: VAEParams, key: jax.Array, x: Any, *, chunk_size: int = 500, **context: Any
+    vae: VAE,
+    params: VAEParams,
+    key: jax.Array,
+    x: Any,
+    *,
+    chunk_size: int = 500,
+    mesh: Mesh | None = None,
+    **context: Any,
 ) -> ELBO:
     """The ELBO, reconstruction and KL of each example, at beta = 1, in nats.
 
@@ -68,15 +80,17 @@ def evaluate_elbo(
         params: its parameters.
         key: a random key.
         x: examples [N, ...].
-        chunk_size: examples at a time.
+        chunk_size: examples at a time, on each device.
+        mesh: see `log_marginal`.
         **context: per-example context [N, ...], such as `y=`.
 
     Returns:
         An `ELBO` of arrays [N].
     """
     check_positive_integer(chunk_size=chunk_size)
-    data = check_data(vae, params, {"x": x, **context}, key)
-    return _map_elbo(vae, params, key, data, chunk_size)
+    mesh = check_mesh(mesh)
+    data = load(mesh, {"x": x, **context}, partial(check_data, vae, params, key=key))
+    return to_one_device(mesh, _map_elbo(vae, *replicate(mesh, (params, key)), data, chunk_size, mesh))
 
 
 class _Estimate(NamedTuple):
@@ -152,15 +166,29 @@ def _read_off(stream: _Stream, num_samples: int, block: int) -> _Estimate:
     return _Estimate(curve[-1], jnp.exp(2 * stream.first - stream.second), pareto_k(stream.largest), curve)
 
 
-@partial(jax.jit, static_argnums=(0, 5, 6))
+@partial(jax.jit, static_argnums=(0, 5, 6, 7))
 def _log_marginal(
     vae: VAE,
     params: VAEParams,
     key: jax.Array,
-    data: dict[str, jax.Array],
+    data: Data,
     shared: dict[str, Any],
     num_samples: int,
     chunk_size: int,
+    mesh: Mesh | None = None,
+) -> _Estimate:
+    of_device = partial(_log_marginal_of_device, vae, num_samples, chunk_size)
+    return map_examples(mesh, of_device, key, data, params, shared)
+
+
+def _log_marginal_of_device(
+    vae: VAE,
+    num_samples: int,
+    chunk_size: int,
+    keys: jax.Array,
+    data: dict[str, jax.Array],
+    params: VAEParams,
+    shared: dict[str, Any],
 ) -> _Estimate:
     block = min(num_samples, chunk_size)
     num_blocks, remainder = divmod(num_samples, block)
@@ -184,18 +212,26 @@ def _log_marginal(
             stream = _extend(stream, log_weights, num_blocks * block)
         return _read_off(stream, num_samples, block)
 
-    keys = jax.random.split(key, data["x"].shape[0])
     examples_at_once = max(1, chunk_size // num_samples)
     return jax.lax.map(one, (keys, data["x"], per_example), batch_size=examples_at_once)
 
 
 def _estimate(
-    vae: VAE, params: VAEParams, key: jax.Array, x: Any, num_samples: int, chunk_size: int, context: dict[str, Any]
+    vae: VAE,
+    params: VAEParams,
+    key: jax.Array,
+    x: Any,
+    num_samples: int,
+    chunk_size: int,
+    mesh: Mesh | None,
+    context: dict[str, Any],
 ) -> _Estimate:
     check_positive_integer(num_samples=num_samples, chunk_size=chunk_size)
     per_example, shared = split_context(context)
-    data = check_data(vae, params, {"x": x, **per_example}, key)
-    return _log_marginal(vae, params, key, data, shared, num_samples, chunk_size)
+    mesh = check_mesh(mesh)
+    data = load(mesh, {"x": x, **per_example}, partial(check_data, vae, params, key=key))
+    params, key, shared = replicate(mesh, (params, key, shared))
+    return to_one_device(mesh, _log_marginal(vae, params, key, data, shared, num_samples, chunk_size, mesh))
 
 
 def _summarize(estimate: _Estimate, num_samples: int) -> LogMarginal:
@@ -212,6 +248,7 @@ def log_marginal(
     *,
     num_samples: int = 5000,
     chunk_size: int = 1000,
+    mesh: Mesh | None = None,
     **context: Any,
 ) -> LogMarginal:
     r"""Importance-weighted log p(x) of each example.
@@ -231,7 +268,10 @@ def log_marginal(
         key: a random key.
         x: examples [N, ...].
         num_samples: S, exactly.
-        chunk_size: samples of z that are decoded at a time; on an accelerator take more.
+        chunk_size: samples of z that are decoded at a time, on each device; on an accelerator take more.
+        mesh: devices to share the examples out over, such as `vaepriors_jax.sharding.make_mesh()`. The values are those
+            of one device. With several processes `x` and its context are the share of this process, and each gets the
+            values of all examples, in the order of processes.
         **context: per-example context [N, ...], such as `y=`, or shared context, such as `data=`.
 
     Returns:
@@ -254,7 +294,7 @@ def log_marginal(
     References:
         Burda, Grosse & Salakhutdinov (2016), Importance weighted autoencoders, eq. 8.
     """
-    return _summarize(_estimate(vae, params, key, x, num_samples, chunk_size, context), num_samples)
+    return _summarize(_estimate(vae, params, key, x, num_samples, chunk_size, mesh, context), num_samples)
 
 
 def log_marginal_over_classes(
@@ -266,6 +306,7 @@ def log_marginal_over_classes(
     class_probabilities: Any,
     num_samples: int = 5000,
     chunk_size: int = 1000,
+    mesh: Mesh | None = None,
     **context: Any,
 ) -> LogMarginal:
     r"""log p(x) of a model given a label, $\log \sum_y p(y)\, p(x|y)$, each p(x|y) importance-weighted with S samples.
@@ -278,6 +319,7 @@ def log_marginal_over_classes(
         class_probabilities: p(y) [C], which sum to 1.
         num_samples: S for each class.
         chunk_size: see `log_marginal`.
+        mesh: see `log_marginal`.
         **context: other context.
 
     Returns:
@@ -296,7 +338,7 @@ def log_marginal_over_classes(
         if probability > 0:
             labels = {"y": jnp.full(x.shape[:1], label)}
             key_label = jax.random.fold_in(key, label)
-            estimate = _estimate(vae, params, key_label, x, num_samples, chunk_size, context | labels)
+            estimate = _estimate(vae, params, key_label, x, num_samples, chunk_size, mesh, context | labels)
             log_probability = float(np.log(probability))
             values, curve = estimate.values + log_probability, estimate.curve + log_probability
             given.append(estimate._replace(values=values, curve=curve))
