@@ -18,7 +18,7 @@ from vaepriors_jax.objectives import log_likelihood
 
 # The pilot run that sets the step sizes: its share of the temperatures, the fewest it takes where the run has as many,
 # its transitions at beta = 0 beforehand, and the change of log step size for each unit of acceptance off the target.
-PILOT_SHARE, PILOT_LEAST, PILOT_WARM_UP, PILOT_GAIN = 0.1, 50, 25, 0.5
+PILOT_SHARE, PILOT_LEAST, PILOT_WARM_UP, PILOT_GAIN = 0.1, 100, 25, 0.5
 # Step sizes differ by up to 20 %, evenly over chains and temperatures: with one length a trajectory can come back to
 # where it started.
 SPREAD = 0.2
@@ -277,9 +277,10 @@ def annealed_importance_sampling(
 
     The schedule is the sigmoid of 2t/T - 1 times 4, shifted and scaled onto [0, 1]. Masses are the inverse variances of
     $f_0$ where that is a diagonal Gaussian, otherwise 1. Step sizes, one for each example and temperature, come from a
-    pilot run of as many other chains, a tenth as long, that adapts them towards `target_acceptance`; in the run itself
-    they are fixed, but for a spread of 20 % over chains and temperatures. So the adaptation costs a tenth more and
-    biases nothing, as it would if chains adapted their own.
+    pilot run of as many other chains, a tenth as long (100 temperatures at least), that adapts them towards
+    `target_acceptance`; in the run itself they are fixed, but for a spread of 20 % over chains and temperatures. So the
+    adaptation costs a tenth more (from 1000 temperatures on) and biases nothing, as it would if chains adapted their
+    own.
 
     Args:
         vae: the VAE.
