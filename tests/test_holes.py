@@ -136,6 +136,9 @@ def test_hole_map_in_two_dimensions_and_on_principal_components():
     assert found.log_q[7, 3] == pytest.approx(float(aggregated.log_prob(z)), abs=1e-4)
     np.testing.assert_allclose(found.difference, found.log_q - found.log_p, atol=1e-6)
     assert found.explained == 1
+    wide_map = vp.hole_map(prior, aggregated, num_points=5, half_width=7.0)
+    np.testing.assert_allclose(wide_map.first, [-7, -3.5, 0, 3.5, 7])
+    np.testing.assert_allclose(wide_map.second, wide_map.first)
     # Three dimensions, of which two carry the encodings.
     loc = jnp.asarray(np.c_[3 * means(500), np.full(500, 7.0)] @ np.linalg.qr(np.arange(9.0).reshape(3, 3) ** 2)[0])
     wide = vp.DiagonalMixture(jnp.full(500, -jnp.log(500)), loc.astype(jnp.float32), jnp.full((500, 3), 0.5))
@@ -147,6 +150,8 @@ def test_hole_map_in_two_dimensions_and_on_principal_components():
     line = vp.DiagonalMixture(jnp.zeros(1), jnp.zeros((1, 1)), jnp.ones((1, 1)))
     with pytest.raises(ValueError, match="at least 2 latent dimensions"):
         vp.hole_map(vp.normal_diag(jnp.zeros(1), jnp.ones(1)), line)
+    with pytest.raises(ValueError, match="`half_width` to be a finite number > 0"):
+        vp.hole_map(prior, aggregated, half_width=0.0)
 
 
 def test_two_sample_tests_hold_their_level_and_see_a_difference():

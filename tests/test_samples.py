@@ -521,6 +521,21 @@ def test_mnist_is_classified_and_scored():
     assert scores["generated"]["fid"] < 2 * scores["floor"]["fid"] < 0.1 * scores["noise"]["fid"]
 
 
+# Other people's code
+
+
+def test_values_of_torchmetrics_and_prdc():
+    """torchmetrics 1.9.0 (float64; its KID takes sets of one size) and the authors' prdc 0.2, on the same arrays."""
+    rng = np.random.default_rng(0)
+    real, generated = rng.normal(size=(500, 16)), 1.2 * rng.normal(size=(400, 16)) + 0.3
+    assert frechet_distance(real, generated) == pytest.approx(2.6482739210319863, rel=1e-9)
+    assert squared_mmd(real[:400], generated) == pytest.approx(0.44342967293155056, rel=1e-9)
+    assert precision_recall(real, generated, k=3) == pytest.approx((0.4575, 0.924))
+    assert precision_recall(real, generated, k=5) == pytest.approx((0.575, 0.962))
+    assert density_coverage(real, generated, k=3) == pytest.approx((0.355, 0.49))
+    assert density_coverage(real, generated, k=5) == pytest.approx((0.361, 0.664))
+
+
 # All scores
 
 
@@ -537,7 +552,9 @@ def test_sample_quality_of_digits(digits):
     )
     assert list(scores) == ["generated", "reconstructions", "floor", "noise"]
     names = {f"{name}{end}" for name in SCORES for end in ("", "_low", "_high", "_standard_error")}
-    assert all(set(row) == names and all(type(value) is float for value in row.values()) for row in scores.values())
+    copies = {"memorization_ratio", "memorization_close_share"}
+    assert all(set(row) - copies == names for row in scores.values())
+    assert all(type(value) is float for row in scores.values() for value in row.values())
     for row in scores.values():
         assert all(row[f"{name}_low"] <= row[f"{name}_high"] for name in SCORES)
     # Held-out digits score as training digits do; noise is far away.
@@ -549,6 +566,21 @@ def test_sample_quality_of_digits(digits):
     assert scores["generated"]["kid"] == pytest.approx(squared_mmd(real, generated))
     assert scores["generated"]["recall"] == precision_recall(real, generated, k=3).recall
     assert scores["generated"]["density"] == density_coverage(real, generated, k=5).density
+    copied = memorization(network.features(data.train["x"]), real, generated)
+    assert scores["generated"]["memorization_close_share"] == copied.close_share
+    assert scores["generated"]["memorization_ratio"] == copied.ratio
+    # Rows that were made before are taken as they are.
+    references = {name: scores[name] for name in ("floor", "noise")}
+    again = sample_quality(
+        KEY,
+        network.features,
+        train=data.train["x"],
+        test=data.test["x"],
+        generated=data.validation["x"],
+        references=references,
+        num_resamples=20,
+    )
+    assert again == {name: scores[name] for name in ("generated", "floor", "noise")}
 
 
 def test_sample_quality_of_many_images():
@@ -562,8 +594,10 @@ def test_sample_quality_of_many_images():
 
     scores = sample_quality(KEY, features, train=train, test=test, generated=generated + 1)
     assert list(scores) == ["generated", "floor", "noise"]
-    assert sorted(counts) == [2000, 2500, 2500, 2500]
-    assert all(set(row) == {*SCORES, "kid_standard_error"} for row in scores.values())
+    assert sorted(counts) == [2000, 2000, 2500, 2500, 2500, 5000]
+    copies = {"memorization_ratio", "memorization_close_share"}
+    assert all(set(row) - copies == {*SCORES, "kid_standard_error"} for row in scores.values())
+    assert set(scores["generated"]) >= copies
     assert scores["generated"]["fid"] == pytest.approx(4, rel=0.1)
     assert scores["floor"]["fid"] < 0.05
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from vaepriors_jax.base import VAE, VAEParams
-from vaepriors_jax.checks import check_positive_integer
+from vaepriors_jax.checks import check_positive, check_positive_integer
 from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.distributions import DiagonalMixture, Mixture
 from vaepriors_jax.evaluation.estimates import Estimate, estimate
@@ -261,6 +261,7 @@ def hole_map(
     *,
     num_points: int = 100,
     extent: float = 4.0,
+    half_width: float | None = None,
     chunk_size: int = 500,
 ) -> HoleMap:
     """Maps the hole: the two densities on a grid.
@@ -273,6 +274,7 @@ def hole_map(
         aggregated: q(z), the mixture of `aggregated_posterior`.
         num_points: points of the grid along each axis.
         extent: half-width of the grid, in standard deviations of the encodings (at least those of N(0, 1)).
+        half_width: half-width of the grid along both axes in units of z, instead of `extent`: for maps side by side.
         chunk_size: points at a time.
 
     Returns:
@@ -282,6 +284,7 @@ def hole_map(
         ValueError: a latent space of one dimension.
     """
     check_positive_integer(num_points=num_points, chunk_size=chunk_size)
+    check_positive(extent=extent, **({} if half_width is None else {"half_width": half_width}))
     (dim,) = aggregated.event_shape
     if dim < 2:
         raise ValueError("Expected at least 2 latent dimensions for a map; got 1. Plot the two densities on a line.")
@@ -293,7 +296,8 @@ def hole_map(
         _, singular, directions = jnp.linalg.svd(means - origin, full_matrices=False)
         axes, explained = directions[:2], jnp.sum(singular[:2] ** 2) / jnp.sum(singular**2)
     spread = jnp.maximum(1.0, jnp.std((means - origin) @ axes.T, axis=0))
-    first, second = (extent * spread[i] * jnp.linspace(-1, 1, num_points) for i in range(2))
+    widths = extent * spread if half_width is None else jnp.full(2, half_width)
+    first, second = (width * jnp.linspace(-1, 1, num_points) for width in widths)
     grid = origin + first[None, :, None] * axes[0] + second[:, None, None] * axes[1]
     flat = grid.reshape(-1, dim)
     log_q, log_p = (
