@@ -15,11 +15,17 @@ from jax.lax import Precision
 LOG_2PI = float(np.log(2.0 * np.pi))
 
 
+def _full_precision(array: jax.Array) -> jax.Array:
+    """At least float32: networks may compute in bfloat16, but a log-density is a sum over all pixels."""
+    array = jnp.asarray(array)
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+
+
 def normal_diag(loc: jax.Array, scale: jax.Array) -> distrax.Independent:
     r"""Diagonal Gaussian, $\mathcal{N}(z; \mu, \mathrm{diag}(\sigma^2))$, over one array.
 
     Args:
-        loc: mean $\mu$ [...].
+        loc: mean $\mu$ [...]; bfloat16 and float16 become float32.
         scale: standard deviation $\sigma$ [...], of the same shape.
 
     Returns:
@@ -30,7 +36,7 @@ def normal_diag(loc: jax.Array, scale: jax.Array) -> distrax.Independent:
         >>> print(vp.normal_diag(jnp.zeros(2), jnp.ones(2)).log_prob(jnp.zeros(2)))
         -1.837877
     """
-    loc, scale = jnp.broadcast_arrays(loc, scale)
+    loc, scale = jnp.broadcast_arrays(_full_precision(loc), _full_precision(scale))
     return distrax.Independent(distrax.Normal(loc, scale), reinterpreted_batch_ndims=loc.ndim)
 
 
@@ -84,7 +90,7 @@ class Bernoulli(distrax.Distribution):
 
     def __init__(self, logits: jax.Array):
         """Takes the logits of probability one."""
-        self.logits = jnp.asarray(logits)
+        self.logits = _full_precision(logits)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
