@@ -1,0 +1,32 @@
+"""Runs one function in a process of its own: python -m experiments.benchmarks.child MODULE:FUNCTION ARGUMENTS."""
+
+import importlib
+import json
+import resource
+import sys
+from pathlib import Path
+
+
+def peak_bytes() -> int:
+    """The largest memory that this process has held.
+
+    `ru_maxrss` is kept across fork and exec, so that a child begins with its parent's peak; Linux's VmHWM is the
+    process's own.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def main() -> None:
+    """Prints the function's dictionary as the last line."""
+    module, function = sys.argv[1].split(":")
+    found = getattr(importlib.import_module(f"experiments.benchmarks.{module}"), function)(**json.loads(sys.argv[2]))
+    print("\n" + json.dumps(found | {"peak_bytes": peak_bytes()}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""How every program starts: its options, what is kept of compilation, and what a user's mistake ends in."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import tyro
+
+from experiments.data import cache_folder
+
+Options = TypeVar("Options")
+
+
+def run(main: Callable[[Options], Any], options: type[Options]) -> None:
+    """Runs a program with the options of the command line; a user's mistake ends in one clear line."""
+    chosen = tyro.cli(options)
+    keep_compiled()
+    try:
+        main(chosen)
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"error: {error}")
+
+
+def keep_compiled() -> None:
+    """Keeps compiled programs in the cache folder for the next run, unless JAX_COMPILATION_CACHE_DIR says where."""
+    if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def command(program: str) -> str:
+    """The command that started this program, for its report."""
+    return " ".join([f"python -m experiments.{program}", *sys.argv[1:]])
