@@ -15,15 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from tqdm import tqdm
 
 import vaepriors_jax as vp
-from experiments import metrics, report
+from experiments import command_line, metrics, report
 from experiments.comparison import Trained, draw, summarize, tables, write_report
 from experiments.data import Dataset, load
 from experiments.models import PRIORS, Sizes, make_prior, make_vae
-from vaepriors_jax.evaluation.features import FeatureNetwork
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
@@ -36,6 +34,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "warmup_epochs": 20,
         "patience": 30,
         "num_samples": 500,
+        "annealing": (8, 50, 5),
         "flow_layers": 4,
         "flow_hidden": (64,),
         "pseudo_inputs": "data",
@@ -51,6 +50,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "warmup_epochs": 100,
         "patience": 50,
         "num_samples": 5000,
+        "annealing": (16, 1000, 10),
         "flow_layers": 4,
         "flow_hidden": (100, 100),
         "pseudo_inputs": "random",
@@ -95,6 +95,9 @@ class Config:
     """Epochs without a better validation ELBO before training stops."""
     num_samples: int | None = None
     """Importance samples S for log p(x)."""
+    annealing: tuple[int, int, int] | None = None
+    """Chains, temperatures and leapfrog steps of annealed importance sampling: it checks the first seed's log p(x) on
+    100 images."""
     flow_layers: int | None = None
     """Coupling layers of the flow prior (two halves each)."""
     flow_hidden: tuple[int, ...] | None = None
@@ -155,6 +158,11 @@ def sizes_of(config: Config) -> Sizes:
     return Sizes(**{field: getattr(config, field) for field in Sizes._fields})
 
 
+def annealing_of(config: Config) -> metrics.Annealing:
+    """The part of the options that annealed importance sampling takes."""
+    return metrics.Annealing(*(config.annealing or PRESETS[config.preset]["annealing"]))
+
+
 def train(name: str, config: Config, data: Dataset, output_dir: Path) -> Trained:
     """Trains one prior with all seeds as one program."""
     vae, init = make_vae(name, sizes_of(config), data)
@@ -198,7 +206,7 @@ def refit(name: str, standard: Trained, config: Config, data: Dataset) -> Traine
     return Trained(f"standard, refit {name}", vae, standard.result._replace(params=params), standard.seeds)
 
 
-def rows_of(trained: Trained, data: Dataset, config: Config, network: FeatureNetwork | None) -> list[dict[str, Any]]:
+def rows_of(trained: Trained, data: Dataset, config: Config, judge: metrics.Judge | None) -> list[dict[str, Any]]:
     """One row of results for each seed; without a test where training failed."""
     failed = {failure.replica: failure for failure in trained.result.failures}
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(trained.model(0).params))
@@ -218,11 +226,14 @@ def rows_of(trained: Trained, data: Dataset, config: Config, network: FeatureNet
                 rows.append(row | {"failure": str(failed[replica]), "test": None})
                 continue
             model = trained.model(replica)
-            row["test"] = metrics.likelihood(model, data, config.num_samples or 0, bar)
+            row["test"] = metrics.likelihood(
+                model, data, config.num_samples or 0, bar, annealing_of(config) if replica == 0 else None
+            )
             if config.metrics == "all":
                 row["holes"] = metrics.holes(model, data)
-            if network is not None:
-                row["samples"] = metrics.samples(model, data, network)
+                row["latents"] = metrics.latents(model, data)
+            if judge is not None:
+                row["samples"] = metrics.samples(model, data, judge)
             rows.append(row)
     return rows
 
@@ -236,7 +247,7 @@ def main(config: Config) -> dict[str, Any]:
         chosen = np.asarray(jax.random.permutation(jax.random.key(5), len(data.test["x"])))[: config.num_test]
         data = data._replace(test={name: array[chosen] for name, array in data.test.items()})
     output_dir = report.make_output_dir(config.output_dir, "compare_priors", config.dataset)
-    trained, saved, rows = [], [], []
+    trained, saved = [], []
     for name in config.priors or ():
         trained.append(train(name, config, data, output_dir))
         if name == "standard":
@@ -246,42 +257,35 @@ def main(config: Config) -> dict[str, Any]:
             for replica in range(len(one.seeds)):
                 model = one.model(replica)
                 vp.save_model(output_dir / model_folder(one.name, model.seed), model.vae.prior, model.params)
-    network = metrics.feature_network(data) if config.metrics == "all" else None
-    # Most of the time of a small run is compilation, on one core: measure two priors at a time.
+    judge = metrics.make_judge(data) if config.metrics == "all" else None
+    # Most of the time of a small run is compilation, on one core: two things at a time, the figures with the last.
     with ThreadPoolExecutor(max_workers=2 if jax.default_backend() == "cpu" else 1) as threads:
-        for found in threads.map(lambda one: rows_of(one, data, config, network), trained):
-            rows += found
+        measured = [threads.submit(rows_of, one, data, config, judge) for one in trained]
+        drawn = threads.submit(draw, trained, data, output_dir, with_holes=config.metrics == "all")
+        rows = [row for found in measured for row in found.result()]
+        figures = drawn.result()
     if not any(row["test"] for row in rows):
         raise ValueError("No prior could be trained: see the warnings above. Lower --learning-rate.")
     summary = summarize(rows)
     content = {
         "experiment": "compare_priors",
         "dataset": config.dataset,
-        "command": "python -m experiments.compare_priors " + " ".join(sys.argv[1:]),
+        "command": command_line.command("compare_priors"),
         "config": asdict(config),
         "hardware": report.hardware(),
         "versions": report.versions(),
-        "features": network and {name: getattr(network, name) for name in ("hash", "accuracy", "architecture")},
+        "features": metrics.describe(judge),
         "rows": rows,
         "summary": summary,
         "seconds": time.perf_counter() - began,
     }
     report.write_json(output_dir / "results.json", content)
-    write_report(output_dir, content, draw(trained, data, output_dir))
+    write_report(output_dir, content, figures)
     for title, header, cells, notes in tables(summary):
         report.print_table(f"{config.dataset}: {title}", header, cells, notes)
     print(f"Results, models and figures in {output_dir} ({content['seconds']:.0f} s).")
     return content
 
 
-def run() -> None:
-    """Reads the command line; a user's mistake ends in one clear line."""
-    config = tyro.cli(Config)
-    try:
-        main(config)
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
-
-
 if __name__ == "__main__":
-    run()
+    command_line.run(main, Config)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import vaepriors_jax as vp
-from experiments import figures, report
+from experiments import figures, metrics, report
 from experiments.data import Dataset
 from experiments.metrics import Model
 
@@ -34,28 +34,44 @@ LIKELIHOOD = (
     "elbo",
     "reconstruction",
     "kl",
+    "annealed_minus_weighted",
     "pareto_k_above_0.7",
     "active_units",
 )
 HOLES = ("marginal_kl", "mutual_information", "hole_mass", "uncovered_mass")
+LATENTS = {  # title of the column, and what it says
+    "active_units": (
+        "active units",
+        "Active units: dimensions of z whose posterior mean varies by more than 0.01 over the test images.",
+    ),
+    "collapsed": ("collapsed", "Collapsed: dimensions that tell less than 0.01 nats of x."),
+    "weight_perplexity": ("weight perplexity", "Perplexities: how many components carry the weight,"),
+    "responsibility_perplexity": ("responsibility perplexity", "and how many explain the training set."),
+    "num_unused": ("unused components", "Unused: components that explain less than a hundredth of an equal share."),
+    "pseudo_input_distance": (
+        "pseudo-inputs to data",
+        "Pseudo-inputs to data: mean Euclidean distance of each to the nearest training image.",
+    ),
+}
 SAMPLES = ("fid", "kid", "precision", "recall", "density", "coverage")
+COPIES = ("memorization_ratio", "memorization_close_share")
 Table = tuple[str, list[str], list[list[str]], list[str]]
 
 
 def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Mean and standard error over seeds, for each prior."""
+    """Mean and standard error over seeds for each prior; of one seed, the error of the estimate itself."""
     summary = []
     for prior in dict.fromkeys(row["prior"] for row in rows):
         of_prior = [row for row in rows if row["prior"] == prior]
         trained = [row for row in of_prior if row["test"]]
         entry: dict[str, Any] = {"prior": prior, "num_seeds": len(trained)}
         entry |= {name: of_prior[0][name] for name in ("num_parameters", "seconds_per_epoch", "replicas_at_once")}
-        for part, names in (("test", LIKELIHOOD), ("holes", HOLES)):
+        for part, names in (("test", LIKELIHOOD), ("holes", HOLES), ("latents", tuple(LATENTS)[1:])):
             entry |= _over_seeds([row[part] for row in trained if part in row], names)
         for score in ("generated", "reconstructions", "floor", "noise"):
             scores = [row["samples"][score] for row in trained if "samples" in row]
             if scores:
-                entry[score] = _over_seeds(scores, SAMPLES)
+                entry[score] = _over_seeds(scores, SAMPLES + COPIES)
         summary.append(entry)
     return summary
 
@@ -65,7 +81,9 @@ def _over_seeds(values: list[dict[str, float]], names: tuple[str, ...]) -> dict[
     for name in names:
         of_seeds = [value[name] for value in values if name in value]
         if of_seeds:
-            found[name] = dict(zip(("mean", "standard_error"), report.mean_and_error(of_seeds), strict=True))
+            mean, error = report.mean_and_error(of_seeds)
+            error = values[0].get(f"{name}_standard_error") if len(of_seeds) == 1 else error
+            found[name] = {"mean": mean, "standard_error": error}
     return found
 
 
@@ -74,6 +92,7 @@ def tables(summary: list[dict[str, Any]]) -> list[Table]:
     found = [_likelihood_table(summary)]
     if any("marginal_kl" in entry for entry in summary):
         found.append(_holes_table(summary))
+    found.append(_latents_table(summary))
     if any("generated" in entry for entry in summary):
         found.append(_samples_table(summary))
     return found
@@ -82,21 +101,24 @@ def tables(summary: list[dict[str, Any]]) -> list[Table]:
 def _likelihood_table(summary: list[dict[str, Any]]) -> Table:
     conditional = any("log_marginal_given_label" in entry for entry in summary)
     header = ["prior", "log p(x)", *(["log p(x|y)"] if conditional else [])]
-    header += ["k > 0.7", "ELBO", "reconstruction", "KL", "active units", "parameters", "s / epoch"]
+    header += ["AIS - IW", "k > 0.7", "ELBO", "reconstruction", "KL", "parameters", "s / epoch"]
     rows = []
     for entry in summary:
         given = "log_marginal_given_label" in entry
         row = [entry["prior"], report.format_mean(entry.get("log_marginal"))]
         row += [report.format_mean(entry.get("log_marginal_given_label"))] if conditional else []
+        row += [report.format_mean(entry.get("annealed_minus_weighted"))]
         unreliable = entry.get("pareto_k_above_0.7")
         row += ["–" if unreliable is None else f"{100 * unreliable['mean']:.1f} %"]
         row += [report.format_mean(entry.get("elbo")) + (" *" if given else "")]
         row += [report.format_mean(entry.get(name)) for name in ("reconstruction", "kl")]
-        row += [report.format_mean(entry.get("active_units"), 1), f"{entry['num_parameters']:,}"]
+        row += [f"{entry['num_parameters']:,}"]
         rows.append([*row, f"{entry['seconds_per_epoch']:.3f}"])
     replicas = summary[0]["replicas_at_once"]
     notes = [
-        "In nats per test image, larger is better; ± is the standard error over seeds. log p(x): importance-weighted.",
+        "In nats per test image, larger is better; ± is the standard error over seeds (over images for one seed). "
+        "log p(x): importance-weighted (IW). AIS - IW: what annealed importance sampling adds to it, on 100 images of "
+        "the first seed" + ("; for `conditional` to log p(x|y)." if conditional else "."),
         "k > 0.7: share of images whose importance weights have so heavy a tail that their log p(x) is not reliable.",
         f"s / epoch: all {replicas} replicas together (compilation apart)."
         if replicas > 1
@@ -125,11 +147,20 @@ def _holes_table(summary: list[dict[str, Any]]) -> Table:
     return "prior holes", header, rows, notes
 
 
+def _latents_table(summary: list[dict[str, Any]]) -> Table:
+    found = [name for name in LATENTS if any(name in entry for entry in summary)]
+    rows = [[entry["prior"], *(report.format_mean(entry.get(name), 1) for name in found)] for entry in summary]
+    titles, explained = zip(*(LATENTS[name] for name in found), strict=True)
+    return "latents and components", ["prior", *titles], rows, [" ".join(explained)]
+
+
 def _samples_table(summary: list[dict[str, Any]]) -> Table:
-    header = ["samples of", "FID", "KID", "precision", "recall", "density", "coverage", "FID of reconstructions"]
+    header = ["samples of", "FID", "KID", "precision", "recall", "density", "coverage", "copies"]
+    header += ["FID (rec.)"]
 
     def row(name: str, scores: dict[str, Any], rebuilt: dict[str, Any] | None) -> list[str]:
         cells = [name, *(report.format_mean(scores[score]) for score in SAMPLES)]
+        cells += [report.format_mean(scores.get("memorization_close_share"), 3)]
         return [*cells, report.format_mean(rebuilt and rebuilt["fid"])]
 
     scored = [entry for entry in summary if "generated" in entry]
@@ -141,21 +172,28 @@ def _samples_table(summary: list[dict[str, Any]]) -> Table:
     notes = [
         "As many binary samples as test images, against the test images, by features of a classifier trained on this "
         "data set (its hash and accuracy are in results.json): compare within one table only. A small test set biases "
-        "FID upwards: read it against the floor."
+        "FID upwards: read it against the floor. Copies: share of samples nearer to a training image than all but 1 % "
+        "of test images are; 0.01 is what an honest model has. "
+        "FID (rec.): of reconstructions of the test images."
     ]
     return "samples", header, rows, notes
 
 
-def _generate_one(vae: vp.VAE, params: vp.VAEParams, key: jax.Array, context: Any) -> jax.Array:
-    return vp.generate(vae, params, key, 1, **context)[0]
+@partial(jax.jit, static_argnums=0)
+def _generate(vae: vp.VAE, params: vp.VAEParams, keys: jax.Array, context: Any) -> jax.Array:
+    return jax.vmap(lambda key, context: vp.generate(vae, params, key, 1, **context)[0])(keys, context)
 
 
-def _reconstruct_one(vae: vp.VAE, params: vp.VAEParams, x: jax.Array, context: Any) -> jax.Array:
-    z = vae.posterior(params, x, **context).mean()
-    return vae.likelihood(params, z, **context).mean()
+@partial(jax.jit, static_argnums=0)
+def _reconstruct(vae: vp.VAE, params: vp.VAEParams, x: jax.Array, context: Any) -> jax.Array:
+    def one(x: jax.Array, context: Any) -> jax.Array:
+        z = vae.posterior(params, x, **context).mean()
+        return vae.likelihood(params, z, **context).mean()
+
+    return jax.vmap(one)(x, context)
 
 
-def draw(trained: list[Trained], data: Dataset, output_dir: Path) -> list[str]:
+def draw(trained: list[Trained], data: Dataset, output_dir: Path, *, with_holes: bool) -> list[str]:
     """Draws the figures, of the first seed of each prior, and returns their names."""
     num, columns = min(36, len(data.test["x"])), 6
     x = data.test["x"][:num]
@@ -166,9 +204,9 @@ def draw(trained: list[Trained], data: Dataset, output_dir: Path) -> list[str]:
     for one in trained:
         model = one.model(0)
         context = {name: jnp.asarray(value[:num]) for name, value in model.context(data.test).items()}
-        generated = jax.vmap(partial(_generate_one, model.vae, model.params))(jax.random.split(key, num), context)
+        generated = _generate(model.vae, model.params, jax.random.split(key, num), context)
         samples[one.name + (" (labels of the test images)" if context else "")] = np.asarray(generated)
-        images = np.asarray(jax.vmap(partial(_reconstruct_one, model.vae, model.params))(jnp.asarray(x), context))
+        images = np.asarray(_reconstruct(model.vae, model.params, jnp.asarray(x), context))
         reconstructions[one.name] = figures.interleave(x[:24], images[:24], 8)
     figures.image_panels(
         output_dir / names[0], samples, num_columns=columns, title=f"{data.name}: means of p(x|z), z from each prior"
@@ -181,6 +219,11 @@ def draw(trained: list[Trained], data: Dataset, output_dir: Path) -> list[str]:
     )
     curves = {one.name: (one.result.history["elbo"], one.result.history["validation_elbo"]) for one in trained}
     figures.training_curves(output_dir / names[2], curves, title=f"{data.name}: ELBO by epoch, one line a seed")
+    if with_holes:
+        maps = {one.name: metrics.hole_map(one.model(0), data) for one in trained}
+        title = f"{data.name}: prior holes on the plane of the encodings' first two principal components"
+        figures.hole_maps(output_dir / "hole_maps.png", maps, title=title)
+        names.append("hole_maps.png")
     for one in trained:
         if one.name == "vamp":
             inputs = np.asarray(vp.pseudo_inputs(one.vae.prior, one.model(0).params.prior))[:50]

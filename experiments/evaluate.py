@@ -4,9 +4,8 @@ python -m experiments.evaluate runs/compare_priors-digits-20260101-120000
 """
 
 import json
-import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +13,8 @@ import tyro
 from tqdm import tqdm
 
 import vaepriors_jax as vp
-from experiments import metrics, report
-from experiments.compare_priors import Config, model_folder, sizes_of
+from experiments import command_line, metrics, report
+from experiments.compare_priors import Config, annealing_of, model_folder, sizes_of
 from experiments.comparison import summarize, tables
 from experiments.data import Dataset, load
 from experiments.metrics import Model
@@ -77,44 +76,40 @@ def main(options: Options) -> dict[str, Any]:
             f"Expected --priors among those of the run, {sorted({row['prior'] for row in content['rows']})}; "
             f"got {options.priors}."
         )
-    network = metrics.feature_network(data)
-    if network is None:
+    judge = metrics.make_judge(data)
+    if judge is None:
         print(f"{data.name} has no labels to train a feature network: samples are not scored.")
     num_samples = options.num_samples or config.num_samples or 5000
     measured = []
     with tqdm(total=len(rows) * len(data.test["x"]), unit="image", desc="log p(x)") as bar:
         for row, model in zip(rows, load_models(options.run_dir, rows, config, data), strict=True):
-            found = {"test": metrics.likelihood(model, data, num_samples, bar), "holes": metrics.holes(model, data)}
-            if network is not None:
-                found["samples"] = metrics.samples(model, data, network)
+            found = {
+                "test": metrics.likelihood(model, data, num_samples, bar, annealing_of(config)),
+                "holes": metrics.holes(model, data),
+                "latents": metrics.latents(model, data),
+            }
+            if judge is not None:
+                found["samples"] = metrics.samples(model, data, judge)
             measured.append(row | found)
     result = {
         "experiment": "evaluate",
         "run": str(options.run_dir),
         "dataset": config.dataset,
-        "num_samples": num_samples,
+        "command": f"{content['command'].strip()}` and `{command_line.command('evaluate')}",
+        "config": asdict(config) | {"num_samples": num_samples},
         "hardware": report.hardware(),
         "versions": report.versions(),
-        "features": network and {name: getattr(network, name) for name in ("hash", "accuracy", "architecture")},
+        "features": metrics.describe(judge),
         "rows": measured,
         "summary": summarize(measured),
-        "seconds": time.perf_counter() - began,
+        "seconds": content["seconds"] + time.perf_counter() - began,
     }
     report.write_json(options.run_dir / "evaluation.json", result)
     for title, header, cells, notes in tables(result["summary"]):
         report.print_table(f"{config.dataset}: {title}", header, cells, notes)
-    print(f"Written to {options.run_dir / 'evaluation.json'} ({result['seconds']:.0f} s).")
+    print(f"Written to {options.run_dir / 'evaluation.json'} ({time.perf_counter() - began:.0f} s).")
     return result
 
 
-def run() -> None:
-    """Reads the command line; a user's mistake ends in one clear line."""
-    options = tyro.cli(Options)
-    try:
-        main(options)
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
-
-
 if __name__ == "__main__":
-    run()
+    command_line.run(main, Options)

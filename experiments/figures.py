@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -77,3 +78,39 @@ def interleave(first: np.ndarray, second: np.ndarray, num_columns: int) -> np.nd
     for start in range(0, len(first), num_columns):
         rows += [first[start : start + num_columns], second[start : start + num_columns]]
     return np.concatenate(rows)
+
+
+def hole_maps(path: Path, maps: Mapping[str, Any], *, title: str) -> None:
+    """Draws log q(z) - log p(z) of each prior on its plane, one colour scale for all, with contours of both.
+
+    Blue is where the prior puts mass and the encodings do not: the holes.
+    """
+    per_row = min(3, len(maps))
+    num_rows = math.ceil(len(maps) / per_row)
+    figure, axes = plt.subplots(
+        num_rows, per_row, figsize=(3.6 * per_row + 0.8, 3.5 * num_rows + 0.6), layout="constrained", squeeze=False
+    )
+    for axis in axes.flat[len(maps) :]:
+        axis.axis("off")
+    levels = (-9, -4, -1)  # nats below the highest point of the plane
+    for axis, (name, found) in zip(axes.flat, maps.items(), strict=False):
+        first, second = np.asarray(found.first), np.asarray(found.second)
+        image = axis.pcolormesh(first, second, np.asarray(found.difference), cmap="RdBu_r", vmin=-10, vmax=10)
+        for log_density, colour in ((found.log_q, "black"), (found.log_p, "tab:green")):
+            values = np.asarray(log_density)
+            axis.contour(
+                first, second, values - values.max(), levels=levels, colors=colour, linewidths=0.8, linestyles="-"
+            )
+        axis.set_title(f"{name} ({100 * float(found.explained):.0f} % of the variance)", fontsize=10)
+        axis.set_aspect("equal")
+        axis.set_xlabel("1st component of z", fontsize=9)
+        axis.tick_params(labelsize=8)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("2nd component of z", fontsize=9)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, extend="both")
+    bar.set_label("log q(z) - log p(z), nats", fontsize=9)
+    figure.suptitle(
+        f"{title}\ncontours 1, 4 and 9 nats below the top: q(z) black, p(z) green; blue: holes", fontsize=11
+    )
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

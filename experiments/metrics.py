@@ -1,4 +1,4 @@
-"""What is measured of one trained model on the test set: likelihood, prior holes, and samples."""
+"""What is measured of one trained model: likelihood, prior holes, latents, and samples."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,16 +10,22 @@ from tqdm import tqdm
 
 import vaepriors_jax as vp
 from experiments.data import Dataset, cache_folder
+from vaepriors_jax.evaluation.annealing import annealed_importance_sampling
 from vaepriors_jax.evaluation.features import (
     FeatureNetwork,
     load_feature_network,
     save_feature_network,
     train_feature_network,
 )
-from vaepriors_jax.evaluation.quality import sample_quality
+from vaepriors_jax.evaluation.holes import HoleMap
+from vaepriors_jax.evaluation.latents import latent_dimensions, mixture_usage, pseudo_input_distances
+from vaepriors_jax.evaluation.quality import reference_quality, sample_quality
 
 # One key for each kind of measurement, the same for all models: differences are not those of the noise.
-KEYS = {name: jax.random.key(i + 2) for i, name in enumerate(("log_marginal", "elbo", "holes", "samples"))}
+KINDS = ("log_marginal", "elbo", "holes", "samples", "annealing", "latents")
+KEYS = {name: jax.random.key(i + 2) for i, name in enumerate(KINDS)}
+NUM_ANNEALED = 100  # test images on which annealed importance sampling checks the importance weighting
+NUM_RESAMPLES = 10
 
 
 class Model(NamedTuple):
@@ -38,6 +44,12 @@ class Model(NamedTuple):
     def context(self, split: dict[str, np.ndarray]) -> Any:
         """The per-example context of a split that the model reads."""
         return {"y": split["y"]} if self.conditional else {}
+
+    def example_prior(self, data: Dataset) -> Any:
+        """The prior of the first training example."""
+        return self.vae.latent_prior(
+            self.params, **{name: array[0] for name, array in self.context(data.train).items()}
+        )
 
 
 def class_probabilities(data: Dataset) -> tuple[float, ...]:
@@ -78,9 +90,34 @@ def log_marginals(model: Model, data: Dataset, num_samples: int, bar: tqdm) -> L
     return LogMarginals(values, pareto_k, np.concatenate(given) if given else None)
 
 
-def likelihood(model: Model, data: Dataset, num_samples: int, bar: tqdm) -> dict[str, Any]:
-    """log p(x), the ELBO and its terms, and active units; in nats."""
+class Annealing(NamedTuple):
+    """How annealed importance sampling runs."""
+
+    num_chains: int
+    num_temperatures: int
+    num_leapfrog_steps: int
+
+
+def annealed(model: Model, data: Dataset, weighted: np.ndarray, settings: Annealing) -> dict[str, float]:
+    """Annealed importance sampling beside the importance weighting [N] of the same test images, evenly chosen."""
+    rows = np.linspace(0, len(weighted) - 1, min(NUM_ANNEALED, len(weighted))).round().astype(int)
+    chosen = {name: array[rows] for name, array in data.test.items()}
+    arguments = (model.vae, model.params, KEYS["annealing"], chosen["x"])
+    found = annealed_importance_sampling(*arguments, **settings._asdict(), **model.context(chosen))
+    values = np.asarray(found.values)
+    difference = _mean_with_error("annealed_minus_weighted", values - weighted[rows])
+    return _mean_with_error("log_marginal_annealed", values) | difference | {"num_annealed": len(rows)}
+
+
+def likelihood(
+    model: Model, data: Dataset, num_samples: int, bar: tqdm, annealing: Annealing | None = None
+) -> dict[str, Any]:
+    """log p(x), by importance weighting and, where wanted, on some images by annealing; the ELBO; in nats.
+
+    A conditional model is annealed given the label, and held against its log p(x|y).
+    """
     marginals = log_marginals(model, data, num_samples, bar)
+    weighted = marginals.values if marginals.given_label is None else marginals.given_label
     x, context = data.test["x"], model.context(data.test)
     terms = vp.evaluate_elbo(model.vae, model.params, KEYS["elbo"], x, **context)
     active = vp.active_units(model.vae, model.params, x, **context)
@@ -89,6 +126,8 @@ def likelihood(model: Model, data: Dataset, num_samples: int, bar: tqdm) -> dict
     found |= _mean_with_error("log_marginal", marginals.values)
     if marginals.given_label is not None:
         found |= _mean_with_error("log_marginal_given_label", marginals.given_label)
+    if annealing is not None:
+        found |= annealed(model, data, weighted, annealing)
     return found | {"pareto_k_above_0.7": float(np.mean(marginals.pareto_k > 0.7)), "active_units": int(active.sum())}
 
 
@@ -97,26 +136,41 @@ def _mean_with_error(name: str, values: np.ndarray) -> dict[str, float]:
     return {name: float(np.mean(values)), f"{name}_standard_error": float(error)}
 
 
-@partial(jax.jit, static_argnums=0)
-def _hole_mass(vae: vp.VAE, params: vp.VAEParams, key: jax.Array, arrays: Any) -> Any:
-    aggregated = vp.DiagonalMixture(*arrays)
-    mass = vp.hole_mass(vae.latent_prior(params), aggregated, key, num_samples=5000)
-    return mass.prior_in_holes, mass.posterior_uncovered
-
-
-def holes(model: Model, data: Dataset) -> dict[str, Any]:
-    """The mismatch between prior and aggregated posterior of the whole training set.
+def _against_aggregated(model: Model, data: Dataset) -> tuple[vp.VAE, tuple[jax.Array, ...]]:
+    """A VAE whose prior has no label, and the arrays of q(z) over the whole training set.
 
     A conditional prior counts as the mixture over classes, since q(z) has no label.
     """
     vae = model.vae
     if model.conditional:
         vae = vae._replace(prior=vp.marginalize(vae.prior, class_probabilities(data)))
-    arguments = (model.params, KEYS["holes"], data.fixed_train["x"])
+    x, context = data.fixed_train["x"], model.context(data.fixed_train)
+    aggregated = vp.aggregated_posterior(vae, model.params, x, **context)
+    return vae, (aggregated.log_weights, *aggregated.parameters)
+
+
+@partial(jax.jit, static_argnums=0)
+def _hole_mass(vae: vp.VAE, params: vp.VAEParams, key: jax.Array, arrays: Any) -> Any:
+    mass = vp.hole_mass(vae.latent_prior(params), vp.DiagonalMixture(*arrays), key, num_samples=5000)
+    return mass.prior_in_holes, mass.posterior_uncovered
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def _hole_map(vae: vp.VAE, params: vp.VAEParams, arrays: Any, half_width: float | None) -> HoleMap:
+    return vp.hole_map(vae.latent_prior(params), vp.DiagonalMixture(*arrays), half_width=half_width)
+
+
+def hole_map(model: Model, data: Dataset, half_width: float | None = None) -> HoleMap:
+    """log q(z), log p(z) and their difference on the plane of the encodings' first two principal components."""
+    vae, arrays = _against_aggregated(model, data)
+    return _hole_map(vae, model.params, arrays, half_width)
+
+
+def holes(model: Model, data: Dataset) -> dict[str, Any]:
+    """The mismatch between prior and aggregated posterior of the whole training set."""
+    vae, arrays = _against_aggregated(model, data)
     context = model.context(data.fixed_train)
-    surgery = vp.elbo_surgery(vae, *arguments, **context)
-    aggregated = vp.aggregated_posterior(vae, model.params, data.fixed_train["x"], **context)
-    arrays = (aggregated.log_weights, *aggregated.parameters)
+    surgery = vp.elbo_surgery(vae, model.params, KEYS["holes"], data.fixed_train["x"], **context)
     in_holes, uncovered = _hole_mass(vae, model.params, KEYS["holes"], arrays)
     estimates = {
         "marginal_kl": surgery.marginal_kl,
@@ -126,6 +180,53 @@ def holes(model: Model, data: Dataset) -> dict[str, Any]:
     }
     found = {name: float(value.mean) for name, value in estimates.items()}
     return found | {f"{name}_standard_error": float(value.standard_error) for name, value in estimates.items()}
+
+
+def latents(model: Model, data: Dataset) -> dict[str, Any]:
+    """What each dimension carries and, for a mixture, how many components are used; over the training set."""
+    x, context = data.fixed_train["x"], model.context(data.fixed_train)
+    arguments = (model.vae, model.params, KEYS["latents"], x)
+    dimensions = latent_dimensions(*arguments, **context)
+    found: dict[str, Any] = {
+        "collapsed": int(dimensions.collapsed.sum()),
+        "mutual_information_by_dimension": np.asarray(dimensions.mutual_information).tolist(),
+        "kl_by_dimension": np.asarray(dimensions.kl).tolist(),
+    }
+    if isinstance(model.example_prior(data), vp.Mixture):
+        usage = mixture_usage(*arguments, **context)
+        for name in ("weight_perplexity", "responsibility_perplexity", "num_unused"):
+            found[name] = float(getattr(usage, name))
+    if model.vae.prior.config["factory"] == "vamp":
+        distances = pseudo_input_distances(model.vae.prior, model.params.prior, x)
+        found["pseudo_input_distance"] = float(jnp.mean(distances))
+    return found
+
+
+class Judge(NamedTuple):
+    """What scores the samples of one data set: the feature network, and the rows to read the scores against."""
+
+    network: FeatureNetwork
+    references: dict[str, dict[str, float]]
+
+
+def make_judge(data: Dataset) -> Judge | None:
+    """The judge of this data set; None without labels, from which the features are learned."""
+    network = feature_network(data)
+    if network is None:
+        return None
+    train, test = data.fixed_train["x"], data.test["x"]
+    key = _sample_keys()[2]
+    return Judge(network, reference_quality(key, network.features, train=train, test=test, num_resamples=NUM_RESAMPLES))
+
+
+def describe(judge: Judge | None) -> dict[str, Any] | None:
+    """What a report says of the features, so that scores of different ones are never compared."""
+    return judge and {name: getattr(judge.network, name) for name in ("hash", "accuracy", "architecture")}
+
+
+def _sample_keys() -> jax.Array:
+    """Keys to draw, to reconstruct and to score, the same for all models."""
+    return jax.random.split(KEYS["samples"], 3)
 
 
 def feature_network(data: Dataset) -> FeatureNetwork | None:
@@ -168,22 +269,23 @@ def _reconstruct(vae: vp.VAE, params: vp.VAEParams, keys: jax.Array, x: jax.Arra
     return jax.vmap(one)(keys, x, context)
 
 
-def samples(model: Model, data: Dataset, network: FeatureNetwork) -> dict[str, dict[str, float]]:
+def samples(model: Model, data: Dataset, judge: Judge) -> dict[str, dict[str, float]]:
     """Scores of samples x ~ p(x|z), as many as test images, and of what to read them against.
 
     A conditional model draws the labels of the test images.
     """
-    key_draw, key_reconstruct, key_score = jax.random.split(KEYS["samples"], 3)
+    key_draw, key_reconstruct, key_score = _sample_keys()
     num, context = len(data.test["x"]), model.context(data.test)
     generated = _draw(model.vae, model.params, jax.random.split(key_draw, num), context)
     keys = jax.random.split(key_reconstruct, num)
     rebuilt = _reconstruct(model.vae, model.params, keys, jnp.asarray(data.test["x"]), context)
     return sample_quality(
         key_score,
-        network.features,
+        judge.network.features,
         train=data.fixed_train["x"],
         test=data.test["x"],
         generated=generated,
         reconstructions=rebuilt,
-        num_resamples=10,
+        references=judge.references,
+        num_resamples=NUM_RESAMPLES,
     )

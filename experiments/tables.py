@@ -2,8 +2,9 @@
 
 python -m experiments.tables
 
-Each `<!-- results: NAME -->` in the README is followed by the table of `experiments/results/NAME.json`, a copy of the
-`results.json` of the run; with the command, the hardware and the versions that made it.
+Each `<!-- results: NAME -->` in the README is followed by the tables of `experiments/results/NAME.json`, a copy of the
+`results.json` of the run; with the command, the hardware and the versions that made it. Of a benchmark
+`<!-- results: NAME PART -->` takes one part.
 """
 
 import json
@@ -16,22 +17,34 @@ from experiments.report import markdown_table
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
-BLOCK = re.compile(r"<!-- results: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
+BLOCK = re.compile(r"<!-- results: (\w+)(?: (\w+))? -->\n.*?<!-- end -->", re.DOTALL)
 
 
-def describe(content: dict[str, Any]) -> str:
-    """The tables of one run, and how they were made."""
-    config, hardware, versions = content["config"], content["hardware"], content["versions"]
-    seeds = ", ".join(str(row["seed"]) for row in content["rows"] if row["prior"] == content["rows"][0]["prior"])
-    made = (
-        f"`{content['command'].strip()}` (seeds {seeds}; S = {config['num_samples']}), {content['seconds'] / 60:.1f} "
-        f"minutes on {hardware['num_cores']} cores of an {hardware['processor']}; jax {versions['jax']}, flax "
-        f"{versions['flax']}, distrax {versions['distrax']}, Python {versions['python']}."
-    )
-    parts = []
-    for _, header, rows, notes in tables(content["summary"]):
-        parts += [markdown_table(header, rows), "", " ".join(notes), ""]
-    return "\n".join([*parts, made])
+def describe(content: dict[str, Any], part: str | None) -> str:
+    """The tables of one run, or of one part of a benchmark, and how they were made."""
+    if content["experiment"] == "benchmark":
+        found = [tuple(table.values()) for table in content["parts"][part]["tables"]]
+        made = f"`{content['command']}`, on {_machine(content)}."
+    else:
+        found = tables(content["summary"])
+        seeds = ", ".join(str(row["seed"]) for row in content["rows"] if row["prior"] == content["rows"][0]["prior"])
+        made = (
+            f"`{content['command'].strip()}` (seeds {seeds}; S = {content['config']['num_samples']}), "
+            f"{content['seconds'] / 60:.1f} minutes on {_machine(content)}."
+        )
+    lines = []
+    for title, header, rows, notes in found:
+        lines += [f"{title[0].upper()}{title[1:]}:", ""] if len(found) > 1 else []
+        lines += [markdown_table(header, rows), "", " ".join(notes), ""]
+    return "\n".join([*lines, made])
+
+
+def _machine(content: dict[str, Any]) -> str:
+    hardware, versions = content["hardware"], content["versions"]
+    processor = f"{hardware['num_cores']} cores of an {hardware['processor']}"
+    device = processor if hardware["platform"] == "cpu" else f"{hardware['num_devices']} {hardware['device']}"
+    packages = [name for name in ("jax", "flax", "distrax", "torch", "pythae") if name in versions]
+    return f"{device}; {', '.join(f'{name} {versions[name]}' for name in packages)}, Python {versions['python']}"
 
 
 def fill(text: str) -> str:
@@ -39,7 +52,7 @@ def fill(text: str) -> str:
 
     def block(match: re.Match[str]) -> str:
         content = json.loads((RESULTS / f"{match[1]}.json").read_text())
-        return f"<!-- results: {match[1]} -->\n{describe(content)}\n<!-- end -->"
+        return "\n".join([match[0].splitlines()[0], describe(content, match[2]), "<!-- end -->"])
 
     return BLOCK.sub(block, text)
 

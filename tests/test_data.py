@@ -136,8 +136,7 @@ def test_unknown_names_are_explained():
 
 
 @NEEDS_TFDS
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "binarized_mnist"])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.nightly) for name in data.DATASETS[1:]])
 def test_prepared_copies(name):
     loaded = data.load(name)
     assert [split["x"].shape for split in loaded[2:5]] == [(50_000, 28, 28), (10_000, 28, 28), (10_000, 28, 28)]
@@ -146,3 +145,15 @@ def test_prepared_copies(name):
         assert set(np.unique(loaded.train["x"])) == {0.0, 1.0}
     else:
         assert set(np.unique(loaded.train["y"])) == set(range(10))
+
+
+@NEEDS_TFDS
+@pytest.mark.slow
+def test_one_split_of_each_kind_is_read():
+    grey, binary = (data.read_tfds(name, "test") for name in ("mnist", "binarized_mnist"))
+    assert grey["x"].shape == binary["x"].shape == (10_000, 28, 28)
+    assert (grey["x"].min(), grey["x"].max()) == (0, 1)
+    assert len(np.unique(grey["x"])) == 256
+    assert set(np.unique(grey["y"])) == set(range(10))
+    assert set(np.unique(binary["x"])) == {0, 1}
+    assert "y" not in binary
