@@ -1,0 +1,146 @@
+"""Exercise 1: the aggregated posterior and the prior, drawn in the latent plane, for N(0, I) and a mixture.
+
+python -m experiments.prior_visualization
+python -m experiments.prior_visualization --dataset mnist --preset paper --priors standard mixture vamp flow
+"""
+
+import time
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import vaepriors_jax as vp
+from experiments import command_line, compare_priors, latent_figures, metrics, report
+from experiments.data import Dataset, load
+from experiments.latent_figures import Portrait
+from experiments.metrics import Model
+
+NUM_SAMPLES, GRID = 64, 12
+KEY = jax.random.key(6)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Trains VAEs with a latent plane, and draws what each prior makes of it."""
+
+    dataset: Literal["digits", "mnist", "fashion_mnist", "binarized_mnist"] = "digits"
+    """Digits are embedded; the others are read from TFDS (see TFDS_DATA_DIR)."""
+    priors: tuple[Literal["standard", "mixture", "vamp", "flow"], ...] = ("standard", "mixture")
+    """Which priors, one row each."""
+    preset: Literal["quick", "paper"] = "quick"
+    """Sizes and schedule, as in compare_priors."""
+    latent_dim: int = 2
+    """Dimension of z; above 2 the plane of the first two principal components of the encodings is drawn."""
+    num_components: int = 10
+    """Components of the mixture, and pseudo-inputs of the VampPrior."""
+    epochs: int | None = None
+    """The most epochs; those of the preset by default."""
+    learning_rate: float | None = None
+    """Learning rate of Adam; that of the preset by default."""
+    seed: int = 0
+    """The seed."""
+    num_points: int = 2000
+    """Training images whose encodings are drawn as points."""
+    data_dir: str | None = None
+    """Folder of prepared TFDS data sets; by default TFDS_DATA_DIR."""
+    output_dir: str | None = None
+    """Where results go; by default a new folder under runs/."""
+
+
+def comparison_of(options: Options) -> compare_priors.Config:
+    """The options as compare_priors takes them."""
+    shared = {name: value for name, value in asdict(options).items() if name != "num_points"}
+    return compare_priors.Config(**shared, seeds=1)
+
+
+def _decode(model: Model, z: jax.Array) -> np.ndarray:
+    return np.asarray(jax.vmap(lambda z: model.vae.likelihood(model.params, z).mean())(z))
+
+
+def portray(model: Model, data: Dataset, half_width: float | None, num_points: int) -> Portrait:
+    """What is drawn of one model: densities on the plane, encodings in it, and what the decoder makes of it."""
+    found = metrics.hole_map(model, data, half_width)
+    rows = np.asarray(jax.random.permutation(KEY, len(data.fixed_train["x"])))[:num_points]
+    x = data.fixed_train["x"][rows]
+    posterior = jax.vmap(partial(model.vae.posterior, model.params))(jnp.asarray(x))
+    z = posterior.sample(seed=jax.random.fold_in(KEY, 1))
+    from_prior = model.vae.latent_prior(model.params).sample(seed=jax.random.fold_in(KEY, 2), sample_shape=NUM_SAMPLES)
+    ticks = float(found.first[-1]) * jnp.linspace(-1, 1, GRID)
+    # Rows of images from the top, where the second coordinate is largest.
+    grid = found.origin + ticks[None, :, None] * found.axes[0] + ticks[::-1, None, None] * found.axes[1]
+    holes = metrics.holes(model, data)
+    return Portrait(
+        name=model.prior,
+        map=found,
+        points=np.asarray((z - found.origin) @ found.axes.T),
+        labels=data.train["y"][rows] if data.num_classes else None,
+        samples=_decode(model, from_prior),
+        grid=_decode(model, grid.reshape(-1, grid.shape[-1])),
+        hole_mass=(holes["hole_mass"], holes["hole_mass_standard_error"]),
+        marginal_kl=(holes["marginal_kl"], holes["marginal_kl_standard_error"]),
+    )
+
+
+def main(options: Options) -> dict[str, Any]:
+    """Trains, draws, prints the holes, and writes the output folder."""
+    began = time.perf_counter()
+    if options.latent_dim < 2:
+        raise ValueError(f"Expected --latent-dim >= 2 for a picture of the plane; got {options.latent_dim}.")
+    if options.num_points < 1:
+        raise ValueError(f"Expected --num-points >= 1; got {options.num_points}.")
+    data = load(options.dataset, data_dir=options.data_dir)
+    config = compare_priors.resolve(comparison_of(options), data)
+    output_dir = report.make_output_dir(options.output_dir, "prior_visualization", options.dataset)
+    models = []
+    for name in options.priors:
+        trained = compare_priors.train(name, config, data, output_dir)
+        if trained.result.failures:
+            raise ValueError(f"{name}: {trained.result.failures[0]}. Lower --learning-rate.")
+        models.append(trained.model(0))
+        vp.save_model(
+            output_dir / compare_priors.model_folder(name, options.seed), models[-1].vae.prior, models[-1].params
+        )
+    # The same axes for all: as wide as the widest needs.
+    half_width = max(
+        float(jnp.maximum(m.first[-1], m.second[-1])) for m in (metrics.hole_map(one, data) for one in models)
+    )
+    portraits = [portray(model, data, half_width, options.num_points) for model in models]
+    latent_figures.draw(output_dir / "latent_plane.png", portraits, data.name, options.latent_dim)
+    rows = [
+        {"prior": one.name, "seed": options.seed, "hole_mass": one.hole_mass, "marginal_kl": one.marginal_kl}
+        for one in portraits
+    ]
+    content = {
+        "experiment": "prior_visualization",
+        "dataset": options.dataset,
+        "command": command_line.command("prior_visualization"),
+        "config": asdict(config),
+        "hardware": report.hardware(),
+        "versions": report.versions(),
+        "rows": rows,
+        "seconds": time.perf_counter() - began,
+    }
+    report.write_json(output_dir / "results.json", content)
+    cells = [
+        [one.name, *(f"{mean:.3f} ± {error:.3f}" for mean, error in (one.hole_mass, one.marginal_kl))]
+        for one in portraits
+    ]
+    notes = [
+        "± is the standard error of the estimate. Hole mass is 0.01 where p = q. Differences between seeds come on top."
+    ]
+    report.print_table(
+        f"{options.dataset}: prior holes in {options.latent_dim} dimensions",
+        ["prior", "hole mass", "KL(q(z) || p(z)), nats"],
+        cells,
+        notes,
+    )
+    print(f"Figure, models and results in {output_dir} ({content['seconds']:.0f} s).")
+    return content
+
+
+if __name__ == "__main__":
+    command_line.run(main, Options)

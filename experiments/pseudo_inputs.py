@@ -1,0 +1,266 @@
+"""Exercise 3: do the pseudo-inputs of a VampPrior come to resemble the training data?
+
+python -m experiments.pseudo_inputs
+python -m experiments.pseudo_inputs --dataset mnist --preset paper --epochs 100
+"""
+
+import time
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import vaepriors_jax as vp
+from experiments import command_line, compare_priors, metrics, pseudo_input_figures, report
+from experiments.data import Dataset, load
+from experiments.models import make_vae
+from vaepriors_jax.evaluation.features import Classifier, FeatureNetwork
+from vaepriors_jax.evaluation.latents import mixture_usage
+from vaepriors_jax.evaluation.samples import nearest_distances
+
+SNAPSHOTS = (0, 1, 3, 10, 30, 100, 300, 1000)
+KEY = jax.random.key(8)
+# The images that the pseudo-inputs are held against.
+SETS = ("pseudo-inputs", "their start", "held-out images", "uniform noise")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Trains a VampPrior from random and from data pseudo-inputs, and holds them against real images."""
+
+    dataset: Literal["digits", "mnist", "fashion_mnist"] = "digits"
+    """Digits are embedded; the others are read from TFDS (see TFDS_DATA_DIR)."""
+    num_components: int = 50
+    """Pseudo-inputs."""
+    starts: tuple[Literal["random", "data"], ...] = ("random", "data")
+    """Where the pseudo-inputs start: N(0.05, 0.01) as in the paper, or training images."""
+    preset: Literal["quick", "paper"] = "quick"
+    """Sizes and schedule, as in compare_priors."""
+    epochs: int | None = None
+    """The most epochs; those of the preset by default."""
+    seed: int = 0
+    """The seed."""
+    data_dir: str | None = None
+    """Folder of prepared TFDS data sets; by default TFDS_DATA_DIR."""
+    output_dir: str | None = None
+    """Where results go; by default a new folder under runs/."""
+
+
+class Learned(NamedTuple):
+    """The pseudo-inputs of one start.
+
+    Attributes:
+        start: "random" or "data".
+        snapshots: pseudo-inputs [K, height, width] by epoch; the last is the best epoch.
+        nearest: the training image nearest to each at the end [K, height, width].
+        decoded: mean of the decoder at the mean of each component [K, height, width].
+        distances: pixel distance to the nearest training image, of each of `SETS`.
+        feature_distances: the same between features.
+        entropies: entropy of the classes that the feature network gives to each image, in nats.
+        usage: perplexity of the responsibilities over the training set, and number of unused components.
+    """
+
+    start: str
+    snapshots: dict[int, np.ndarray]
+    nearest: np.ndarray
+    decoded: np.ndarray
+    distances: dict[str, np.ndarray]
+    feature_distances: dict[str, np.ndarray]
+    entropies: dict[str, np.ndarray]
+    usage: dict[str, float]
+
+
+def hold_out(data: Dataset) -> tuple[Dataset, np.ndarray]:
+    """A tenth of the grey training images, and the data set without them."""
+    count = len(data.train["x"]) // 10
+    kept = [{name: array[:-count] for name, array in split.items()} for split in (data.train, data.fixed_train)]
+    return data._replace(train=kept[0], fixed_train=kept[1]), data.train["x"][-count:]
+
+
+def class_entropies(network: FeatureNetwork, images: np.ndarray) -> np.ndarray:
+    """Entropy of the feature network's classes for each image, in nats."""
+    classifier = Classifier(network.architecture, network.num_classes)
+    logits = jax.lax.map(lambda image: classifier.apply(network.params, image)[1], jnp.asarray(images), batch_size=500)
+    log_p = jax.nn.log_softmax(logits)
+    return np.asarray(-jnp.sum(jnp.exp(log_p) * log_p, axis=1))
+
+
+def learn(
+    start: str, config: compare_priors.Config, data: Dataset, held_out: np.ndarray, network: FeatureNetwork
+) -> Learned:
+    """Trains from one start, and measures."""
+    sizes = compare_priors.sizes_of(config)._replace(pseudo_inputs=start)
+    vae, init = make_vae("vamp", sizes, data)
+    key_init, key_fit = jax.random.split(jax.random.key(config.seed))
+    params = init(key_init)
+    inputs_of = lambda params: np.array(vp.pseudo_inputs(vae.prior, params.prior))  # noqa: E731
+    snapshots = {0: inputs_of(params)}
+
+    def keep(epoch: int, params: vp.VAEParams) -> None:
+        if epoch in SNAPSHOTS:
+            snapshots[epoch] = inputs_of(params)
+
+    result = vp.fit(
+        vae,
+        params,
+        key_fit,
+        {"x": data.train["x"]},
+        optax.adam(config.learning_rate or 0.0),
+        num_epochs=config.epochs or 0,
+        batch_size=config.batch_size or 0,
+        validation={"x": data.validation["x"]},
+        patience=config.patience,
+        warmup_epochs=config.warmup_epochs or 0,
+        transform=data.transform,
+        callback=keep,
+        description=f"{start} start",
+    )
+    params, best = result.params, int(result.best_epoch)
+    final = inputs_of(params)
+    snapshots = {epoch: inputs for epoch, inputs in snapshots.items() if epoch < best} | {best: final}
+
+    train = data.train["x"]
+    noise = np.asarray(jax.random.uniform(KEY, (1000, *data.image_shape)))
+    images = dict(zip(SETS, (final, snapshots[0], held_out, noise), strict=True))
+    flat = lambda x: np.asarray(x).reshape(len(x), -1)  # noqa: E731
+    features = {name: np.asarray(network.features(x)) for name, x in images.items()}
+    train_features = np.asarray(network.features(train))
+    square = np.sum(flat(train) ** 2, axis=1) - 2 * flat(final) @ flat(train).T
+    means = jax.vmap(lambda u: vae.posterior(params, u).mean())(jnp.asarray(final))
+    decoded = jax.vmap(lambda z: vae.likelihood(params, z).mean())(means)
+    usage = mixture_usage(vae, params, KEY, data.fixed_train["x"])
+    return Learned(
+        start=start,
+        snapshots=snapshots,
+        nearest=train[square.argmin(axis=1)],
+        decoded=np.asarray(decoded),
+        distances={name: nearest_distances(flat(x), flat(train)) for name, x in images.items()},
+        feature_distances={name: nearest_distances(x, train_features) for name, x in features.items()},
+        entropies={name: class_entropies(network, x) for name, x in images.items()},
+        usage={
+            "responsibility_perplexity": float(usage.responsibility_perplexity),
+            "num_unused": int(usage.num_unused),
+        },
+    )
+
+
+def apart(images: np.ndarray) -> float:
+    """Mean pixel distance from each image to the nearest other one."""
+    flat = images.reshape(len(images), -1).astype(np.float64)
+    square = np.sum((flat[:, None] - flat[None]) ** 2, axis=-1)
+    np.fill_diagonal(square, np.inf)
+    return float(np.sqrt(square.min(axis=1)).mean())
+
+
+def measure(learned: Learned) -> dict[str, Any]:
+    """The numbers that answer the question: means with standard errors over images, and shares among real images."""
+
+    def means(values: dict[str, np.ndarray]) -> dict[str, list[float]]:
+        return {name: [float(x.mean()), float(x.std(ddof=1) / len(x) ** 0.5)] for name, x in values.items()}
+
+    def share_within(values: dict[str, np.ndarray]) -> float:
+        return float(np.mean(values["pseudo-inputs"] <= np.quantile(values["held-out images"], 0.95)))
+
+    return {
+        "start": learned.start,
+        "best_epoch": max(learned.snapshots),
+        "distance": means(learned.distances),
+        "feature_distance": means(learned.feature_distances),
+        "class_entropy": means(learned.entropies),
+        "share_within_pixels": share_within(learned.distances),
+        "share_within_features": share_within(learned.feature_distances),
+        "share_within_entropy": share_within(learned.entropies),
+        "num_components": len(learned.nearest),
+        "apart": apart(learned.snapshots[max(learned.snapshots)]),
+        "apart_at_start": apart(learned.snapshots[0]),
+        **learned.usage,
+    }
+
+
+def answer(found: dict[str, Any]) -> str:
+    """One paragraph that says, from the numbers, whether the pseudo-inputs resemble training data."""
+    shares = [found[f"share_within_{name}"] for name in ("pixels", "features", "entropy")]
+    alike = min(shares)
+    verdict = "Yes" if alike >= 0.8 else "In part" if max(shares) >= 0.5 else "No"
+    distance, entropy = found["distance"], found["class_entropy"]
+    moved = distance["their start"][0] - distance["pseudo-inputs"][0]
+    towards = "nearer to" if moved > 0 else "away from"
+    used = found["num_components"] - found["num_unused"]
+    real = "held-out images"
+    sentences = (
+        f"Start: {found['start']}. Do the pseudo-inputs resemble training data? {verdict}.",
+        f"Of {found['num_components']}, {shares[0]:.0%} are as near to a training image as 95 % of held-out images in",
+        f"pixels, {shares[1]:.0%} in features, and {shares[2]:.0%} are as clearly of one class.",
+        f"Their mean distance to the nearest training image is {distance['pseudo-inputs'][0]:.2f} ({real}",
+        f"{distance[real][0]:.2f}, uniform noise {distance['uniform noise'][0]:.2f}); training moved them by",
+        f"{abs(moved):.2f} {towards} the data. Their class entropy is {entropy['pseudo-inputs'][0]:.2f} nats ({real}",
+        f"{entropy[real][0]:.2f}, their start {entropy['their start'][0]:.2f}). {used} of them are used: they explain",
+        f"the training set like {found['responsibility_perplexity']:.0f} equal components; each lies",
+        f"{found['apart']:.2f} from the next pseudo-input (their start {found['apart_at_start']:.2f}).",
+    )
+    return " ".join(sentences)
+
+
+def main(options: Options) -> dict[str, Any]:
+    """Trains from each start, prints table and answer, and writes the output folder."""
+    began = time.perf_counter()
+    shared = {name: value for name, value in asdict(options).items() if name != "starts"}
+    data = load(options.dataset, data_dir=options.data_dir)
+    config = compare_priors.resolve(compare_priors.Config(**shared, seeds=1, priors=("vamp",)), data)
+    output_dir = report.make_output_dir(options.output_dir, "pseudo_inputs", options.dataset)
+    network = metrics.feature_network(data)
+    assert network is not None  # these data sets have labels
+    data, held_out = hold_out(data)
+    learned = [learn(start, config, data, held_out, network) for start in options.starts]
+    rows = [measure(one) for one in learned]
+    for one in rows:
+        one["answer"] = answer(one)
+    content = {
+        "experiment": "pseudo_inputs",
+        "dataset": options.dataset,
+        "command": command_line.command("pseudo_inputs"),
+        "config": asdict(config),
+        "hardware": report.hardware(),
+        "versions": report.versions(),
+        "features": {name: getattr(network, name) for name in ("hash", "accuracy", "architecture")},
+        "rows": rows,
+        "seconds": time.perf_counter() - began,
+    }
+    report.write_json(output_dir / "results.json", content)
+    for one in learned:
+        pseudo_input_figures.draw_evolution(output_dir / f"evolution_{one.start}.png", one.start, one.snapshots)
+        final = one.snapshots[max(one.snapshots)]
+        pseudo_input_figures.draw_neighbours(
+            output_dir / f"neighbours_{one.start}.png", one.start, final, one.nearest, one.decoded
+        )
+    draw = partial(pseudo_input_figures.draw_distances, output_dir / "distances.png")
+    draw({one.start: (one.distances, one.feature_distances) for one in learned})
+    cells = [
+        [one["start"], name, *(f"{one[what][name][0]:.2f} ± {one[what][name][1]:.2f}" for what in MEASURES)]
+        for one in rows
+        for name in SETS
+    ]
+    notes = ["Distances are to the nearest training image; ± is the standard error over images.", ""]
+    report.print_table(
+        f"{options.dataset}: {options.num_components} pseudo-inputs against real images",
+        ["start", "images", *MEASURES.values()],
+        cells,
+        notes + [line for one in rows for line in (one["answer"], "")],
+    )
+    print(f"Figures and results in {output_dir} ({content['seconds']:.0f} s).")
+    return content
+
+
+MEASURES = {
+    "distance": "distance, pixels",
+    "feature_distance": "distance, features",
+    "class_entropy": "class entropy, nats",
+}
+
+
+if __name__ == "__main__":
+    command_line.run(main, Options)
