@@ -18,7 +18,8 @@ LOG_2PI = float(np.log(2.0 * np.pi))
 def _full_precision(array: jax.Array) -> jax.Array:
     """At least float32: networks may compute in bfloat16, but a log-density is a sum over all pixels."""
     array = jnp.asarray(array)
-    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+    is_small = jnp.issubdtype(array.dtype, jnp.floating) and jnp.finfo(array.dtype).bits < 32
+    return array.astype(jnp.float32) if is_small else array
 
 
 def normal_diag(loc: jax.Array, scale: jax.Array) -> distrax.Independent:
