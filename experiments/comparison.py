@@ -155,8 +155,7 @@ def _latents_table(summary: list[dict[str, Any]]) -> Table:
 
 
 def _samples_table(summary: list[dict[str, Any]]) -> Table:
-    header = ["samples of", "FID", "KID", "precision", "recall", "density", "coverage", "copies"]
-    header += ["FID (rec.)"]
+    header = ["samples of", "FID", "KID", "precision", "recall", "density", "coverage", "copies", "FID (rec.)"]
 
     def row(name: str, scores: dict[str, Any], rebuilt: dict[str, Any] | None) -> list[str]:
         cells = [name, *(report.format_mean(scores[score]) for score in SAMPLES)]
@@ -217,7 +216,13 @@ def draw(trained: list[Trained], data: Dataset, output_dir: Path, *, with_holes:
         num_columns=8,
         title=f"{data.name}: test images, and below each its reconstruction (mean of q to mean of p)",
     )
-    curves = {one.name: (one.result.history["elbo"], one.result.history["validation_elbo"]) for one in trained}
+    curves = {
+        one.name + (", of log p(x|y)" if one.vae.encoder_context else ""): (
+            one.result.history["elbo"],
+            one.result.history["validation_elbo"],
+        )
+        for one in trained
+    }
     figures.training_curves(output_dir / names[2], curves, title=f"{data.name}: ELBO by epoch, one line a seed")
     if with_holes:
         maps = {one.name: metrics.hole_map(one.model(0), data) for one in trained}

@@ -84,7 +84,9 @@ def main(options: Options) -> dict[str, Any]:
     with tqdm(total=len(rows) * len(data.test["x"]), unit="image", desc="log p(x)") as bar:
         for row, model in zip(rows, load_models(options.run_dir, rows, config, data), strict=True):
             found = {
-                "test": metrics.likelihood(model, data, num_samples, bar, annealing_of(config)),
+                "test": metrics.likelihood(
+                    model, data, num_samples, bar, annealing_of(config) if model.seed == config.seed else None
+                ),
                 "holes": metrics.holes(model, data),
                 "latents": metrics.latents(model, data),
             }
@@ -95,7 +97,8 @@ def main(options: Options) -> dict[str, Any]:
         "experiment": "evaluate",
         "run": str(options.run_dir),
         "dataset": config.dataset,
-        "command": f"{content['command'].strip()}` and `{command_line.command('evaluate')}",
+        "trained_by": content["command"],
+        "command": command_line.command("evaluate"),
         "config": asdict(config) | {"num_samples": num_samples},
         "hardware": report.hardware(),
         "versions": report.versions(),

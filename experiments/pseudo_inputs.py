@@ -6,7 +6,6 @@ python -m experiments.pseudo_inputs --dataset mnist --preset paper --epochs 100
 
 import time
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -26,6 +25,11 @@ SNAPSHOTS = (0, 1, 3, 10, 30, 100, 300, 1000)
 KEY = jax.random.key(8)
 # The images that the pseudo-inputs are held against.
 SETS = ("pseudo-inputs", "their start", "held-out images", "uniform noise")
+MEASURES = {
+    "distance": "distance, pixels",
+    "feature_distance": "distance, features",
+    "class_entropy": "class entropy, nats",
+}
 
 
 @dataclass(frozen=True)
@@ -237,8 +241,8 @@ def main(options: Options) -> dict[str, Any]:
         pseudo_input_figures.draw_neighbours(
             output_dir / f"neighbours_{one.start}.png", one.start, final, one.nearest, one.decoded
         )
-    draw = partial(pseudo_input_figures.draw_distances, output_dir / "distances.png")
-    draw({one.start: (one.distances, one.feature_distances) for one in learned})
+    distances = {one.start: (one.distances, one.feature_distances) for one in learned}
+    pseudo_input_figures.draw_distances(output_dir / "distances.png", distances)
     cells = [
         [one["start"], name, *(f"{one[what][name][0]:.2f} ± {one[what][name][1]:.2f}" for what in MEASURES)]
         for one in rows
@@ -253,13 +257,6 @@ def main(options: Options) -> dict[str, Any]:
     )
     print(f"Figures and results in {output_dir} ({content['seconds']:.0f} s).")
     return content
-
-
-MEASURES = {
-    "distance": "distance, pixels",
-    "feature_distance": "distance, features",
-    "class_entropy": "class entropy, nats",
-}
 
 
 if __name__ == "__main__":

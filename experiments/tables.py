@@ -28,8 +28,9 @@ def describe(content: dict[str, Any], part: str | None) -> str:
     else:
         found = tables(content["summary"])
         seeds = ", ".join(str(row["seed"]) for row in content["rows"] if row["prior"] == content["rows"][0]["prior"])
+        commands = [f"`{content[name].strip()}`" for name in ("trained_by", "command") if name in content]
         made = (
-            f"`{content['command'].strip()}` (seeds {seeds}; S = {content['config']['num_samples']}), "
+            f"{' and '.join(commands)} (seeds {seeds}; S = {content['config']['num_samples']}), "
             f"{content['seconds'] / 60:.1f} minutes on {_machine(content)}."
         )
     lines = []
