@@ -6,7 +6,7 @@ python -m experiments.compare_priors --dataset binarized_mnist --preset paper --
 
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -206,7 +206,9 @@ def refit(name: str, standard: Trained, config: Config, data: Dataset) -> Traine
     return Trained(f"standard, refit {name}", vae, standard.result._replace(params=params), standard.seeds)
 
 
-def rows_of(trained: Trained, data: Dataset, config: Config, judge: metrics.Judge | None) -> list[dict[str, Any]]:
+def rows_of(
+    trained: Trained, data: Dataset, config: Config, judging: Future[metrics.Judge | None] | None
+) -> list[dict[str, Any]]:
     """One row of results for each seed; without a test where training failed."""
     failed = {failure.replica: failure for failure in trained.result.failures}
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(trained.model(0).params))
@@ -232,7 +234,7 @@ def rows_of(trained: Trained, data: Dataset, config: Config, judge: metrics.Judg
             if config.metrics == "all":
                 row["holes"] = metrics.holes(model, data)
                 row["latents"] = metrics.latents(model, data)
-            if judge is not None:
+            if (judge := judging and judging.result()) is not None:
                 row["samples"] = metrics.samples(model, data, judge)
             rows.append(row)
     return rows
@@ -257,10 +259,10 @@ def main(config: Config) -> dict[str, Any]:
             for replica in range(len(one.seeds)):
                 model = one.model(replica)
                 vp.save_model(output_dir / model_folder(one.name, model.seed), model.vae.prior, model.params)
-    judge = metrics.make_judge(data) if config.metrics == "all" else None
-    # Most of the time of a small run is compilation, on one core: two things at a time, the figures with the last.
+    # Most of the time of a small run is compilation, on one core: two things at a time.
     with ThreadPoolExecutor(max_workers=2 if jax.default_backend() == "cpu" else 1) as threads:
-        measured = [threads.submit(rows_of, one, data, config, judge) for one in trained]
+        judging = threads.submit(metrics.make_judge, data) if config.metrics == "all" else None
+        measured = [threads.submit(rows_of, one, data, config, judging) for one in trained]
         drawn = threads.submit(draw, trained, data, output_dir, with_holes=config.metrics == "all")
         rows = [row for found in measured for row in found.result()]
         figures = drawn.result()
@@ -274,7 +276,7 @@ def main(config: Config) -> dict[str, Any]:
         "config": asdict(config),
         "hardware": report.hardware(),
         "versions": report.versions(),
-        "features": metrics.describe(judge),
+        "features": metrics.describe(judging and judging.result()),
         "rows": rows,
         "summary": summary,
         "seconds": time.perf_counter() - began,

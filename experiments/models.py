@@ -53,17 +53,22 @@ def make_vae(name: str, sizes: Sizes, data: Dataset) -> tuple[vp.VAE, Callable[[
     prior = make_prior(name, sizes, data)
     vae = vp.VAE(encoder.apply, decoder.apply, prior, context, context)
 
-    def init(key: jax.Array) -> vp.VAEParams:
+    label: Any = {"y": 0} if conditional else {}
+
+    @jax.jit  # one program instead of one for each operation
+    def init_at_random(key: jax.Array) -> vp.VAEParams:
         key_encoder, key_decoder, key_prior = jax.random.split(key, 3)
-        label: Any = {"y": 0} if conditional else {}
-        if name == "vamp" and sizes.pseudo_inputs == "data":
-            prior_params = vp.init_from_data(prior, key_prior, x=data.train["x"])
-        else:
-            prior_params = prior.init(key_prior)
         return vp.VAEParams(
             encoder.init(key_encoder, jnp.zeros(data.image_shape), **label),
             decoder.init(key_decoder, jnp.zeros(sizes.latent_dim), **label),
-            prior_params,
+            prior.init(key_prior),
         )
+
+    def init(key: jax.Array) -> vp.VAEParams:
+        params = init_at_random(key)
+        if name == "vamp" and sizes.pseudo_inputs == "data":
+            key_prior = jax.random.split(key, 3)[2]
+            params = params._replace(prior=vp.init_from_data(prior, key_prior, x=data.train["x"]))
+        return params
 
     return vae, init

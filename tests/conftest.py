@@ -1,8 +1,13 @@
 import os
 import tempfile
+from importlib.metadata import version
 
 # Most of the time of these tests is compilation. The programs that CI runs compile as a user's do.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# XLA aborts on a flag that it does not know: the second one, which takes off a third, is tried where it was seen.
+_flags = ["--xla_backend_optimization_level=0"]
+if version("jaxlib").startswith("0.10."):
+    _flags.append("--xla_cpu_use_fusion_emitters=false")
+os.environ.setdefault("XLA_FLAGS", " ".join(_flags))
 
 # The workers, and modules one after another, share what is compiled, in a folder that goes when the run ends.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

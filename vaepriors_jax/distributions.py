@@ -86,6 +86,15 @@ def normalize_posterior(distribution: Any) -> distrax.Distribution:
     return distribution
 
 
+@jax.custom_jvp
+def _softplus(v: jax.Array) -> jax.Array:
+    """log(1 + e^v) for finite v; the care that jax.nn.softplus takes of others costs a fifth of a decoder's time."""
+    return jnp.maximum(v, 0) + jnp.log1p(jnp.exp(-jnp.abs(v)))
+
+
+_softplus.defjvps(lambda tangent, _, v: tangent * jax.nn.sigmoid(v))
+
+
 class Bernoulli(distrax.Distribution):
     """Independent Bernoulli variables over one array; see `bernoulli`."""
 
@@ -100,9 +109,10 @@ class Bernoulli(distrax.Distribution):
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         """Log-probability in nats, finite gradients at every logit."""
-        event_axes = tuple(range(-len(self.event_shape), 0))
-        sign = (1 - 2 * value).astype(self.logits.dtype)
-        return -jnp.sum(jax.nn.softplus(sign * self.logits), axis=event_axes)
+        against = (1 - 2 * value).astype(self.logits.dtype) * self.logits
+        nats = _softplus(against)
+        # One flat axis to sum is faster than [28, 28].
+        return -jnp.sum(nats.reshape(*nats.shape[: nats.ndim - self.logits.ndim], -1), axis=-1)
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
         uniform = jax.random.uniform(key, (n, *self.event_shape), self.logits.dtype)
@@ -253,8 +263,8 @@ def _diagonal_log_prob(value: jax.Array, loc: jax.Array, scale: jax.Array) -> ja
 class DiagonalMixture(Mixture):
     r"""$p(z) = \sum_k w_k\, \mathcal{N}(z; \mu_k, \mathrm{diag}(\sigma_k^2))$.
 
-    The quadratic form of all components is two matrix products, $z^2 \cdot \sigma^{-2}$ and $z \cdot \mu \sigma^{-2}$,
-    instead of a [..., K, dim] broadcast. These cancel where scales are small, so that the leading components of each
+    The quadratic form of all components is a matrix product, $(z^2, z) \cdot (-\sigma^{-2} / 2, \mu \sigma^{-2})$,
+    instead of a [..., K, dim] broadcast. It cancels where scales are small, so that the leading components of each
     point are computed again without cancellation; in the others an error does not show.
     """
 
@@ -304,16 +314,16 @@ class DiagonalMixture(Mixture):
         return jax.lax.scan(add, first, tuple(array[1:] for array in slices))[0]
 
     def _approximate_joint(self, value: jax.Array) -> jax.Array:
-        """Log of weight times density of each component by matrix products: [..., K]."""
+        """Log of weight times density of each component by one matrix product: [..., K]."""
         loc, scale = self.parameters
         centre = jax.lax.stop_gradient(jnp.mean(loc, axis=0))  # smaller numbers cancel less
         value, loc = value - centre, loc - centre
         precision = 1 / scale**2
-        square = jnp.matmul(value**2, precision.T, precision=Precision.HIGHEST)
-        square -= 2 * jnp.matmul(value, (loc * precision).T, precision=Precision.HIGHEST)
-        square += jnp.sum(loc**2 * precision, axis=-1)
-        log_det = jnp.sum(jnp.log(scale), axis=-1)
-        return self.log_weights - 0.5 * (square + loc.shape[-1] * LOG_2PI) - log_det
+        # -(z - mu)^2 / 2 sigma^2 = -z^2 / 2 sigma^2 + z mu / sigma^2 - mu^2 / 2 sigma^2, the first two as one product.
+        powers = jnp.concatenate([value**2, value], axis=-1)
+        coefficients = jnp.concatenate([-0.5 * precision, loc * precision], axis=-1)
+        constant = -0.5 * jnp.sum(loc**2 * precision + LOG_2PI, axis=-1) - jnp.sum(jnp.log(scale), axis=-1)
+        return jnp.matmul(powers, coefficients.T, precision=Precision.HIGHEST) + (self.log_weights + constant)
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
         loc, scale = self.parameters

@@ -146,7 +146,7 @@ def _vamp(prior: Prior, key: jax.Array, data: dict[str, Any]) -> Any:
             f"{[len(group) for group in groups]}."
         )
     chosen = [group[rng.choice(len(group), n, replace=False)] for group, n in zip(groups, counts, strict=True)]
-    start = prior.init(key)
+    start = jax.jit(prior.init)(key)
     examples = jnp.asarray(np.concatenate(chosen), start["pseudo_inputs"].dtype)
     return start | {"pseudo_inputs": from_bounds(examples, config.get("bounds", (0.0, 1.0)))}
 
