@@ -1,8 +1,10 @@
 """Several processes: how they start, agree on errors, and notice that one of them is lost."""
 
 import atexit
+import ctypes
 import os
 import re
+import signal
 import sys
 import threading
 import zlib
@@ -40,6 +42,8 @@ def initialize(
     - a process that sends no sign of life for `heartbeat_timeout_seconds` ends all others (JAX waits for 100 seconds);
     - a process that ends by an exception leaves at once, when the exception is printed. JAX would let it wait for the
       others, which wait for it, and would then abort with a stack of its own below the message;
+    - where a thread of JAX's or of gloo's aborts the process, since its partner was lost in the middle of a message or
+      process 0 is gone, the last line says so;
     - SIGTERM ends a process. JAX would catch it as a notice of preemption, which nothing here reads.
 
     Args:
@@ -63,6 +67,7 @@ def initialize(
         **options,
     )
     _leave_at_once_after_an_exception()
+    _explain_abort()
 
 
 def _leave_at_once_after_an_exception() -> None:
@@ -84,6 +89,34 @@ def _leave_at_once_after_an_exception() -> None:
     atexit.register(leave)  # the last to be registered is the first to be called
 
 
+def _lost_message() -> str:
+    return (
+        f"Process {jax.process_index()} of {jax.process_count()} cannot go on: another one was lost (killed, out of "
+        "memory, or ended by an error of its own, see its output) or cannot be reached. Start all of them again; with "
+        "`checkpoint_dir`, `fit` goes on from the last checkpoint."
+    )
+
+
+# ctypes calls it as long as it is kept.
+_on_abort: Any = None
+
+
+def _explain_abort() -> None:
+    """Ends an aborted process with a message. No exception reaches Python where a C++ thread calls abort()."""
+    global _on_abort
+    if os.name != "posix":
+        return
+    message = f"\nProcessLostError: {_lost_message()} (aborted; the reason is above)\n".encode()
+
+    def leave(signal_number: int) -> None:
+        del signal_number
+        os.write(2, message)
+        os._exit(1)
+
+    _on_abort = ctypes.CFUNCTYPE(None, ctypes.c_int)(leave)
+    ctypes.CDLL(None).signal(int(signal.SIGABRT), _on_abort)
+
+
 @contextmanager
 def explain_lost_process() -> Iterator[None]:
     """Turns the error of a collective whose partner is gone into a `ProcessLostError`."""
@@ -92,12 +125,7 @@ def explain_lost_process() -> Iterator[None]:
     except (RuntimeError, ValueError) as error:
         if jax.process_count() == 1 or isinstance(error, ProcessLostError) or not _LOST.search(str(error)):
             raise
-        raise ProcessLostError(
-            f"Process {jax.process_index()} of {jax.process_count()} cannot go on: another one was lost (killed, out "
-            "of memory, or ended by an error of its own, see its output) or cannot be reached. Start all of them "
-            "again; with `checkpoint_dir`, `fit` goes on from the last checkpoint. "
-            f"({str(error).splitlines()[0]})"
-        ) from error
+        raise ProcessLostError(f"{_lost_message()} ({str(error).splitlines()[0]})") from error
 
 
 def together(action: Callable[[], T]) -> T:

@@ -19,20 +19,9 @@ from vaepriors_jax.checkpoint import open_run
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.distributed import check_same, explain_lost_process
-from vaepriors_jax.evaluation.likelihood import map_elbo
-from vaepriors_jax.sharding import (
-    REPLICAS,
-    Data,
-    check_mesh,
-    load,
-    num_examples,
-    over_replicas,
-    replicate,
-    take,
-    to_host,
-    to_one_device,
-)
-from vaepriors_jax.training import TERMS, TrainState, Transform, init_train_state, update
+from vaepriors_jax.epoch import Options, Progress, epoch_program, start_program
+from vaepriors_jax.sharding import check_mesh, load, num_examples, replicate, to_host, to_one_device
+from vaepriors_jax.training import TERMS, TrainState, Transform
 
 
 class Failure(NamedTuple):
@@ -75,81 +64,6 @@ class TrainingFailedError(RuntimeError):
         """Takes the message and what was reached."""
         super().__init__(message)
         self.result = result
-
-
-class _Progress(NamedTuple):
-    """What an epoch changes, for one replica."""
-
-    train: TrainState
-    best_params: VAEParams
-    best_elbo: jax.Array
-    best_epoch: jax.Array
-    stopped: jax.Array
-
-
-class _Options(NamedTuple):
-    """What stays the same for the whole run."""
-
-    num_steps: int
-    batch_size: int
-    warmup_epochs: int
-    patience: int | None
-    elbo: dict[str, Any]
-    transform: Transform | None
-    mesh: Mesh | None
-
-
-def _epoch(
-    vae: VAE,
-    make_optimizer: Callable[..., optax.GradientTransformation],
-    options: _Options,
-    progress: _Progress,
-    key: jax.Array,
-    beta: jax.Array,
-    hyperparameters: Mapping[str, jax.Array],
-    epoch: jax.Array,
-    data: Data,
-    validation: Data | None,
-) -> tuple[_Progress, dict[str, jax.Array]]:
-    """One epoch of one replica: shuffle, train, validate, keep the best. `epoch` counts from 1."""
-    key_epoch, key_validation = jax.random.split(key)
-    key_shuffle, key_steps = jax.random.split(jax.random.fold_in(key_epoch, epoch))
-    order = jax.random.permutation(key_shuffle, num_examples(data))
-    order = order[: options.num_steps * options.batch_size].reshape(options.num_steps, options.batch_size)
-    warmup_steps = options.warmup_epochs * options.num_steps
-
-    def schedule(step: jax.Array) -> jax.Array:
-        return beta * jnp.minimum(1.0, step / warmup_steps) if warmup_steps else beta
-
-    def step(state: TrainState, rows: jax.Array) -> tuple[TrainState, Any]:
-        return update(
-            vae,
-            make_optimizer(**hyperparameters),
-            state,
-            key_steps,
-            take(options.mesh, data, rows),
-            beta=schedule,
-            transform=options.transform,
-            mesh=options.mesh,
-            **options.elbo,
-        )
-
-    state, terms = jax.lax.scan(step, progress.train, order)
-    metrics = {name: jnp.mean(getattr(terms, name)) for name in ("elbo", "reconstruction", "kl")}
-    alive = (state.failed_step < 0) & ~progress.stopped
-    if validation is None:
-        score, improved = progress.best_elbo, alive
-    else:
-        per_example = map_elbo(vae, state.params, key_validation, validation, options.batch_size, options.mesh)
-        score = metrics["validation_elbo"] = jnp.mean(per_example.elbo)
-        improved = alive & (score > progress.best_elbo)
-    best_params = jax.tree.map(lambda new, old: jnp.where(improved, new, old), state.params, progress.best_params)
-    best_epoch = jnp.where(improved, epoch, progress.best_epoch)
-    stopped = progress.stopped
-    if options.patience is not None:
-        stopped |= epoch - jnp.maximum(best_epoch, options.warmup_epochs) >= options.patience
-    best_elbo = jnp.where(improved, score, progress.best_elbo)
-    return _Progress(state, best_params, best_elbo, best_epoch, stopped), metrics
 
 
 def fit(
@@ -267,32 +181,28 @@ def fit(
         raise ValueError(f"Expected parameters with a leading axis of {num_replicas}, one for each key of `key`.")
     hyper = {name: jnp.broadcast_to(jnp.asarray(v), (num_replicas,)) for name, v in (hyperparameters or {}).items()}
     betas = jnp.broadcast_to(jnp.asarray(beta, jnp.float32), (num_replicas,))
-    make_optimizer = optimizer if hyperparameters else lambda: optimizer
     stacked, keys, betas, hyper = replicate(mesh, (stacked, keys, betas, hyper), replicas=True)
     first_process = mesh is None or jax.process_index() == 0
 
-    options = _Options(
+    options = Options(
+        vae=vae,
+        optimizer=optimizer,
+        num_replicas=num_replicas,
         num_steps=num_examples(train) // batch_size,
         batch_size=batch_size,
         warmup_epochs=warmup_epochs,
         patience=patience,
-        elbo={"free_bits": free_bits, "num_samples": num_samples, "kl_method": kl_method},
+        free_bits=float(free_bits),
+        num_samples=num_samples,
+        kl_method=kl_method,
         transform=transform,
         mesh=mesh,
     )
 
-    def start(params: VAEParams, hyper: Mapping[str, jax.Array]) -> _Progress:
-        state = init_train_state(params, make_optimizer(**hyper))
-        best_elbo, best_epoch = jnp.full((), -jnp.inf), jnp.zeros((), jnp.int32)
-        return _Progress(state, state.params, best_elbo, best_epoch, jnp.zeros((), bool))
-
-    where = None if mesh is None else over_replicas(mesh)
-    state = jax.jit(jax.vmap(start), out_shardings=where)(stacked, hyper)
-    run = _over_replicas(partial(_epoch, vae, make_optimizer, options), num_replicas, mesh)
+    state = start_program(optimizer, mesh)(stacked, hyper)
     arguments = (keys, betas, hyper)
     began = time.perf_counter()
-    compiled = jax.jit(run, donate_argnums=0, out_shardings=where)
-    compiled = compiled.lower(state, *arguments, np.int32(1), train, valid).compile()
+    compiled = epoch_program(options, (state, *arguments, np.int32(1), train, valid))
     compile_seconds = time.perf_counter() - began
 
     pick: Callable[[Any], Any] = (lambda array: array[0]) if one else (lambda array: array)
@@ -357,27 +267,11 @@ def _check_same_everywhere(
     )
 
 
-def _over_replicas(epoch: Callable[..., Any], num_replicas: int, mesh: Mesh | None) -> Callable[..., Any]:
-    """Maps an epoch over the leading axis of its first four arguments.
-
-    One replica is not mapped, only stripped of the axis: batched products of one are slower on a CPU.
-    """
-    if num_replicas > 1:
-        axis = REPLICAS if mesh is not None and REPLICAS in mesh.axis_names else None
-        return jax.vmap(epoch, in_axes=(0, 0, 0, 0, None, None, None), spmd_axis_name=axis)
-
-    def single(*arguments: Any) -> Any:
-        mapped = jax.tree.map(lambda leaf: leaf[0], arguments[:4])
-        return jax.tree.map(lambda leaf: leaf[None], epoch(*mapped, *arguments[4:]))
-
-    return single
-
-
-def _finished(state: _Progress) -> bool:
+def _finished(state: Progress) -> bool:
     return bool(np.all(to_host(state.stopped) | (to_host(state.train.failed_step) >= 0)))
 
 
-def _report(state: _Progress, failures: dict[int, Failure], bar: tqdm, first_process: bool) -> None:
+def _report(state: Progress, failures: dict[int, Failure], bar: tqdm, first_process: bool) -> None:
     """Notes the replicas that have failed since the last call, and warns of them."""
     steps, terms = to_host(state.train.failed_step), to_host(state.train.failed_term)
     for replica in np.flatnonzero(steps >= 0).tolist():

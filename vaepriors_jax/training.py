@@ -1,7 +1,7 @@
 """One step of training: a pure function, compiled, that updates a `TrainState`."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -183,15 +183,20 @@ def make_train_step(
         >>> int(state.step), metrics.elbo.shape
         (1, ())
     """
-    step = partial(
-        update,
+    if not callable(beta):
+        beta = float(beta)
+    return _train_step(
         vae,
         optimizer,
         beta=beta,
         transform=transform,
-        free_bits=free_bits,
+        free_bits=float(free_bits),
         num_samples=num_samples,
         kl_method=kl_method,
         mesh=check_mesh(mesh),
     )
-    return jax.jit(step, donate_argnums=0)
+
+
+@lru_cache(maxsize=32)  # a step that is made again is not compiled again
+def _train_step(vae: VAE, optimizer: optax.GradientTransformation, **options: Any) -> Callable[..., Any]:
+    return jax.jit(partial(update, vae, optimizer, **options), donate_argnums=0)
