@@ -50,8 +50,10 @@ from vaepriors_jax.priors.conditional_normal import conditional_normal
 from vaepriors_jax.priors.from_distribution import from_distribution
 from vaepriors_jax.priors.mixture import mixture
 from vaepriors_jax.priors.standard_normal import standard_normal
+from vaepriors_jax.priors.two_level import two_level
 from vaepriors_jax.priors.vamp import pseudo_inputs, vamp
 from vaepriors_jax.training import TrainState, binarize, init_train_state, make_train_step, parameter_groups
+from vaepriors_jax.two_level_distribution import TwoLevel, two_level_posterior
 from vaepriors_jax.version import __version__
 
 __all__ = [
@@ -67,6 +69,7 @@ __all__ = [
     "Prior",
     "TrainState",
     "TrainingFailedError",
+    "TwoLevel",
     "VAEParams",
     "__version__",
     "active_units",
@@ -127,6 +130,8 @@ __all__ = [
     "standard_normal",
     "student_t",
     "transformed",
+    "two_level",
+    "two_level_posterior",
     "two_sample_test",
     "vamp",
 ]
