@@ -45,6 +45,7 @@ from vaepriors_jax.likelihoods.discretized_logistic_mixture import discretized_l
 from vaepriors_jax.likelihoods.pixelwise import bits_per_dim
 from vaepriors_jax.likelihoods.student_t import student_t
 from vaepriors_jax.objectives import ELBO, elbo, iwae, kl_divergence
+from vaepriors_jax.optimizers import normalize_per_tensor
 from vaepriors_jax.priors.conditional_mixture import conditional_mixture
 from vaepriors_jax.priors.conditional_normal import conditional_normal
 from vaepriors_jax.priors.from_distribution import from_distribution
@@ -117,6 +118,7 @@ __all__ = [
     "mixture",
     "mixture_usage",
     "normal_diag",
+    "normalize_per_tensor",
     "parameter_groups",
     "permute",
     "plain_config",

@@ -98,7 +98,7 @@ def two_level_posterior(top: Any, bottom: Callable[[jax.Array], distrax.Distribu
         (5,)
 
     References:
-        Tomczak & Welling (2018), VAE with a VampPrior, section 4, eqs. 12 and 13.
+        Tomczak & Welling (2018), VAE with a VampPrior, section 4.
     """
     top = normalize_posterior(top)
     shapes: list[tuple[int, ...]] = []

@@ -104,6 +104,6 @@ def continuous_bernoulli(logits: jax.Array) -> ContinuousBernoulli:
 
     References:
         Loaiza-Ganem & Cunningham (2019), The continuous Bernoulli: fixing a pervasive error in variational
-        autoencoders, eqs. 8 and 9.
+        autoencoders.
     """
     return ContinuousBernoulli(logits)

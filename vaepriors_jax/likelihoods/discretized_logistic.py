@@ -111,7 +111,7 @@ def discretized_logistic(loc: jax.Array, scale: jax.Array, num_levels: int = 256
         ['0.182', '0.788', '0.029']
 
     References:
-        Kingma et al. (2016), Improved variational inference with inverse autoregressive flow, section 5; the tails:
+        Kingma et al. (2016), Improved variational inference with inverse autoregressive flow; the tails:
         Salimans et al. (2017), PixelCNN++, eq. 2. Tomczak & Welling (2018) leave them out, where it sums to less
         than 1.
     """

@@ -90,7 +90,7 @@ def student_t(df: jax.Array | float, loc: jax.Array, scale: jax.Array | float) -
         0.31831
 
     References:
-        Takahashi et al. (2018), Student-t variational autoencoder for robust density estimation, eq. 7.
+        Takahashi et al. (2018), Student-t variational autoencoder for robust density estimation.
     """
     if isinstance(df, (int, float)):
         check_positive(df=df)

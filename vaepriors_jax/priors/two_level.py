@@ -47,7 +47,7 @@ def two_level(top_prior: Prior, top_dim: int, bottom_dim: int, *, hidden: tuple[
         (5,)
 
     References:
-        Tomczak & Welling (2018), VAE with a VampPrior, section 4, eqs. 14 and 15. There the network is of gated layers.
+        Tomczak & Welling (2018), VAE with a VampPrior, section 4. There the network is of gated layers.
     """
     check_positive_integer(top_dim=top_dim, bottom_dim=bottom_dim)
     network = Conditioner(check_shape("hidden", hidden) if hidden != () else (), 2 * bottom_dim)
