@@ -5,6 +5,7 @@ from typing import Any
 
 import distrax
 import jax
+import jax.numpy as jnp
 
 from vaepriors_jax.distributions import (
     DiagonalMixture,
@@ -46,12 +47,7 @@ class EncodedMixture(Mixture):
 
     def component_moments(self) -> tuple[jax.Array, jax.Array]:
         """Mean and variance of each component, [K, dim] both."""
-
-        def moments(inputs: Any) -> tuple[jax.Array, jax.Array]:
-            component = self._component(inputs)
-            return component.mean(), component.variance()
-
-        return _map(moments, self.parameters)
+        return _map(lambda inputs: moments(self._component(inputs)), self.parameters)
 
 
 def _map(function: Callable[[Any], Any], arrays: Any) -> Any:
@@ -59,6 +55,15 @@ def _map(function: Callable[[Any], Any], arrays: Any) -> Any:
     if jax.tree.leaves(arrays)[0].shape[0] <= ENCODED_AT_ONCE:
         return jax.vmap(function)(arrays)
     return jax.lax.map(function, arrays, batch_size=ENCODED_AT_ONCE)
+
+
+def moments(distribution: distrax.Distribution) -> tuple[jax.Array, jax.Array]:
+    """Mean and variance [dim]; those of 64 samples, always the same, where the distribution does not tell them."""
+    try:
+        return distribution.mean(), distribution.variance()
+    except NotImplementedError:
+        samples = distribution.sample(seed=jax.random.key(0), sample_shape=64)
+        return jnp.mean(samples, axis=0), jnp.var(samples, axis=0)
 
 
 def gaussian_arrays(posterior: distrax.Distribution) -> tuple[jax.Array, jax.Array] | None:

@@ -14,6 +14,7 @@ from vaepriors_jax.checks import check_choice, check_labels, check_positive, che
 from vaepriors_jax.data_checks import _label_counts, check_data
 from vaepriors_jax.evaluation.estimates import estimate
 from vaepriors_jax.objectives import log_likelihood
+from vaepriors_jax.posterior_mixture import moments
 
 # The pilot run that sets the step sizes: its share of the temperatures, the fewest it takes where the run has as many,
 # its transitions at beta = 0 beforehand, and the change of log step size for each unit of acceptance off the target.
@@ -114,11 +115,8 @@ def _make_path(
 
 
 def _variance(start: distrax.Distribution) -> jax.Array:
-    """The variance of each latent [dim] where the distribution tells it, and 1 where it does not."""
-    try:
-        variance = start.variance()
-    except NotImplementedError:
-        return jnp.ones(start.event_shape)
+    """The variance of each latent [dim], and 1 where there is none."""
+    _, variance = moments(start)
     return jnp.where(jnp.isfinite(variance) & (variance > 0), variance, 1)
 
 
@@ -283,7 +281,7 @@ def annealed_importance_sampling(
     T = 1 is importance weighting; with more temperatures it matters less and less how far q(z|x) is from the posterior.
 
     The schedule is the sigmoid of 2t/T - 1 times 4, shifted and scaled onto [0, 1]. Masses are the inverse variances of
-    $f_0$ where these are known, otherwise 1. Step sizes, one for each example and temperature, come from a
+    $f_0$, of 64 samples where it does not tell them. Step sizes, one for each example and temperature, come from a
     pilot run of as many other chains, a tenth as long (100 temperatures at least), that adapts them towards
     `target_acceptance`; in the run itself they are fixed, but for a spread of 20 % over chains and temperatures. So the
     adaptation costs a tenth more (from 1000 temperatures on) and biases nothing, as it would if chains adapted their

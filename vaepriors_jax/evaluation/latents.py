@@ -19,6 +19,7 @@ from vaepriors_jax.distributions import (
     location_and_scale,
     normalize_posterior,
 )
+from vaepriors_jax.posterior_mixture import moments
 from vaepriors_jax.priors.vamp import pseudo_inputs
 from vaepriors_jax.two_level_distribution import NUM_DRAWS, TwoLevel
 
@@ -27,7 +28,7 @@ from vaepriors_jax.two_level_distribution import NUM_DRAWS, TwoLevel
 def _encode(vae: VAE, params: VAEParams, data: Any, chunk_size: int) -> jax.Array:
     def one(example: dict[str, jax.Array]) -> jax.Array:
         x = example.pop("x")
-        return vae.posterior(params, x, **example).mean()
+        return moments(vae.posterior(params, x, **example))[0]
 
     return jax.lax.map(one, data, batch_size=chunk_size)
 
@@ -43,7 +44,7 @@ def posterior_means(vae: VAE, params: VAEParams, x: Any, *, chunk_size: int = 50
         **context: per-example context [N, ...] that the encoder reads.
 
     Returns:
-        Means [N, dim].
+        Means [N, dim]; of 64 samples each, where the posterior does not tell its mean.
     """
     check_positive_integer(chunk_size=chunk_size)
     data = check_data(vae, params, {"x": x, **context}, jax.random.key(0))
@@ -148,7 +149,7 @@ def _dimensions(
                 "Expected a diagonal Gaussian posterior, or one of two levels, whose marginals are known; got "
                 f"{posterior.name}."
             )
-        return (*drawn, posterior.mean())
+        return (*drawn, moments(posterior)[0])
 
     num_examples = data["x"].shape[0]
     key_rows, key_encode, key_points = jax.random.split(key, 3)
