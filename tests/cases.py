@@ -24,6 +24,12 @@ def encode_laplace(x: jax.Array) -> distrax.Distribution:
     return distrax.Independent(distrax.Laplace(2 * raw[:2], jnp.exp(0.5 * raw[2:])), 1)
 
 
+def encode_two_level(x: jax.Array) -> distrax.Distribution:
+    raw = jnp.tanh(_WEIGHT.astype(x.dtype) @ (x - 0.5))
+    bottom = lambda z2: vp.normal_diag(raw[1:2] * z2, jnp.exp(0.5 * raw[3:4]))  # noqa: E731
+    return vp.two_level_posterior(vp.normal_diag(2 * raw[:1], jnp.exp(0.5 * raw[2:3])), bottom)
+
+
 class PriorCase(NamedTuple):
     """A prior over 2 latents, and the context that it reads.
 
@@ -89,6 +95,10 @@ PRIORS = [
     ),
     PriorCase("conditional_mixture", lambda: vp.conditional_mixture(2, 2, num_classes=3), {"y": 2}),
     PriorCase("marginalize", lambda: vp.marginalize(vp.conditional_mixture(2, 2, num_classes=3), (0.2, 0.3, 0.5))),
+    PriorCase("two_level", lambda: vp.two_level(vp.standard_normal(1), 1, 1, hidden=(8,))),
+    PriorCase(
+        "two_level_vamp", lambda: vp.two_level(vp.vamp(3, (6,)), 1, 1, hidden=(8,)), {"encode": encode_two_level}
+    ),
     PriorCase("frozen", lambda: vp.frozen(vp.mixture(2, 3)), learns=False),
     PriorCase(
         "from_distribution",

@@ -331,3 +331,15 @@ def test_binarize_draws_each_pixel_by_its_grey_value():
     error = np.sqrt(np.asarray(x[0] * (1 - x[0])) / len(x))
     assert (np.abs(drawn["x"].mean(0) - x[0]) <= 5 * error + 1e-6).all()
     assert "y" in drawn
+
+
+def test_gradients_are_normalised_tensor_by_tensor():
+    """Through Adam a step is then the same whatever the scale of the loss, down to gradients that nearly vanish."""
+    rng = np.random.default_rng(0)
+    gradient = {"a": rng.normal(size=(3, 4)).astype(np.float32), "b": {"c": np.float32([1e-3, 0.0])}}
+    transform = vp.normalize_per_tensor()
+    normalised, _ = transform.update(jax.tree.map(jnp.asarray, gradient), transform.init(gradient))
+    np.testing.assert_allclose(normalised["a"], gradient["a"] / np.sqrt((gradient["a"] ** 2).sum()), rtol=1e-5)
+    np.testing.assert_allclose(normalised["b"]["c"], [1.0, 0.0], rtol=1e-3)
+    larger, _ = transform.update(jax.tree.map(lambda g: 1e6 * g, gradient), transform.init(gradient))
+    np.testing.assert_allclose(larger["a"], normalised["a"], rtol=1e-5)

@@ -37,14 +37,24 @@ from vaepriors_jax.flows.masked_autoregressive import masked_autoregressive
 from vaepriors_jax.flows.permute import permute
 from vaepriors_jax.flows.spline_coupling import spline_coupling
 from vaepriors_jax.initialization import init_from_data
+from vaepriors_jax.likelihoods.binomial_levels import binomial_levels
+from vaepriors_jax.likelihoods.categorical_levels import categorical_levels
+from vaepriors_jax.likelihoods.continuous_bernoulli import continuous_bernoulli
+from vaepriors_jax.likelihoods.discretized_logistic import discretized_logistic
+from vaepriors_jax.likelihoods.discretized_logistic_mixture import discretized_logistic_mixture
+from vaepriors_jax.likelihoods.pixelwise import bits_per_dim
+from vaepriors_jax.likelihoods.student_t import student_t
 from vaepriors_jax.objectives import ELBO, elbo, iwae, kl_divergence
+from vaepriors_jax.optimizers import normalize_per_tensor
 from vaepriors_jax.priors.conditional_mixture import conditional_mixture
 from vaepriors_jax.priors.conditional_normal import conditional_normal
 from vaepriors_jax.priors.from_distribution import from_distribution
 from vaepriors_jax.priors.mixture import mixture
 from vaepriors_jax.priors.standard_normal import standard_normal
+from vaepriors_jax.priors.two_level import two_level
 from vaepriors_jax.priors.vamp import pseudo_inputs, vamp
 from vaepriors_jax.training import TrainState, binarize, init_train_state, make_train_step, parameter_groups
+from vaepriors_jax.two_level_distribution import TwoLevel, two_level_posterior
 from vaepriors_jax.version import __version__
 
 __all__ = [
@@ -60,6 +70,7 @@ __all__ = [
     "Prior",
     "TrainState",
     "TrainingFailedError",
+    "TwoLevel",
     "VAEParams",
     "__version__",
     "active_units",
@@ -67,10 +78,16 @@ __all__ = [
     "aggregated_posterior",
     "bernoulli",
     "binarize",
+    "binomial_levels",
+    "bits_per_dim",
+    "categorical_levels",
     "chain",
     "conditional_mixture",
     "conditional_normal",
+    "continuous_bernoulli",
     "density_ratio",
+    "discretized_logistic",
+    "discretized_logistic_mixture",
     "elbo",
     "elbo_surgery",
     "evaluate_elbo",
@@ -101,6 +118,7 @@ __all__ = [
     "mixture",
     "mixture_usage",
     "normal_diag",
+    "normalize_per_tensor",
     "parameter_groups",
     "permute",
     "plain_config",
@@ -112,7 +130,10 @@ __all__ = [
     "save_model",
     "spline_coupling",
     "standard_normal",
+    "student_t",
     "transformed",
+    "two_level",
+    "two_level_posterior",
     "two_sample_test",
     "vamp",
 ]

@@ -210,8 +210,9 @@ def frozen(prior: Prior) -> Prior:
 def freeze(prior: Prior, params: Any, **context: Any) -> Prior:
     """Fixes a prior's parameters and context: the same distribution as a prior that reads nothing and does not learn.
 
-    What the context gives (the encodings of a VampPrior's pseudo-inputs) is computed here, once. The arrays are the
-    new prior's parameters, so that they can be passed to a compiled function and saved: `init` returns them.
+    What the context gives (the encodings of a VampPrior's pseudo-inputs) is computed here, once; posteriors that are
+    not diagonal Gaussians keep their encoder, and are encoded again. The arrays are the new prior's parameters, so that
+    they can be passed to a compiled function and saved: `init` returns them.
 
     Args:
         prior: any prior.

@@ -21,6 +21,7 @@ def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None
     - `conditional_normal` for labels: mean and scale of the encodings of each class; needs z and y.
     - `vamp`: training examples x [N, ...] as pseudo-inputs, drawn without replacement (of each class, given y).
     - `transformed`: its base prior from data; the flow as `init` makes it.
+    - `two_level`: its top prior from data (z is that of both levels); the network as `init` makes it.
 
     Args:
         prior: one of the priors above.
@@ -48,6 +49,7 @@ def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None
         "conditional_normal": _conditional_normal,
         "vamp": _vamp,
         "transformed": _transformed,
+        "two_level": _two_level,
     }
     name = prior.config["factory"]
     if name not in starts:
@@ -154,3 +156,12 @@ def _vamp(prior: Prior, key: jax.Array, data: dict[str, Any]) -> Any:
 def _transformed(prior: Prior, key: jax.Array, data: dict[str, Any]) -> Any:
     base = prior_from_config(prior.config["base_prior"])
     return prior.init(key) | {"base": init_from_data(base, key, **data)}
+
+
+def _two_level(prior: Prior, key: jax.Array, data: dict[str, Any]) -> Any:
+    top = prior_from_config(prior.config["top_prior"])
+    top_dim = prior.config["top_dim"]
+    if data["z"] is not None:
+        both = _need(prior, data, "z", (prior.config["bottom_dim"] + top_dim,))
+        data = data | {"z": both[:, -top_dim:]}
+    return prior.init(key) | {"top": init_from_data(top, key, **data)}

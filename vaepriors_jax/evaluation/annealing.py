@@ -12,9 +12,9 @@ import numpy as np
 from vaepriors_jax.base import VAE, VAEParams, split_context
 from vaepriors_jax.checks import check_choice, check_labels, check_positive, check_positive_integer
 from vaepriors_jax.data_checks import _label_counts, check_data
-from vaepriors_jax.distributions import is_normal_diag, location_and_scale
 from vaepriors_jax.evaluation.estimates import estimate
 from vaepriors_jax.objectives import log_likelihood
+from vaepriors_jax.posterior_mixture import moments
 
 # The pilot run that sets the step sizes: its share of the temperatures, the fewest it takes where the run has as many,
 # its transitions at beta = 0 beforehand, and the change of log step size for each unit of acceptance off the target.
@@ -111,8 +111,13 @@ def _make_path(
         log_p_x = log_likelihood(vae, params, z, x, **context)
         return log_p_x if initial == "prior" else log_p_x + prior.log_prob(z) - start.log_prob(z)
 
-    scale = location_and_scale(start)[1] if is_normal_diag(start) else jnp.ones(start.event_shape)
-    return _Path(start, log_ratio, scale**2)
+    return _Path(start, log_ratio, _variance(start))
+
+
+def _variance(start: distrax.Distribution) -> jax.Array:
+    """The variance of each latent [dim], and 1 where there is none."""
+    _, variance = moments(start)
+    return jnp.where(jnp.isfinite(variance) & (variance > 0), variance, 1)
 
 
 def _sigmoid_schedule(num_temperatures: int) -> np.ndarray:
@@ -276,7 +281,7 @@ def annealed_importance_sampling(
     T = 1 is importance weighting; with more temperatures it matters less and less how far q(z|x) is from the posterior.
 
     The schedule is the sigmoid of 2t/T - 1 times 4, shifted and scaled onto [0, 1]. Masses are the inverse variances of
-    $f_0$ where that is a diagonal Gaussian, otherwise 1. Step sizes, one for each example and temperature, come from a
+    $f_0$, of 64 samples where it does not tell them. Step sizes, one for each example and temperature, come from a
     pilot run of as many other chains, a tenth as long (100 temperatures at least), that adapts them towards
     `target_acceptance`; in the run itself they are fixed, but for a spread of 20 % over chains and temperatures. So the
     adaptation costs a tenth more (from 1000 temperatures on) and biases nothing, as it would if chains adapted their

@@ -113,7 +113,9 @@ def _sample_latents(vae: VAE, params: VAEParams, key: jax.Array, data: dict[str,
 def _start(prior: Prior, key: jax.Array, vae: VAE, params: VAEParams, data: dict[str, jax.Array]) -> Any:
     """Mixtures start at clusters of encodings, a VampPrior at training examples, any other prior as `init` does."""
     key_z, key_init = jax.random.split(key)
-    base = prior.config.get("base_prior", prior.config)
+    base = prior.config
+    while inner := base.get("base_prior") or base.get("top_prior"):
+        base = inner
     if base["factory"] == "vamp":
         return init_from_data(prior, key_init, x=data["x"], y=data.get("y"))
     if base["factory"] not in ("mixture", "conditional_mixture", "conditional_normal") or "condition_dim" in base:

@@ -10,34 +10,27 @@ import jax.numpy as jnp
 from vaepriors_jax.base import VAE, VAEParams
 from vaepriors_jax.checks import check_positive, check_positive_integer
 from vaepriors_jax.data_checks import check_data
-from vaepriors_jax.distributions import DiagonalMixture, Mixture
+from vaepriors_jax.distributions import Mixture
 from vaepriors_jax.evaluation.estimates import Estimate, estimate
-from vaepriors_jax.priors.vamp import mixture_of_posteriors
+from vaepriors_jax.posterior_mixture import gaussian_arrays, mixture_of_posteriors
+
+
+def _encode(vae: VAE, params: VAEParams, example: dict[str, jax.Array]) -> distrax.Distribution:
+    context = {name: value for name, value in example.items() if name != "x"}
+    return vae.posterior(params, example["x"], **context)
 
 
 @partial(jax.jit, static_argnums=(0, 3))
 def _encode_all(vae: VAE, params: VAEParams, data: dict[str, jax.Array], chunk_size: int) -> Any:
-    """The arrays that make the posterior of each example: (means, scales), or the leaves of another kind."""
-    return jax.lax.map(lambda example: posterior_arrays(vae, params, example), data, batch_size=chunk_size)
-
-
-def posterior_arrays(vae: VAE, params: VAEParams, example: dict[str, jax.Array]) -> Any:
-    """(mean, scale) of q(z|x) for a diagonal Gaussian, and the leaves of any other distribution."""
-    context = {name: value for name, value in example.items() if name != "x"}
-    encode = lambda x: vae.posterior(params, x, **context)  # noqa: E731
-    one = mixture_of_posteriors(jnp.zeros(1), encode, example["x"][None])
-    return jax.tree.map(lambda leaf: leaf[0], one.parameters)
+    """Means and scales of all posteriors, where they are diagonal Gaussians."""
+    return jax.lax.map(lambda example: gaussian_arrays(_encode(vae, params, example)), data, batch_size=chunk_size)
 
 
 def _mixture_of_all(vae: VAE, params: VAEParams, data: dict[str, jax.Array], encoded: Any) -> Mixture:
     """The equal mixture of what `_encode_all` gave."""
     num_examples = data["x"].shape[0]
     log_weights = jnp.full(num_examples, -jnp.log(num_examples))
-    if isinstance(encoded, tuple):
-        return DiagonalMixture(log_weights, *encoded)
-    context = {name: value[0] for name, value in data.items() if name != "x"}
-    structure = jax.tree.structure(vae.posterior(params, data["x"][0], **context))
-    return Mixture(log_weights, encoded, lambda leaves: jax.tree.unflatten(structure, leaves))
+    return mixture_of_posteriors(log_weights, partial(_encode, vae, params), data, encoded)
 
 
 def aggregated_posterior(vae: VAE, params: VAEParams, x: Any, *, chunk_size: int = 1000, **context: Any) -> Mixture:
@@ -52,7 +45,8 @@ def aggregated_posterior(vae: VAE, params: VAEParams, x: Any, *, chunk_size: int
 
     Returns:
         A mixture of N components that can be sampled and evaluated. Its density streams over components; many points
-        are best evaluated by `log_prob_in_chunks`.
+        are best evaluated by `log_prob_in_chunks`. Diagonal Gaussian posteriors are encoded here, once; of any other
+        kind the examples are kept, and encoded again for each chunk of points.
 
     References:
         Makhzani et al. (2016), Adversarial autoencoders, section 2; Tomczak & Welling (2018), eq. 6.

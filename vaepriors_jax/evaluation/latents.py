@@ -17,15 +17,18 @@ from vaepriors_jax.distributions import (
     Mixture,
     is_normal_diag,
     location_and_scale,
+    normalize_posterior,
 )
+from vaepriors_jax.posterior_mixture import moments
 from vaepriors_jax.priors.vamp import pseudo_inputs
+from vaepriors_jax.two_level_distribution import NUM_DRAWS, TwoLevel
 
 
 @partial(jax.jit, static_argnums=(0, 3))
 def _encode(vae: VAE, params: VAEParams, data: Any, chunk_size: int) -> jax.Array:
     def one(example: dict[str, jax.Array]) -> jax.Array:
         x = example.pop("x")
-        return vae.posterior(params, x, **example).mean()
+        return moments(vae.posterior(params, x, **example))[0]
 
     return jax.lax.map(one, data, batch_size=chunk_size)
 
@@ -41,7 +44,7 @@ def posterior_means(vae: VAE, params: VAEParams, x: Any, *, chunk_size: int = 50
         **context: per-example context [N, ...] that the encoder reads.
 
     Returns:
-        Means [N, dim].
+        Means [N, dim]; of 64 samples each, where the posterior does not tell its mean.
     """
     check_positive_integer(chunk_size=chunk_size)
     data = check_data(vae, params, {"x": x, **context}, jax.random.key(0))
@@ -89,16 +92,37 @@ class Dimensions(NamedTuple):
     collapsed: jax.Array
 
 
-def _marginal_mixture(prior: Any) -> DiagonalMixture | None:
-    """A prior's 1-D marginals as diagonal mixture components ([K, dim]), where they are known."""
-    if is_normal_diag(prior):
-        loc, scale = location_and_scale(prior)
+def _given_draw(distribution: Any, key: jax.Array) -> tuple[jax.Array, jax.Array] | None:
+    """Mean and scale [dim] of a diagonal Gaussian that depends on the key: over keys its marginals average to these."""
+    if isinstance(distribution, TwoLevel):
+        key_top, key_noise, key_bottom = jax.random.split(key, 3)
+        top = _given_draw(distribution.top, key_top)
+        z2 = distribution.top.sample(seed=key_noise)
+        bottom = _given_draw(normalize_posterior(distribution.bottom(z2)), key_bottom)
+        if top is None or bottom is None:
+            return None
+        return jnp.concatenate([bottom[0], top[0]]), jnp.concatenate([bottom[1], top[1]])
+    marginals = _marginal_mixture(distribution, key)
+    if marginals is None:
+        return None
+    chosen = jax.random.categorical(key, marginals.log_weights)
+    loc, scale = marginals.parameters
+    return loc[chosen], scale[chosen]
+
+
+def _marginal_mixture(distribution: Any, key: jax.Array) -> DiagonalMixture | None:
+    """The 1-D marginals as diagonal mixture components ([K, dim]), where they are known; of two levels by draws."""
+    if is_normal_diag(distribution):
+        loc, scale = location_and_scale(distribution)
         return DiagonalMixture(jnp.zeros(1), loc[None], scale[None])
-    if isinstance(prior, DiagonalMixture):
-        return prior
-    if isinstance(prior, FullMixture):
-        means, variances = prior.component_moments()
-        return DiagonalMixture(prior.log_weights, means, jnp.sqrt(variances))
+    if isinstance(distribution, DiagonalMixture):
+        return distribution
+    if isinstance(distribution, FullMixture):
+        means, variances = distribution.component_moments()
+        return DiagonalMixture(distribution.log_weights, means, jnp.sqrt(variances))
+    if isinstance(distribution, TwoLevel):
+        drawn = jax.vmap(lambda key: _given_draw(distribution, key))(jax.random.split(key, NUM_DRAWS))
+        return None if drawn is None else DiagonalMixture(jnp.full(NUM_DRAWS, -jnp.log(NUM_DRAWS)), *drawn)
     return None
 
 
@@ -112,33 +136,47 @@ def _marginal_log_prob(mixture: DiagonalMixture, z: jax.Array) -> jax.Array:
 def _dimensions(
     vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], num_points: int, chunk_size: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    def encode(example: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def encode(example: dict[str, jax.Array]) -> distrax.Distribution:
         context = {name: value for name, value in example.items() if name != "x"}
-        posterior = vae.posterior(params, example["x"], **context)
-        if not is_normal_diag(posterior):
-            raise ValueError(
-                f"Expected a diagonal Gaussian posterior, whose dimensions are independent; got {posterior.name}."
-            )
-        return location_and_scale(posterior)
+        return vae.posterior(params, example["x"], **context)
 
-    loc, scale = jax.lax.map(encode, data, batch_size=500)
-    num_examples = loc.shape[0]
-    aggregated = DiagonalMixture(jnp.full(num_examples, -jnp.log(num_examples)), loc, scale)
-    key_rows, key_noise = jax.random.split(key)
+    def encode_all(inputs: tuple[jax.Array, dict[str, jax.Array]]) -> tuple[jax.Array, ...]:
+        key, example = inputs
+        posterior = encode(example)
+        drawn = _given_draw(posterior, key)
+        if drawn is None:
+            raise ValueError(
+                "Expected a diagonal Gaussian posterior, or one of two levels, whose marginals are known; got "
+                f"{posterior.name}."
+            )
+        return (*drawn, moments(posterior)[0])
+
+    num_examples = data["x"].shape[0]
+    key_rows, key_encode, key_points = jax.random.split(key, 3)
+    loc, scale, means = jax.lax.map(encode_all, (jax.random.split(key_encode, num_examples), data), batch_size=500)
+    log_num = jnp.log(num_examples)
+    aggregated = DiagonalMixture(jnp.full(num_examples, -log_num), loc, scale)
     rows = jax.random.permutation(key_rows, num_examples)[:num_points]
 
     def one(inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        row, noise = inputs
-        z = loc[row] + scale[row] * noise
-        own = _marginal_log_prob(DiagonalMixture(jnp.zeros(1), loc[row][None], scale[row][None]), z)
-        context = {name: value[row] for name, value in data.items() if name != "x"}
-        marginals = _marginal_mixture(vae.latent_prior(params, **context))
+        row, key = inputs
+        key_z, key_own, key_prior = jax.random.split(key, 3)
+        example = {name: value[row] for name, value in data.items()}
+        posterior = encode(example)
+        z = posterior.sample(seed=key_z)
+        marginals = _marginal_mixture(posterior, key_own)
+        assert marginals is not None  # as it was checked above
+        own = _marginal_log_prob(marginals, z)
+        others = aggregated.with_log_weights(aggregated.log_weights.at[row].set(-jnp.inf))
+        log_q = jnp.logaddexp(own - log_num, _marginal_log_prob(others, z))
+        context = {name: value for name, value in example.items() if name != "x"}
+        marginals = _marginal_mixture(vae.latent_prior(params, **context), key_prior)
         log_p = jnp.full_like(z, jnp.nan) if marginals is None else _marginal_log_prob(marginals, z)
-        return own - _marginal_log_prob(aggregated, z), own - log_p
+        return own - log_q, own - log_p
 
-    noise = jax.random.normal(key_noise, (num_points, loc.shape[1]))
-    information, kl = jax.lax.map(one, (rows, noise), batch_size=chunk_size)
-    return jnp.var(loc, axis=0), jnp.mean(information, axis=0), jnp.mean(kl, axis=0)
+    keys = jax.random.split(key_points, num_points)
+    information, kl = jax.lax.map(one, (rows, keys), batch_size=chunk_size)
+    return jnp.var(means, axis=0), jnp.mean(information, axis=0), jnp.mean(kl, axis=0)
 
 
 def latent_dimensions(
@@ -155,10 +193,11 @@ def latent_dimensions(
     r"""KL and mutual information of each dimension, beside the variance rule for active units.
 
     Monte Carlo estimates from one z of each of `num_points` examples, against $q(z_d) = \frac1N \sum_n q(z_d|x_n)$ over
-    all of them.
+    all of them. The marginals of the bottom level of a two-level distribution are averages over z2: of the prior and of
+    z's own posterior over 64 draws (their logs come out a little low), of the other examples' over one each.
 
     Args:
-        vae: a VAE with a diagonal Gaussian posterior.
+        vae: a VAE with a diagonal Gaussian or a two-level posterior.
         params: its parameters.
         key: a random key.
         x: the whole data set [N, ...].
@@ -206,9 +245,11 @@ def _usage(vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Arra
         key, example = inputs
         context = {name: value for name, value in example.items() if name != "x"}
         prior = vae.latent_prior(params, **context)
+        z = vae.posterior(params, example["x"], **context).sample(seed=key)
+        if isinstance(prior, TwoLevel):
+            prior, z = prior.top, prior.split(z)[1]
         if not isinstance(prior, Mixture):
             raise ValueError(f"Expected a prior that is a mixture; {vae.prior!r} gives {prior.name}.")
-        z = vae.posterior(params, example["x"], **context).sample(seed=key)
         return prior.responsibilities(z), jnp.exp(prior.log_weights)
 
     keys = jax.random.split(key, data["x"].shape[0])
@@ -224,7 +265,7 @@ def mixture_usage(
     """Whether a mixture (or a VampPrior) uses its components, over a data set.
 
     Args:
-        vae: a VAE whose prior is a mixture.
+        vae: a VAE whose prior is a mixture, or has one on its top level.
         params: its parameters.
         key: a random key; one z is drawn for each example.
         x: examples [N, ...].

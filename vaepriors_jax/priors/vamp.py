@@ -11,7 +11,8 @@ import numpy as np
 from vaepriors_jax.base import Prior, factory
 from vaepriors_jax.checks import check_choice, check_positive_integer, check_shape
 from vaepriors_jax.conditioning import take_class
-from vaepriors_jax.distributions import DiagonalMixture, Mixture, is_normal_diag, location_and_scale
+from vaepriors_jax.distributions import Mixture
+from vaepriors_jax.posterior_mixture import gaussian_arrays, mixture_of_posteriors
 
 # How far inside the bounds a start from data stays: at the bounds themselves the parameters would be infinite.
 SQUEEZE = 0.01
@@ -140,30 +141,12 @@ def vamp(
         return jnp.where(jnp.isnan(members), jnp.nan, log_weights)
 
     def apply(params: Any, *, encode: Callable[..., distrax.Distribution], **context: Any) -> Mixture:
-        def encode_one(u: jax.Array, y: jax.Array) -> distrax.Distribution:
+        def encode_one(one: tuple[jax.Array, jax.Array]) -> distrax.Distribution:
+            u, y = one
             return encode(u, y=y) if encoder_reads_class else encode(u)
 
-        inputs = to_bounds(params["pseudo_inputs"], bounds)
-        return mixture_of_posteriors(log_weights(params, context), encode_one, inputs, jnp.asarray(classes))
+        inputs = (to_bounds(params["pseudo_inputs"], bounds), jnp.asarray(classes))
+        encoded = jax.vmap(lambda one: gaussian_arrays(encode_one(one)))(inputs)
+        return mixture_of_posteriors(log_weights(params, context), encode_one, inputs, encoded)
 
     return Prior(init, apply, {})
-
-
-def mixture_of_posteriors(
-    log_weights: jax.Array, encode: Callable[..., distrax.Distribution], *inputs: jax.Array
-) -> Mixture:
-    """The mixture of q(z|u_k), encoded once. Arrays come out of the `vmap`, and distributions are rebuilt."""
-    structures = []
-
-    def arrays(*one: jax.Array) -> Any:
-        posterior = encode(*one)
-        if is_normal_diag(posterior):
-            return location_and_scale(posterior)
-        leaves, structure = jax.tree.flatten(posterior)
-        structures.append(structure)
-        return leaves
-
-    encoded = jax.vmap(arrays)(*inputs)
-    if not structures:
-        return DiagonalMixture(log_weights, *encoded)
-    return Mixture(log_weights, encoded, lambda leaves: jax.tree.unflatten(structures[0], leaves))

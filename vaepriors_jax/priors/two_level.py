@@ -1,0 +1,73 @@
+"""The two-level prior: any prior on top, and a Gaussian given it below."""
+
+from typing import Any
+
+import distrax
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+
+from vaepriors_jax.base import Prior, factory
+from vaepriors_jax.checks import check_positive_integer, check_shape
+from vaepriors_jax.conditioning import Conditioner, run_network
+from vaepriors_jax.distributions import normal_diag
+from vaepriors_jax.two_level_distribution import TwoLevel, top_posterior
+
+
+@factory
+def two_level(top_prior: Prior, top_dim: int, bottom_dim: int, *, hidden: tuple[int, ...] = (64,)) -> Prior:
+    r"""Two-level prior, $p(z) = \mathcal{N}(z_1; \mu(z_2), \mathrm{diag}(\sigma(z_2)^2))\, p(z_2)$.
+
+    z is one vector $[z_1, z_2]$, the bottom level first: a decoder that reads z reads both levels. A network gives
+    $\mu$ and $\log \sigma$; it starts at N(0, I), whatever z2. The encoder gives back a `two_level_posterior`, or any
+    other posterior over the whole of z.
+
+    Args:
+        top_prior: any prior over z2.
+        top_dim: dimension of z2.
+        bottom_dim: dimension of z1.
+        hidden: widths of the network's hidden layers; () makes it linear.
+
+    Context:
+        What the top prior reads. A VampPrior on top gets the encoder's marginal q(z2|u).
+
+    Returns:
+        A prior with the parameters `top`, those of the top prior, and `bottom`, those of the network. Its KL is a Monte
+        Carlo estimate.
+
+    Raises:
+        ValueError: a dimension that is not an integer of at least 1, or a top prior of another dimension.
+        TypeError: a VampPrior on top of a posterior whose marginal q(z2|u) is not known.
+
+    Example:
+        >>> import jax, vaepriors_jax as vp
+        >>> prior = vp.two_level(vp.mixture(2, num_components=5), top_dim=2, bottom_dim=3)
+        >>> params = prior.init(jax.random.key(0))
+        >>> prior.apply(params).sample(seed=jax.random.key(1)).shape
+        (5,)
+
+    References:
+        Tomczak & Welling (2018), VAE with a VampPrior, section 4. There the network is of gated layers.
+    """
+    check_positive_integer(top_dim=top_dim, bottom_dim=bottom_dim)
+    network = Conditioner(check_shape("hidden", hidden) if hidden != () else (), 2 * bottom_dim)
+
+    def init(key: jax.Array) -> Any:
+        key_top, key_bottom = jax.random.split(key)
+        return {"top": top_prior.init(key_top), "bottom": network.init(key_bottom, jnp.zeros(top_dim))["params"]}
+
+    def given_top(params: Any, z2: jax.Array) -> distrax.Distribution:
+        loc, log_scale = jnp.split(run_network(network, params, z2), 2)
+        return normal_diag(loc, jnp.exp(log_scale))
+
+    def apply(params: Any, **context: Any) -> TwoLevel:
+        if encode := context.get("encode"):
+            context["encode"] = lambda x, **labels: top_posterior(encode(x, **labels), top_dim)
+        top = top_prior.apply(params["top"], **context)
+        if top.event_shape != (top_dim,):
+            raise ValueError(
+                f"Expected a prior over vectors of top_dim={top_dim} on top; {top_prior!r} is over {top.event_shape}."
+            )
+        return TwoLevel(top, Partial(given_top, params["bottom"]), bottom_dim)
+
+    return Prior(init, apply, {})
