@@ -65,8 +65,9 @@ class Config:
     Options without a value are those of the preset.
     """
 
-    dataset: Literal["digits", "mnist", "fashion_mnist", "binarized_mnist"] = "digits"
-    """Digits are embedded; the others are read from TFDS (see TFDS_DATA_DIR)."""
+    dataset: str = "digits"
+    """The digits are embedded; or any image data set by its TFDS name, such as mnist (see TFDS_DATA_DIR); or the path
+    of your own .npz file with `images` and, if you like, `labels`."""
     priors: tuple[Literal["standard", "mixture", "vamp", "flow", "conditional"], ...] | None = None
     """Which priors; by default all five (without labels, all but conditional)."""
     seeds: int = 3
@@ -75,8 +76,8 @@ class Config:
     """The first seed."""
     preset: Literal["quick", "paper"] = "quick"
     """Sizes and schedule: a few minutes on digits, or the setting of Tomczak & Welling (2018)."""
-    binarization: Literal["dynamic", "static", "threshold"] = "dynamic"
-    """How grey images become binary (binarized_mnist is binary)."""
+    binarization: Literal["dynamic", "static", "threshold", "none"] = "dynamic"
+    """How grey images become binary (those that are binary stay as they are); none keeps grey values."""
     epochs: int | None = None
     """The most epochs."""
     batch_size: int | None = None
@@ -270,6 +271,7 @@ def main(config: Config) -> dict[str, Any]:
     content = {
         "experiment": "compare_priors",
         "dataset": config.dataset,
+        "data": data.account,
         "command": command_line.command("compare_priors"),
         "config": asdict(config),
         "hardware": report.hardware(),

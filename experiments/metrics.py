@@ -1,5 +1,6 @@
 """What is measured of one trained model: likelihood, prior holes, latents, and samples."""
 
+import hashlib
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -210,11 +211,15 @@ class Judge(NamedTuple):
 
 
 def make_judge(data: Dataset) -> Judge | None:
-    """The judge of this data set; None without labels, from which the features are learned."""
+    """The judge of this data set; None without labels, from which features are learned, or with few test images."""
     network = feature_network(data)
     if network is None:
         return None
     train, test = data.fixed_train["x"], data.test["x"]
+    least = 2 * (network.features(test[:1]).shape[1] + 1)
+    if len(test) < least:
+        print(f"Samples are not scored: that takes at least {least} test images; {data.name} has {len(test)}.")
+        return None
     key = _sample_keys()[2]
     return Judge(network, reference_quality(key, network.features, train=train, test=test, num_resamples=NUM_RESAMPLES))
 
@@ -233,15 +238,17 @@ def feature_network(data: Dataset) -> FeatureNetwork | None:
     """The classifier of this data set whose features score samples; kept in the cache. None without labels."""
     if data.num_classes is None:
         return None
-    path = cache_folder() / f"features-{data.name}-{data.binarization}-{len(data.fixed_train['x'])}.npz"
+    x, y = data.fixed_train["x"], data.fixed_train["y"]
+    digest = hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest()  # files of the user's may share name and size
+    path = cache_folder() / f"features-{data.name}-{data.binarization}-{digest[:12]}.npz"
     try:
         return load_feature_network(path)
     except (OSError, ValueError):
         pass  # none yet, or damaged: made again
     network = train_feature_network(
         jax.random.key(7),
-        data.fixed_train["x"],
-        data.fixed_train["y"],
+        x,
+        y,
         num_classes=data.num_classes,
         validation=(data.test["x"], data.test["y"]),
     )
