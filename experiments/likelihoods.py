@@ -58,10 +58,15 @@ def _scale(raw: jax.Array) -> jax.Array:
     return LEAST_SCALE + jax.nn.softplus(raw - 2)
 
 
+def _around_middle(raw: jax.Array) -> jax.Array:
+    """A location that may lie outside [0, 1], where the first and the last level have all the mass."""
+    return 0.5 + 0.25 * raw
+
+
 def _mixture(of: Likelihood, raw: jax.Array, shared: jax.Array) -> distrax.Distribution:
     del shared
     logits, loc, scale = jnp.split(raw, 3, axis=-1)
-    return vp.discretized_logistic_mixture(logits, loc, _scale(scale), of.num_levels)
+    return vp.discretized_logistic_mixture(logits, _around_middle(loc), _scale(scale), of.num_levels)
 
 
 KINDS = {
@@ -69,7 +74,9 @@ KINDS = {
     "discretized_logistic": Kind(
         "levels",
         lambda of: 2,
-        lambda of, raw, shared: vp.discretized_logistic(raw[..., 0], _scale(raw[..., 1]), of.num_levels),
+        lambda of, raw, shared: vp.discretized_logistic(
+            _around_middle(raw[..., 0]), _scale(raw[..., 1]), of.num_levels
+        ),
     ),
     "discretized_logistic_mixture": Kind("levels", lambda of: 3 * of.components, _mixture),
     "categorical": Kind("levels", lambda of: of.num_levels, lambda of, raw, shared: vp.categorical_levels(raw)),
@@ -77,18 +84,27 @@ KINDS = {
         "levels", lambda of: 1, lambda of, raw, shared: vp.binomial_levels(raw[..., 0], num_levels=of.num_levels)
     ),
     "gaussian": Kind(
-        "density", lambda of: 1, lambda of, raw, shared: vp.normal_diag(raw[..., 0], jnp.float32(of.scale))
+        "density",
+        lambda of: 1,
+        lambda of, raw, shared: vp.normal_diag(jax.nn.sigmoid(raw[..., 0]), jnp.float32(of.scale)),
     ),
     "gaussian_shared": Kind(
-        "density", lambda of: 1, lambda of, raw, shared: vp.normal_diag(raw[..., 0], _scale(shared)), True
+        "density",
+        lambda of: 1,
+        lambda of, raw, shared: vp.normal_diag(jax.nn.sigmoid(raw[..., 0]), _scale(shared)),
+        True,
     ),
     "gaussian_pixel": Kind(
-        "density", lambda of: 2, lambda of, raw, shared: vp.normal_diag(raw[..., 0], _scale(raw[..., 1]))
+        "density",
+        lambda of: 2,
+        lambda of, raw, shared: vp.normal_diag(jax.nn.sigmoid(raw[..., 0]), _scale(raw[..., 1])),
     ),
     "student_t": Kind(
         "density",
         lambda of: 2,
-        lambda of, raw, shared: vp.student_t(1 + jax.nn.softplus(shared + 2), raw[..., 0], _scale(raw[..., 1])),
+        lambda of, raw, shared: vp.student_t(
+            1 + jax.nn.softplus(shared + 2), jax.nn.sigmoid(raw[..., 0]), _scale(raw[..., 1])
+        ),
         True,
     ),
     "continuous_bernoulli": Kind("density", lambda of: 1, lambda of, raw, shared: vp.continuous_bernoulli(raw[..., 0])),
