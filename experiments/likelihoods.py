@@ -69,6 +69,17 @@ def _mixture(of: Likelihood, raw: jax.Array, shared: jax.Array) -> distrax.Distr
     return vp.discretized_logistic_mixture(logits, _around_middle(loc), _scale(scale), of.num_levels)
 
 
+def _gaussian(
+    scale: Callable[[Likelihood, jax.Array, jax.Array], jax.Array],
+) -> Callable[[Likelihood, jax.Array, jax.Array], distrax.Distribution]:
+    return lambda of, raw, shared: vp.normal_diag(jax.nn.sigmoid(raw[..., 0]), scale(of, raw, shared))
+
+
+def _student_t(of: Likelihood, raw: jax.Array, shared: jax.Array) -> distrax.Distribution:
+    del of
+    return vp.student_t(1 + jax.nn.softplus(shared + 2), jax.nn.sigmoid(raw[..., 0]), _scale(raw[..., 1]))
+
+
 KINDS = {
     "bernoulli": Kind("binary", lambda of: 1, lambda of, raw, shared: vp.bernoulli(raw[..., 0])),
     "discretized_logistic": Kind(
@@ -83,30 +94,10 @@ KINDS = {
     "binomial": Kind(
         "levels", lambda of: 1, lambda of, raw, shared: vp.binomial_levels(raw[..., 0], num_levels=of.num_levels)
     ),
-    "gaussian": Kind(
-        "density",
-        lambda of: 1,
-        lambda of, raw, shared: vp.normal_diag(jax.nn.sigmoid(raw[..., 0]), jnp.float32(of.scale)),
-    ),
-    "gaussian_shared": Kind(
-        "density",
-        lambda of: 1,
-        lambda of, raw, shared: vp.normal_diag(jax.nn.sigmoid(raw[..., 0]), _scale(shared)),
-        True,
-    ),
-    "gaussian_pixel": Kind(
-        "density",
-        lambda of: 2,
-        lambda of, raw, shared: vp.normal_diag(jax.nn.sigmoid(raw[..., 0]), _scale(raw[..., 1])),
-    ),
-    "student_t": Kind(
-        "density",
-        lambda of: 2,
-        lambda of, raw, shared: vp.student_t(
-            1 + jax.nn.softplus(shared + 2), jax.nn.sigmoid(raw[..., 0]), _scale(raw[..., 1])
-        ),
-        True,
-    ),
+    "gaussian": Kind("density", lambda of: 1, _gaussian(lambda of, raw, shared: jnp.float32(of.scale))),
+    "gaussian_shared": Kind("density", lambda of: 1, _gaussian(lambda of, raw, shared: _scale(shared)), True),
+    "gaussian_pixel": Kind("density", lambda of: 2, _gaussian(lambda of, raw, shared: _scale(raw[..., 1]))),
+    "student_t": Kind("density", lambda of: 2, _student_t, True),
     "continuous_bernoulli": Kind("density", lambda of: 1, lambda of, raw, shared: vp.continuous_bernoulli(raw[..., 0])),
 }
 

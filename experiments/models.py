@@ -13,7 +13,6 @@ from experiments.likelihoods import Likelihood
 from experiments.networks import Decoder, Encoder
 
 PRIORS = ("standard", "mixture", "vamp", "flow", "conditional")
-NETWORKS = ("dense", "conv", "resnet")
 
 
 class Sizes(NamedTuple):

@@ -1,6 +1,7 @@
 """Networks of the programs, likelihoods on the command line, what a step costs, and the grid of settings."""
 
 from types import SimpleNamespace
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -93,6 +94,7 @@ def test_operations_of_a_step_agree_with_the_count_by_hand():
 
 def test_each_likelihood_is_over_the_image_and_fits_its_data():
     """Traced, not run: shapes of samples, means and log-probabilities, and the check of the data."""
+    assert get_args(Config.__annotations__["likelihood"]) == tuple(KINDS)
     for name, kind in KINDS.items():
         data = grey(2 if kind.data == "binary" else None if kind.data == "density" else 17)
         check_likelihood(name, data)
