@@ -17,6 +17,7 @@ from experiments import command_line, metrics, report
 from experiments.compare_priors import Config, annealing_of, model_folder, sizes_of
 from experiments.comparison import summarize, tables
 from experiments.data import Dataset, load
+from experiments.likelihoods import is_discrete
 from experiments.metrics import Model
 from experiments.models import make_vae
 
@@ -85,7 +86,12 @@ def main(options: Options) -> dict[str, Any]:
         for row, model in zip(rows, load_models(options.run_dir, rows, config, data), strict=True):
             found = {
                 "test": metrics.likelihood(
-                    model, data, num_samples, bar, annealing_of(config) if model.seed == config.seed else None
+                    model,
+                    data,
+                    num_samples,
+                    bar,
+                    annealing_of(config) if model.seed == config.seed else None,
+                    in_bits=is_discrete(config.likelihood),
                 ),
                 "holes": metrics.holes(model, data),
                 "latents": metrics.latents(model, data),
@@ -109,7 +115,7 @@ def main(options: Options) -> dict[str, Any]:
     }
     report.write_json(options.run_dir / "evaluation.json", result)
     for title, header, cells, notes in tables(result["summary"]):
-        report.print_table(f"{config.dataset}: {title}", header, cells, notes)
+        report.print_table(f"{data.name}: {title}", header, cells, notes)
     print(f"Written to {options.run_dir / 'evaluation.json'} ({time.perf_counter() - began:.0f} s).")
     return result
 
