@@ -18,8 +18,8 @@ import optax
 from tqdm import tqdm
 
 import vaepriors_jax as vp
-from experiments import command_line, metrics, report
-from experiments.comparison import Trained, draw, summarize, tables, write_report
+from experiments import command_line, document, metrics, report
+from experiments.comparison import Trained, draw, failures_of, sections_of, summarize
 from experiments.data import Dataset, load
 from experiments.models import PRIORS, Sizes, make_prior, make_vae
 
@@ -267,23 +267,16 @@ def main(config: Config) -> dict[str, Any]:
     if not any(row["test"] for row in rows):
         raise ValueError("No prior could be trained: see the warnings above. Lower --learning-rate.")
     summary = summarize(rows)
-    content = {
-        "experiment": "compare_priors",
-        "dataset": config.dataset,
-        "command": command_line.command("compare_priors"),
-        "config": asdict(config),
-        "hardware": report.hardware(),
-        "versions": report.versions(),
+    content = report.describe_run("compare_priors", config.dataset, asdict(config), began) | {
         "features": metrics.describe(judge),
         "rows": rows,
         "summary": summary,
-        "seconds": time.perf_counter() - began,
     }
-    report.write_json(output_dir / "results.json", content)
-    write_report(output_dir, content, figures)
-    for title, header, cells, notes in tables(summary):
-        report.print_table(f"{config.dataset}: {title}", header, cells, notes)
-    print(f"Results, models and figures in {output_dir} ({content['seconds']:.0f} s).")
+    sections = sections_of(summary)
+    pictures = document.Section("Figures", failures_of(rows), figures=figures)
+    document.publish(output_dir, content, f"Priors compared on {config.dataset}", [*sections, pictures])
+    document.show(sections)
+    print(f"Report, results, models and figures in {output_dir} ({content['seconds']:.0f} s).")
     return content
 
 

@@ -6,6 +6,7 @@ python -m experiments.pseudo_inputs --dataset mnist --preset paper --epochs 100
 
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -14,8 +15,9 @@ import numpy as np
 import optax
 
 import vaepriors_jax as vp
-from experiments import command_line, compare_priors, metrics, pseudo_input_figures, report
+from experiments import command_line, compare_priors, document, metrics, pseudo_input_figures, report
 from experiments.data import Dataset, load
+from experiments.document import Figure, Section, Table
 from experiments.models import make_vae
 from vaepriors_jax.evaluation.features import Classifier, FeatureNetwork
 from vaepriors_jax.evaluation.latents import mixture_usage
@@ -29,6 +31,15 @@ MEASURES = {
     "distance": "distance, pixels",
     "feature_distance": "distance, features",
     "class_entropy": "class entropy, nats",
+}
+
+CAPTIONS = {
+    "evolution": "Each column is one pseudo-input, from its start at the top to the best epoch at the bottom.",
+    "neighbours": "The same place in the three panels is the same component: the pseudo-input, the training image that "
+    "is nearest to it, and the mean of what the decoder makes of its component. A pseudo-input that is a copy of its "
+    "neighbour has been memorised; one that decodes to a clear image without being one is a code, not a picture.",
+    "distances": "How far from the nearest training image: boxes are quartiles, whiskers 95 % of the images. "
+    "Pseudo-inputs that resemble data lie where held-out images lie.",
 }
 
 
@@ -209,6 +220,37 @@ def answer(found: dict[str, Any]) -> str:
     return " ".join(sentences)
 
 
+def draw(learned: list[Learned], output_dir: Path) -> list[Figure]:
+    """Draws the figures, and says what to see in them."""
+    figures = []
+    for one in learned:
+        pseudo_input_figures.draw_evolution(output_dir / f"evolution_{one.start}.png", one.start, one.snapshots)
+        final = one.snapshots[max(one.snapshots)]
+        pseudo_input_figures.draw_neighbours(
+            output_dir / f"neighbours_{one.start}.png", one.start, final, one.nearest, one.decoded
+        )
+        figures += [
+            Figure(f"{name}_{one.start}.png", f"{title}, {one.start} start", CAPTIONS[name])
+            for name, title in (("evolution", "Evolution"), ("neighbours", "Nearest training images"))
+        ]
+    distances = {one.start: (one.distances, one.feature_distances) for one in learned}
+    pseudo_input_figures.draw_distances(output_dir / "distances.png", distances)
+    return [*figures, Figure("distances.png", "Distances", CAPTIONS["distances"])]
+
+
+def measured(rows: list[dict[str, Any]]) -> Section:
+    """The answer, and the table that it comes from."""
+    cells = [
+        [one["start"], name, *(f"{one[what][name][0]:.2f} ± {one[what][name][1]:.2f}" for what in MEASURES)]
+        for one in rows
+        for name in SETS
+    ]
+    notes = ["Distances are to the nearest training image; ± is the standard error over images."]
+    title = f"{rows[0]['num_components']} pseudo-inputs against real images"
+    table = Table(title, ["start", "images", *MEASURES.values()], cells, notes)
+    return Section("Do they resemble training data?", [one["answer"] for one in rows], [table])
+
+
 def main(options: Options) -> dict[str, Any]:
     """Trains from each start, prints table and answer, and writes the output folder."""
     began = time.perf_counter()
@@ -223,39 +265,14 @@ def main(options: Options) -> dict[str, Any]:
     rows = [measure(one) for one in learned]
     for one in rows:
         one["answer"] = answer(one)
-    content = {
-        "experiment": "pseudo_inputs",
-        "dataset": options.dataset,
-        "command": command_line.command("pseudo_inputs"),
-        "config": asdict(config),
-        "hardware": report.hardware(),
-        "versions": report.versions(),
+    content = report.describe_run("pseudo_inputs", options.dataset, asdict(config), began) | {
         "features": {name: getattr(network, name) for name in ("hash", "accuracy", "architecture")},
         "rows": rows,
-        "seconds": time.perf_counter() - began,
     }
-    report.write_json(output_dir / "results.json", content)
-    for one in learned:
-        pseudo_input_figures.draw_evolution(output_dir / f"evolution_{one.start}.png", one.start, one.snapshots)
-        final = one.snapshots[max(one.snapshots)]
-        pseudo_input_figures.draw_neighbours(
-            output_dir / f"neighbours_{one.start}.png", one.start, final, one.nearest, one.decoded
-        )
-    distances = {one.start: (one.distances, one.feature_distances) for one in learned}
-    pseudo_input_figures.draw_distances(output_dir / "distances.png", distances)
-    cells = [
-        [one["start"], name, *(f"{one[what][name][0]:.2f} ± {one[what][name][1]:.2f}" for what in MEASURES)]
-        for one in rows
-        for name in SETS
-    ]
-    notes = ["Distances are to the nearest training image; ± is the standard error over images.", ""]
-    report.print_table(
-        f"{options.dataset}: {options.num_components} pseudo-inputs against real images",
-        ["start", "images", *MEASURES.values()],
-        cells,
-        notes + [line for one in rows for line in (one["answer"], "")],
-    )
-    print(f"Figures and results in {output_dir} ({content['seconds']:.0f} s).")
+    sections = [measured(rows), Section("Figures", figures=draw(learned, output_dir))]
+    document.publish(output_dir, content, f"{options.dataset}: pseudo-inputs against real images", sections)
+    document.show(sections)
+    print(f"Report, figures and results in {output_dir} ({content['seconds']:.0f} s).")
     return content
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.comparison import tables
-from experiments.report import markdown_table
+from experiments.document import markdown_table
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
