@@ -21,7 +21,7 @@ import vaepriors_jax as vp
 from experiments import command_line, document, metrics, report
 from experiments.comparison import Trained, draw, failures_of, sections_of, summarize
 from experiments.data import Dataset, load
-from experiments.models import PRIORS, Sizes, make_prior, make_vae
+from experiments.models import PRIORS, Made, Sizes, make_prior, make_vae
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
@@ -163,14 +163,13 @@ def annealing_of(config: Config) -> metrics.Annealing:
     return metrics.Annealing(*(config.annealing or PRESETS[config.preset]["annealing"]))
 
 
-def train(name: str, config: Config, data: Dataset, output_dir: Path) -> Trained:
-    """Trains one prior with all seeds as one program."""
-    vae, init = make_vae(name, sizes_of(config), data)
+def train(name: str, config: Config, data: Dataset, output_dir: Path, made: Made | None = None) -> Trained:
+    """Trains one prior, or a VAE made elsewhere, with all seeds as one program."""
+    vae, init = made or make_vae(name, sizes_of(config), data)
     seeds = tuple(range(config.seed, config.seed + config.seeds))
     keys = [jax.random.split(jax.random.key(seed)) for seed in seeds]
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[init(key_init) for key_init, _ in keys])
-    conditional = name == "conditional"
-    arrays = [part if conditional else {"x": part["x"]} for part in (data.train, data.validation)]
+    arrays = [part if metrics.reads_label(vae) else {"x": part["x"]} for part in (data.train, data.validation)]
     try:
         result = vp.fit(
             vae,
@@ -208,22 +207,14 @@ def refit(name: str, standard: Trained, config: Config, data: Dataset) -> Traine
 
 def rows_of(trained: Trained, data: Dataset, config: Config, judge: metrics.Judge | None) -> list[dict[str, Any]]:
     """One row of results for each seed; without a test where training failed."""
-    failed = {failure.replica: failure for failure in trained.result.failures}
-    num_parameters = sum(leaf.size for leaf in jax.tree.leaves(trained.model(0).params))
+    failed = {failure.replica for failure in trained.result.failures}
     rows = []
     total = len(data.test["x"]) * (len(trained.seeds) - len(failed))
     with tqdm(total=total, unit="image", desc=f"{trained.name}: log p(x)", leave=False) as bar:
-        for replica, seed in enumerate(trained.seeds):
-            row = {
-                "prior": trained.name,
-                "seed": seed,
-                "num_parameters": num_parameters,
-                "best_epoch": int(trained.result.best_epoch[replica]),
-                "seconds_per_epoch": trained.result.seconds_per_epoch,
-                "replicas_at_once": len(trained.seeds),
-            }
+        for replica in range(len(trained.seeds)):
+            row = trained.row(replica)
             if replica in failed:
-                rows.append(row | {"failure": str(failed[replica]), "test": None})
+                rows.append(row)
                 continue
             model = trained.model(replica)
             row["test"] = metrics.likelihood(
@@ -238,25 +229,36 @@ def rows_of(trained: Trained, data: Dataset, config: Config, judge: metrics.Judg
     return rows
 
 
+def take_test(data: Dataset, num_test: int | None) -> Dataset:
+    """The data set with only some of its test images, drawn with a fixed key; all of them for None."""
+    if num_test is None:
+        return data
+    chosen = np.asarray(jax.random.permutation(jax.random.key(5), len(data.test["x"])))[:num_test]
+    return data._replace(test={name: array[chosen] for name, array in data.test.items()})
+
+
+def train_all(config: Config, data: Dataset, output_dir: Path) -> list[Trained]:
+    """Trains each prior, refits those wanted, and saves the models."""
+    trained: list[Trained] = []
+    for name in config.priors or ():
+        found = [train(name, config, data, output_dir)]
+        if name == "standard":
+            found += [refit(other, found[0], config, data) for other in config.refit]
+        for one in found:
+            for model in map(one.model, range(len(one.seeds))):
+                vp.save_model(output_dir / model_folder(one.name, model.seed), model.vae.prior, model.params)
+        trained += found
+    return trained
+
+
 def main(config: Config) -> dict[str, Any]:
     """Runs the comparison, prints the table, writes the output folder, and returns the results."""
     began = time.perf_counter()
     data = load(config.dataset, binarization=config.binarization, data_dir=config.data_dir)
     config = resolve(config, data)
-    if config.num_test is not None:
-        chosen = np.asarray(jax.random.permutation(jax.random.key(5), len(data.test["x"])))[: config.num_test]
-        data = data._replace(test={name: array[chosen] for name, array in data.test.items()})
+    data = take_test(data, config.num_test)
     output_dir = report.make_output_dir(config.output_dir, "compare_priors", config.dataset)
-    trained, saved = [], []
-    for name in config.priors or ():
-        trained.append(train(name, config, data, output_dir))
-        if name == "standard":
-            trained += [refit(other, trained[-1], config, data) for other in config.refit]
-        for one in trained[len(saved) :]:
-            saved.append(one.name)
-            for replica in range(len(one.seeds)):
-                model = one.model(replica)
-                vp.save_model(output_dir / model_folder(one.name, model.seed), model.vae.prior, model.params)
+    trained = train_all(config, data, output_dir)
     judge = metrics.make_judge(data) if config.metrics == "all" else None
     # Most of the time of a small run is compilation, on one core: two things at a time, the figures with the last.
     with ThreadPoolExecutor(max_workers=2 if jax.default_backend() == "cpu" else 1) as threads:

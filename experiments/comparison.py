@@ -28,6 +28,19 @@ class Trained(NamedTuple):
         params = jax.tree.map(lambda leaf: leaf[replica], self.result.params)
         return Model(self.name, self.seeds[replica], self.vae, params)
 
+    def row(self, replica: int) -> dict[str, Any]:
+        """What results.json says of one seed before anything is measured; no test, and why, where training failed."""
+        failure = next((one for one in self.result.failures if one.replica == replica), None)
+        return {
+            "prior": self.name,
+            "seed": self.seeds[replica],
+            "num_parameters": sum(leaf.size for leaf in jax.tree.leaves(self.model(replica).params)),
+            "best_epoch": int(self.result.best_epoch[replica]),
+            "seconds_per_epoch": self.result.seconds_per_epoch,
+            "replicas_at_once": len(self.seeds),
+            "test": None,
+        } | ({} if failure is None else {"failure": str(failure)})
+
 
 LIKELIHOOD = (
     "log_marginal",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from PIL import Image
 from rich.console import Console
 from rich.table import Table as TerminalTable
 
@@ -60,6 +61,8 @@ def show(sections: Sequence[Section]) -> None:
     """Prints tables and paragraphs to the terminal."""
     console = Console(width=None if Console().is_terminal else 150)
     for section in sections:
+        if section.paragraphs:
+            console.print(f"\n{section.title}", style="bold", markup=False, highlight=False)
         for table in section.tables:
             drawn = TerminalTable(title=table.title, title_justify="left")
             for i, name in enumerate(table.header):
@@ -102,13 +105,13 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; m
 h1 { font-size: 1.6rem; line-height: 1.25; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
 p, figcaption { max-width: 48rem; }
 .scroll { overflow-x: auto; margin: 1rem 0 .5rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
-th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #ddd; }
+th, td { padding: .25rem .55rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #ddd; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 thead th { border-bottom: 2px solid #777; }
 .note, figcaption, footer { font-size: .875rem; color: #444; }
-figure { margin: 1.5rem 0; } img { max-width: 100%; height: auto; }
+figure { margin: 1.5rem 0; } img { max-width: 100%; height: auto; } img.wide { min-width: 48rem; }
 dt { font-weight: 600; } dd { margin: 0 0 .6rem; overflow-wrap: anywhere; font-family: monospace; }
 @media print { .scroll { overflow: visible; } }
 """
@@ -163,8 +166,11 @@ def _table(table: Table) -> str:
 
 def _figure(figure: Figure, folder: Path) -> str:
     image = base64.b64encode((folder / figure.file).read_bytes()).decode()
+    with Image.open(folder / figure.file) as opened:
+        width, height = opened.size
+    wide = ' class="wide"' if width > 1.8 * height else ""  # on a phone it would be a stripe: it scrolls instead
     title, caption = html.escape(figure.title), html.escape(figure.caption)
     return (
-        f'<figure>\n<img alt="{title}" src="data:image/png;base64,{image}">\n'
+        f'<figure>\n<div class="scroll"><img{wide} alt="{title}" src="data:image/png;base64,{image}"></div>\n'
         f"<figcaption><strong>{title}.</strong> {caption}</figcaption>\n</figure>"
     )

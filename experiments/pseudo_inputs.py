@@ -19,7 +19,7 @@ from experiments import command_line, compare_priors, document, metrics, pseudo_
 from experiments.data import Dataset, load
 from experiments.document import Figure, Section, Table
 from experiments.models import make_vae
-from vaepriors_jax.evaluation.features import Classifier, FeatureNetwork
+from vaepriors_jax.evaluation.features import FeatureNetwork
 from vaepriors_jax.evaluation.latents import mixture_usage
 from vaepriors_jax.evaluation.samples import nearest_distances
 
@@ -98,9 +98,7 @@ def hold_out(data: Dataset) -> tuple[Dataset, np.ndarray]:
 
 def class_entropies(network: FeatureNetwork, images: np.ndarray) -> np.ndarray:
     """Entropy of the feature network's classes for each image, in nats."""
-    classifier = Classifier(network.architecture, network.num_classes)
-    logits = jax.lax.map(lambda image: classifier.apply(network.params, image)[1], jnp.asarray(images), batch_size=500)
-    log_p = jax.nn.log_softmax(logits)
+    log_p = metrics.class_log_probabilities(network, images)
     return np.asarray(-jnp.sum(jnp.exp(log_p) * log_p, axis=1))
 
 
