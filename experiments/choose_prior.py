@@ -125,7 +125,7 @@ def guide(content: dict[str, Any]) -> Table:
         )
     header = ["prior", "density", "KL in the ELBO", "KL(q(z) || p(z)) left", "hole mass", "parameters", "an epoch"]
     notes = [
-        f"Measured on {content['dataset']}, {content['config']['latent_dim']} latent dimensions, "
+        f"Measured on {Path(content['dataset']).stem}, {content['config']['latent_dim']} latent dimensions, "
         f"{content['config']['num_components']} components: expressiveness is what a prior leaves of the divergence "
         "from the aggregated posterior (nats) and of the hole (0.01 where p = q). Parameters of the prior; time of an "
         f"epoch against N(0, I), {base['seconds_per_epoch']:.2g} s for {base['replicas_at_once']} replicas at once. A "
@@ -133,6 +133,11 @@ def guide(content: dict[str, Any]) -> Table:
         "mixtures is: only a Gaussian prior has it in closed form.",
     ]
     return Table("KL computation, expressiveness and cost", header, cells, notes)
+
+
+def tables(content: dict[str, Any]) -> list[Table]:
+    """The tables of the guide, from results.json."""
+    return [facts(content["measured"], len(content["measured"][STANDARD]["elbo"])), guide(content)]
 
 
 def advice(found: Recommendation) -> list[Section]:
@@ -199,14 +204,13 @@ def main(options: Options) -> dict[str, Any]:
         "measured": measured,
         "recommendation": recommended._asdict(),
     }
-    num_seeds = len(measured[STANDARD]["elbo"])
     sections = [
         *advice(recommended),
-        Section("What it rests on", failures_of(found.rows), [facts(measured, num_seeds), guide(content)]),
+        Section("What it rests on", failures_of(found.rows), tables(content)),
         Section("Figures", figures=draw(found, data, output_dir)),
     ]
     content["seconds"] = time.perf_counter() - began
-    document.publish(output_dir, content, f"{options.dataset}: which prior?", sections)
+    document.publish(output_dir, content, f"{data.name}: which prior?", sections)
     document.show([sections[2], *sections[:2]])
     print(f"Report, figures, models and results in {output_dir} ({content['seconds']:.0f} s).")
     return content

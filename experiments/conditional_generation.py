@@ -164,36 +164,41 @@ def draw(models: list[Model], data: Dataset, shares: dict[str, np.ndarray], real
     return [Figure("by_class.png", "Samples by class", grids), Figure("shares.png", "Share in the asked class", lines)]
 
 
-def describe(rows: list[dict[str, Any]], real: np.ndarray) -> Section:
-    """The answer, and the table that it comes from."""
-    scores = {
-        name: {measure: [row["test"][measure] for row in rows if row["prior"] == name] for measure in MEASURES}
-        for name in (CONDITIONAL, SHARED, BLIND)
-    }
+def _by_prior(rows: list[dict[str, Any]], what: str) -> dict[str, list[float]]:
+    names = (CONDITIONAL, SHARED, BLIND)
+    return {name: [row["test"][what] for row in rows if row["prior"] == name] for name in names}
+
+
+def words(rows: list[dict[str, Any]], real: list[float]) -> list[str]:
+    """The answer, and what the test can find."""
+    shares = _by_prior(rows, "share")
+    return [answer(shares, float(np.mean(real))), paired.strength(len(shares[SHARED]))]
+
+
+def classes_table(rows: list[dict[str, Any]], real: list[float]) -> Table:
+    """The numbers that the answer comes from."""
+    scores = {what: _by_prior(rows, what) for what in MEASURES}
 
     def cell(values: list[float], digits: int) -> str:
         mean, error = report.mean_and_error(values)
         return report.format_mean({"mean": mean, "standard_error": error}, digits)
 
-    cells = [[name, *(cell(found[what], MEASURES[what][1]) for what in MEASURES)] for name, found in scores.items()]
+    cells = [
+        [name, *(cell(scores[what][name], digits) for what, (_, digits) in MEASURES.items())]
+        for name in (CONDITIONAL, SHARED, BLIND)
+    ]
     differences = [
-        paired.compare(scores[CONDITIONAL][what], scores[SHARED][what]).written(digits)
+        paired.compare(scores[what][CONDITIONAL], scores[what][SHARED]).written(digits)
         for what, (_, digits) in MEASURES.items()
     ]
-    floor = [rows[0]["samples"]["floor"][name] for name in ("fid", "coverage")]
-    cells += [
-        ["difference of the first two", *differences],
-        ["real images", f"{real.mean():.3f}", "–", *map("{:.2f}".format, floor), "–"],
-    ]
+    floor = [f"{rows[0]['samples']['floor'][name]:.2f}" for name in ("fid", "coverage")]
+    cells += [["difference of the first two", *differences], ["real images", f"{np.mean(real):.3f}", "–", *floor, "–"]]
     notes = [
         "Mean over seeds ± standard error; KL and ELBO in nats. The share in the asked class is that of the feature "
         "network, a classifier of this data set; the real images are test images for the share, training images for "
         "FID and coverage. A model that draws one image a class would have a share of 1: coverage tells.",
     ]
-    header = ["prior", *(title for title, _ in MEASURES.values())]
-    shares = {name: found["share"] for name, found in scores.items()}
-    words = [answer(shares, float(real.mean())), paired.strength(len(shares[SHARED]))]
-    return Section("Does a prior for each class help?", words, [Table("Generation by class", header, cells, notes)])
+    return Table("Generation by class", ["prior", *(title for title, _ in MEASURES.values())], cells, notes)
 
 
 def main(options: Options) -> dict[str, Any]:
@@ -216,13 +221,19 @@ def main(options: Options) -> dict[str, Any]:
     real = np.array([hit[data.test["y"] == label].mean() for label in range(judge.network.num_classes)])
     shares = {one.name: np.array([row["shares"] for row in rows if row["prior"] == one.name]) for one in trained}
     pictures = draw([one.model(0) for one in trained], data, shares, real, output_dir)
-    sections = [describe(rows, real), Section("Figures", figures=pictures)]
+    shares_of_real = real.tolist()
+    sections = [
+        Section(
+            "Does a prior for each class help?", words(rows, shares_of_real), [classes_table(rows, shares_of_real)]
+        ),
+        Section("Figures", figures=pictures),
+    ]
     content = report.describe_run("conditional_generation", options.dataset, asdict(config), began) | {
         "features": metrics.describe(judge),
         "rows": rows,
-        "real_shares": real.tolist(),
+        "real_shares": shares_of_real,
     }
-    document.publish(output_dir, content, f"{options.dataset}: generation by class", sections)
+    document.publish(output_dir, content, f"{data.name}: generation by class", sections)
     document.show(sections)
     print(f"Report, figures and results in {output_dir} ({content['seconds']:.0f} s).")
     return content

@@ -78,8 +78,9 @@ def verdict(prior: str, baseline: str, by_score: dict[str, paired.Difference]) -
     return f"{text}; of one seed, nothing more can be said." if fid.p_value != fid.p_value else f"{text}, {size}."
 
 
-def tests(rows: generation.Rows, baseline: str) -> Section:
-    """The paired tests, in words and as a table."""
+def tests(rows: generation.Rows) -> Section:
+    """The paired tests against the first prior, in words and as a table."""
+    baseline = rows[0]["prior"]
     found = differences(rows, baseline)
     num_seeds = len({row["seed"] for row in rows if row["test"]})
     title_of = lambda score: score.upper() if len(score) == 3 else score  # noqa: E731
@@ -111,7 +112,7 @@ def main(options: Options) -> dict[str, Any]:
     pictures = [*generation.draw_samples(models, data, output_dir), generation.draw_scores(found.rows, output_dir)]
     sections = [
         Section("Scores", failures_of(found.rows), [samples_table(found.summary)]),
-        tests(found.rows, options.priors[0]),
+        tests(found.rows),
         Section("Figures", figures=pictures),
     ]
     content = report.describe_run("generation_quality", options.dataset, asdict(config), began) | {
@@ -123,7 +124,7 @@ def main(options: Options) -> dict[str, Any]:
             for prior, by_score in differences(found.rows, options.priors[0]).items()
         },
     }
-    document.publish(output_dir, content, f"{options.dataset}: quality of samples", sections)
+    document.publish(output_dir, content, f"{data.name}: quality of samples", sections)
     document.show(sections)
     print(f"Report, figures, models and results in {output_dir} ({content['seconds']:.0f} s).")
     return content

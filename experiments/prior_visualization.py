@@ -86,24 +86,30 @@ def portray(model: Model, data: Dataset, half_width: float | None, num_points: i
     )
 
 
-def describe(portraits: list[Portrait], options: Options) -> list[Section]:
-    """The report: how large the holes are, and the figure."""
+def holes_table(content: dict[str, Any]) -> Table:
+    """How large the hole of each prior is, from results.json."""
     cells = [
-        [one.name, *(f"{mean:.3f} ± {error:.3f}" for mean, error in (one.hole_mass, one.marginal_kl))]
-        for one in portraits
+        [row["prior"], *(f"{row[name][0]:.3f} ± {row[name][1]:.3f}" for name in ("hole_mass", "marginal_kl"))]
+        for row in content["rows"]
     ]
     notes = [
         "± is the standard error of the estimate. Hole mass is 0.01 where p = q. Differences between seeds come on top."
     ]
-    title = f"Prior holes in {options.latent_dim} dimensions"
-    table = Table(title, ["prior", "hole mass", "KL(q(z) || p(z)), nats"], cells, notes)
+    title = f"Prior holes in {content['config']['latent_dim']} dimensions"
+    return Table(title, ["prior", "hole mass", "KL(q(z) || p(z)), nats"], cells, notes)
+
+
+def describe(content: dict[str, Any]) -> list[Section]:
+    """The report: how large the holes are, and the figure."""
     caption = (
         "A row for each prior, all on the same axes: encodings of training images, the aggregated posterior q(z), the "
         "prior p(z), their difference, samples of the prior and the plane, decoded. Blue in the fourth column, within "
         "the green contours of the prior, is a hole: samples come from there, and no image is encoded there. A prior "
         "that fits has white where it has mass."
     )
-    return [Section("Prior holes", (), [table], [Figure("latent_plane.png", "The latent plane", caption)])]
+    return [
+        Section("Prior holes", (), [holes_table(content)], [Figure("latent_plane.png", "The latent plane", caption)])
+    ]
 
 
 def main(options: Options) -> dict[str, Any]:
@@ -136,8 +142,8 @@ def main(options: Options) -> dict[str, Any]:
         for one in portraits
     ]
     content = report.describe_run("prior_visualization", options.dataset, asdict(config), began) | {"rows": rows}
-    sections = describe(portraits, options)
-    document.publish(output_dir, content, f"{options.dataset}: encodings and priors in the latent plane", sections)
+    sections = describe(content)
+    document.publish(output_dir, content, f"{data.name}: encodings and priors in the latent plane", sections)
     document.show(sections)
     print(f"Report, figure, models and results in {output_dir} ({content['seconds']:.0f} s).")
     return content

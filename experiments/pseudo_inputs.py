@@ -33,6 +33,7 @@ MEASURES = {
     "class_entropy": "class entropy, nats",
 }
 
+ALIKE = 0.2  # times the distance of real images from each other, within which pseudo-inputs count as alike
 CAPTIONS = {
     "evolution": "Each column is one pseudo-input, from its start at the top to the best epoch at the bottom.",
     "neighbours": "The same place in the three panels is the same component: the pseudo-input, the training image that "
@@ -194,6 +195,16 @@ def measure(learned: Learned) -> dict[str, Any]:
     }
 
 
+def used(found: dict[str, Any]) -> str:
+    """One sentence on how many are used; components that coincide share their data, and count as used."""
+    near = f"each lies {found['apart']:.2f} from the next pseudo-input (their start {found['apart_at_start']:.2f})"
+    if found["apart"] < ALIKE * found["distance"]["held-out images"][0]:
+        return f"They have hardly parted, {near}: together they are little more than one component."
+    count = found["num_components"] - found["num_unused"]
+    equal = found["responsibility_perplexity"]
+    return f"{count} of them are used: they explain the training set like {equal:.0f} equal components; {near}."
+
+
 def answer(found: dict[str, Any]) -> str:
     """One paragraph that says, from the numbers, whether the pseudo-inputs resemble training data."""
     shares = [found[f"share_within_{name}"] for name in ("pixels", "features", "entropy")]
@@ -202,7 +213,6 @@ def answer(found: dict[str, Any]) -> str:
     distance, entropy = found["distance"], found["class_entropy"]
     moved = distance["their start"][0] - distance["pseudo-inputs"][0]
     towards = "nearer to" if moved > 0 else "away from"
-    used = found["num_components"] - found["num_unused"]
     real = "held-out images"
     sentences = (
         f"Start: {found['start']}. Do the pseudo-inputs resemble training data? {verdict}.",
@@ -211,9 +221,7 @@ def answer(found: dict[str, Any]) -> str:
         f"Their mean distance to the nearest training image is {distance['pseudo-inputs'][0]:.2f} ({real}",
         f"{distance[real][0]:.2f}, uniform noise {distance['uniform noise'][0]:.2f}); training moved them by",
         f"{abs(moved):.2f} {towards} the data. Their class entropy is {entropy['pseudo-inputs'][0]:.2f} nats ({real}",
-        f"{entropy[real][0]:.2f}, their start {entropy['their start'][0]:.2f}). {used} of them are used: they explain",
-        f"the training set like {found['responsibility_perplexity']:.0f} equal components; each lies",
-        f"{found['apart']:.2f} from the next pseudo-input (their start {found['apart_at_start']:.2f}).",
+        f"{entropy[real][0]:.2f}, their start {entropy['their start'][0]:.2f}). {used(found)}",
     )
     return " ".join(sentences)
 
@@ -236,8 +244,8 @@ def draw(learned: list[Learned], output_dir: Path) -> list[Figure]:
     return [*figures, Figure("distances.png", "Distances", CAPTIONS["distances"])]
 
 
-def measured(rows: list[dict[str, Any]]) -> Section:
-    """The answer, and the table that it comes from."""
+def distances_table(rows: list[dict[str, Any]]) -> Table:
+    """The numbers that the answer comes from."""
     cells = [
         [one["start"], name, *(f"{one[what][name][0]:.2f} ± {one[what][name][1]:.2f}" for what in MEASURES)]
         for one in rows
@@ -245,8 +253,7 @@ def measured(rows: list[dict[str, Any]]) -> Section:
     ]
     notes = ["Distances are to the nearest training image; ± is the standard error over images."]
     title = f"{rows[0]['num_components']} pseudo-inputs against real images"
-    table = Table(title, ["start", "images", *MEASURES.values()], cells, notes)
-    return Section("Do they resemble training data?", [one["answer"] for one in rows], [table])
+    return Table(title, ["start", "images", *MEASURES.values()], cells, notes)
 
 
 def main(options: Options) -> dict[str, Any]:
@@ -267,8 +274,11 @@ def main(options: Options) -> dict[str, Any]:
         "features": {name: getattr(network, name) for name in ("hash", "accuracy", "architecture")},
         "rows": rows,
     }
-    sections = [measured(rows), Section("Figures", figures=draw(learned, output_dir))]
-    document.publish(output_dir, content, f"{options.dataset}: pseudo-inputs against real images", sections)
+    sections = [
+        Section("Do they resemble training data?", [one["answer"] for one in rows], [distances_table(rows)]),
+        Section("Figures", figures=draw(learned, output_dir)),
+    ]
+    document.publish(output_dir, content, f"{data.name}: pseudo-inputs against real images", sections)
     document.show(sections)
     print(f"Report, figures and results in {output_dir} ({content['seconds']:.0f} s).")
     return content
