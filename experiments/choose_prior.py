@@ -38,7 +38,8 @@ class Options:
     """Trains the candidates with the same budget, measures them, and recommends a prior."""
 
     dataset: str = "digits"
-    """The data set; without labels samples cannot be scored, and the choice rests on the ELBO and the holes."""
+    """Digits, a TFDS name, or the path of your own .npz file, as in compare_priors. Without labels samples cannot be
+    scored, and the choice rests on the ELBO and the holes."""
     priors: tuple[Literal["standard", "mixture", "vamp", "flow"], ...] = ("standard", "mixture", "vamp", "flow")
     """The candidates, the simplest first; `standard` has to be among them."""
     refit: tuple[Literal["mixture", "vamp", "flow"], ...] = ("mixture",)
@@ -198,6 +199,7 @@ def main(options: Options) -> dict[str, Any]:
         raise ValueError("The VAE with N(0, I) could not be trained: see the warnings above. Lower --learning-rate.")
     recommended = recommend(measured)
     content = report.describe_run("choose_prior", options.dataset, asdict(config), began) | {
+        "data": data.account,
         "features": metrics.describe(found.judge),
         "kinds": {one.name: one.vae.prior.config["factory"] for one in found.trained if one.name in measured},
         "rows": found.rows,

@@ -18,9 +18,10 @@ import optax
 from tqdm import tqdm
 
 import vaepriors_jax as vp
-from experiments import command_line, document, metrics, report
+from experiments import command_line, cost, document, grid, metrics, report
 from experiments.comparison import Trained, draw, failures_of, sections_of, summarize
 from experiments.data import Dataset, load
+from experiments.likelihoods import check_likelihood, is_discrete
 from experiments.models import PRIORS, Made, Sizes, make_prior, make_vae
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -57,6 +58,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
+AT_LEAST_ONE = ("seeds", "epochs", "batch_size", "latent_dim", "num_components", "num_samples", "patience")
+AT_LEAST_ONE += ("hidden", "channels", "likelihood_components")
+
 
 @dataclass(frozen=True)
 class Config:
@@ -65,8 +69,9 @@ class Config:
     Options without a value are those of the preset.
     """
 
-    dataset: Literal["digits", "mnist", "fashion_mnist", "binarized_mnist"] = "digits"
-    """Digits are embedded; the others are read from TFDS (see TFDS_DATA_DIR)."""
+    dataset: str = "digits"
+    """The digits are embedded; or any image data set by its TFDS name, such as mnist (see TFDS_DATA_DIR); or the path
+    of your own .npz file with `images` and, if you like, `labels`."""
     priors: tuple[Literal["standard", "mixture", "vamp", "flow", "conditional"], ...] | None = None
     """Which priors; by default all five (without labels, all but conditional)."""
     seeds: int = 3
@@ -75,14 +80,41 @@ class Config:
     """The first seed."""
     preset: Literal["quick", "paper"] = "quick"
     """Sizes and schedule: a few minutes on digits, or the setting of Tomczak & Welling (2018)."""
-    binarization: Literal["dynamic", "static", "threshold"] = "dynamic"
-    """How grey images become binary (binarized_mnist is binary)."""
+    binarization: Literal["dynamic", "static", "threshold", "none"] = "dynamic"
+    """How grey images become binary (those that are binary stay as they are); none keeps grey values."""
+    likelihood: Literal[
+        "bernoulli",
+        "discretized_logistic",
+        "discretized_logistic_mixture",
+        "categorical",
+        "binomial",
+        "gaussian",
+        "gaussian_shared",
+        "gaussian_pixel",
+        "student_t",
+        "continuous_bernoulli",
+    ] = "bernoulli"
+    """p(x|z): bernoulli for binary images; for grey ones (--binarization none) probabilities of their levels, or, from
+    gaussian on, a density."""
+    likelihood_components: int = 5
+    """Logistics for each pixel in discretized_logistic_mixture."""
+    likelihood_scale: float = 0.1
+    """Standard deviation of gaussian; gaussian_shared learns one for all pixels, gaussian_pixel one for each."""
+    network: Literal["dense", "conv", "resnet"] = "dense"
+    """Encoder and decoder: gated dense layers, gated convolutions, or residual convolutions."""
+    channels: tuple[int, ...] = (16, 32)
+    """Channels of the convolutions, one for each halving of the image."""
     epochs: int | None = None
     """The most epochs."""
     batch_size: int | None = None
     """Examples a step."""
     learning_rate: float | None = None
     """Learning rate of Adam."""
+    learning_rates: tuple[float, ...] = ()
+    """Several of them, trained at once with all seeds; for each prior the validation ELBO chooses."""
+    betas: tuple[float, ...] = (1.0,)
+    """Weight of the KL in training, after warm-up; several are a grid with the learning rates. The ELBO that chooses
+    has beta = 1."""
     latent_dim: int | None = None
     """Dimension of z."""
     hidden: tuple[int, ...] | None = None
@@ -126,11 +158,15 @@ def resolve(config: Config, data: Dataset) -> Config:
     """
     preset = {name: value for name, value in PRESETS[config.preset].items() if getattr(config, name) is None}
     config = replace(config, **preset)
-    for name in ("seeds", "epochs", "batch_size", "latent_dim", "num_components", "num_samples", "patience"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"Expected --{name.replace('_', '-')} >= 1; got {getattr(config, name)}.")
-    if not config.learning_rate or config.learning_rate <= 0:
-        raise ValueError(f"Expected --learning-rate > 0; got {config.learning_rate}.")
+    for name in AT_LEAST_ONE:
+        value = getattr(config, name)
+        if np.size(value) == 0 or np.min(value) < 1:
+            raise ValueError(f"Expected --{name.replace('_', '-')} >= 1; got {value}.")
+    for name in ("learning_rate", "learning_rates", "betas", "likelihood_scale"):
+        value = getattr(config, name)
+        if not np.all(np.asarray(value) > 0):
+            raise ValueError(f"Expected --{name.replace('_', '-')} > 0; got {value}.")
+    check_likelihood(config.likelihood, data)
     if config.num_test is not None and not 2 <= config.num_test <= len(data.test["x"]):
         raise ValueError(f"Expected --num-test from 2 to {len(data.test['x'])}; got {config.num_test}.")
     if config.priors and "conditional" in config.priors and data.num_classes is None:
@@ -164,23 +200,35 @@ def annealing_of(config: Config) -> metrics.Annealing:
 
 
 def train(name: str, config: Config, data: Dataset, output_dir: Path, made: Made | None = None) -> Trained:
-    """Trains one prior, or a VAE made elsewhere, with all seeds as one program."""
+    """Trains one prior, or a VAE made elsewhere, with all seeds, learning rates and betas as one program.
+
+    Of the learning rates and betas it keeps the best.
+    """
     vae, init = made or make_vae(name, sizes_of(config), data)
     seeds = tuple(range(config.seed, config.seed + config.seeds))
     keys = [jax.random.split(jax.random.key(seed)) for seed in seeds]
-    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[init(key_init) for key_init, _ in keys])
+    settings = grid.settings(config.learning_rates or (config.learning_rate or 0.0,), config.betas or (1.0,))
+    starts = [init(key_init) for key_init, _ in keys]
+    operations = _announce(name, vae, starts[0], config, data)
+    params = jax.tree.map(lambda *leaves: jnp.stack(leaves * len(settings)), *starts)
+    of_replicas = {
+        field: jnp.repeat(jnp.asarray(values), len(seeds))
+        for field, values in zip(grid.Setting._fields, zip(*settings, strict=True), strict=True)
+    }
     arrays = [part if metrics.reads_label(vae) else {"x": part["x"]} for part in (data.train, data.validation)]
     try:
         result = vp.fit(
             vae,
             params,
-            jnp.stack([key_fit for _, key_fit in keys]),
+            jnp.stack([key_fit for _, key_fit in keys] * len(settings)),
             arrays[0],
-            optax.adam(config.learning_rate or 0.0),
+            optax.adam,
             num_epochs=config.epochs or 0,
             batch_size=config.batch_size or 0,
             validation=arrays[1],
             patience=config.patience,
+            beta=of_replicas["beta"],
+            hyperparameters={"learning_rate": of_replicas["learning_rate"]},
             warmup_epochs=config.warmup_epochs or 0,
             transform=data.transform,
             checkpoint_dir=output_dir / "checkpoints" / name if config.checkpoints else None,
@@ -189,7 +237,19 @@ def train(name: str, config: Config, data: Dataset, output_dir: Path, made: Made
     except vp.TrainingFailedError as error:
         print(f"{name}: {error}", file=sys.stderr)
         result = error.result  # the other priors go on
-    return Trained(name, vae, result, seeds)
+    result, rows = grid.choose(result, settings, len(seeds))
+    return Trained(name, vae, result, seeds, tuple({"prior": name} | row for row in rows), operations)
+
+
+def _announce(name: str, vae: vp.VAE, params: vp.VAEParams, config: Config, data: Dataset) -> int:
+    """Prints the size of a model and what a step costs, and returns the latter."""
+    size, batch_size = sum(leaf.size for leaf in jax.tree.leaves(params)), config.batch_size or 0
+    operations = cost.step_operations(vae, params, data, batch_size)
+    print(
+        f"{name}: {config.network} networks, {size:,} parameters; a training step of {batch_size} images is "
+        f"{operations / 1e9:.3g} GFLOP of matrix products for each replica."
+    )
+    return operations
 
 
 def refit(name: str, standard: Trained, config: Config, data: Dataset) -> Trained:
@@ -202,7 +262,8 @@ def refit(name: str, standard: Trained, config: Config, data: Dataset) -> Traine
         refitted.append(vp.fit_prior(prior, key, model.vae, model.params, data.fixed_train["x"]))
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *refitted)
     vae = standard.vae._replace(prior=prior)
-    return Trained(f"standard, refit {name}", vae, standard.result._replace(params=params), standard.seeds)
+    result = standard.result._replace(params=params)
+    return standard._replace(name=f"standard, refit {name}", vae=vae, result=result, grid=())
 
 
 def rows_of(trained: Trained, data: Dataset, config: Config, judge: metrics.Judge | None) -> list[dict[str, Any]]:
@@ -212,13 +273,18 @@ def rows_of(trained: Trained, data: Dataset, config: Config, judge: metrics.Judg
     total = len(data.test["x"]) * (len(trained.seeds) - len(failed))
     with tqdm(total=total, unit="image", desc=f"{trained.name}: log p(x)", leave=False) as bar:
         for replica in range(len(trained.seeds)):
-            row = trained.row(replica)
+            row = trained.row(replica) | {"likelihood": config.likelihood}
             if replica in failed:
                 rows.append(row)
                 continue
             model = trained.model(replica)
             row["test"] = metrics.likelihood(
-                model, data, config.num_samples or 0, bar, annealing_of(config) if replica == 0 else None
+                model,
+                data,
+                config.num_samples or 0,
+                bar,
+                annealing_of(config) if replica == 0 else None,
+                in_bits=is_discrete(config.likelihood),
             )
             if config.metrics == "all":
                 row["holes"] = metrics.holes(model, data)
@@ -270,13 +336,15 @@ def main(config: Config) -> dict[str, Any]:
         raise ValueError("No prior could be trained: see the warnings above. Lower --learning-rate.")
     summary = summarize(rows)
     content = report.describe_run("compare_priors", config.dataset, asdict(config), began) | {
+        "data": data.account,
         "features": metrics.describe(judge),
         "rows": rows,
+        "grid": [row for one in trained if len(one.grid) > 1 for row in one.grid],
         "summary": summary,
     }
-    sections = sections_of(summary)
+    sections = sections_of(summary, content["grid"])
     pictures = document.Section("Figures", failures_of(rows), figures=figures)
-    document.publish(output_dir, content, f"Priors compared on {config.dataset}", [*sections, pictures])
+    document.publish(output_dir, content, f"Priors compared on {data.name}", [*sections, pictures])
     document.show(sections)
     print(f"Report, results, models and figures in {output_dir} ({content['seconds']:.0f} s).")
     return content

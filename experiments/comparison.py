@@ -1,5 +1,6 @@
 """What a comparison of priors shows: the tables over seeds, and the figures."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,19 +10,22 @@ import jax.numpy as jnp
 import numpy as np
 
 import vaepriors_jax as vp
-from experiments import figures, metrics, report
+from experiments import figures, grid, metrics, report
 from experiments.data import Dataset
 from experiments.document import Figure, Section, Table
+from experiments.likelihoods import KINDS
 from experiments.metrics import Model
 
 
 class Trained(NamedTuple):
-    """One prior, trained with all seeds."""
+    """One prior, trained with all seeds; what the grid of settings gave, and operations of a step."""
 
     name: str
     vae: vp.VAE
     result: vp.FitResult
     seeds: tuple[int, ...]
+    grid: tuple[dict[str, Any], ...] = ()
+    operations: int = 0
 
     def model(self, replica: int) -> Model:
         """The model of one seed."""
@@ -37,13 +41,15 @@ class Trained(NamedTuple):
             "num_parameters": sum(leaf.size for leaf in jax.tree.leaves(self.model(replica).params)),
             "best_epoch": int(self.result.best_epoch[replica]),
             "seconds_per_epoch": self.result.seconds_per_epoch,
-            "replicas_at_once": len(self.seeds),
+            "replicas_at_once": len(self.seeds) * max(1, len(self.grid)),
+            "operations_per_step": self.operations,
             "test": None,
         } | ({} if failure is None else {"failure": str(failure)})
 
 
 LIKELIHOOD = (
     "log_marginal",
+    "bits_per_dim",
     "log_marginal_given_label",
     "elbo",
     "reconstruction",
@@ -104,6 +110,7 @@ def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         of_prior = [row for row in rows if row["prior"] == prior]
         trained = [row for row in of_prior if row["test"]]
         entry: dict[str, Any] = {"prior": prior, "num_seeds": len(trained)}
+        entry["likelihood"] = of_prior[0].get("likelihood", "bernoulli")
         entry |= {name: of_prior[0][name] for name in ("num_parameters", "seconds_per_epoch", "replicas_at_once")}
         for part, names in (("test", LIKELIHOOD), ("holes", HOLES), ("latents", tuple(LATENTS)[1:])):
             entry |= _over_seeds([row[part] for row in trained if part in row], names)
@@ -126,9 +133,10 @@ def _over_seeds(values: list[dict[str, float]], names: tuple[str, ...]) -> dict[
     return found
 
 
-def tables(summary: list[dict[str, Any]]) -> list[Table]:
+def tables(summary: list[dict[str, Any]], of_grid: Sequence[dict[str, Any]] = ()) -> list[Table]:
     """The tables of a comparison."""
-    found = [_likelihood_table(summary)]
+    found = [grid.table(list(of_grid))] if of_grid else []
+    found.append(_likelihood_table(summary))
     if any("marginal_kl" in entry for entry in summary):
         found.append(_holes_table(summary))
     found.append(_latents_table(summary))
@@ -137,9 +145,9 @@ def tables(summary: list[dict[str, Any]]) -> list[Table]:
     return found
 
 
-def sections_of(summary: list[dict[str, Any]]) -> list[Section]:
+def sections_of(summary: list[dict[str, Any]], of_grid: Sequence[dict[str, Any]] = ()) -> list[Section]:
     """The tables of a comparison as a part of its report."""
-    return [Section("What was measured", tables=tables(summary))]
+    return [Section("What was measured", tables=tables(summary, of_grid))]
 
 
 def failures_of(rows: list[dict[str, Any]]) -> list[str]:
@@ -150,12 +158,15 @@ def failures_of(rows: list[dict[str, Any]]) -> list[str]:
 
 def _likelihood_table(summary: list[dict[str, Any]]) -> Table:
     conditional = any("log_marginal_given_label" in entry for entry in summary)
-    header = ["prior", "log p(x)", *(["log p(x|y)"] if conditional else [])]
+    in_bits = any("bits_per_dim" in entry for entry in summary)
+    kind = KINDS[summary[0].get("likelihood", "bernoulli")].data
+    header = ["prior", "log p(x)", *(["bits / dim"] if in_bits else []), *(["log p(x|y)"] if conditional else [])]
     header += ["AIS - IW", "k > 0.7", "ELBO", "reconstruction", "KL", "parameters", "s / epoch"]
     rows = []
     for entry in summary:
         given = "log_marginal_given_label" in entry
         row = [entry["prior"], report.format_mean(entry.get("log_marginal"))]
+        row += [report.format_mean(entry.get("bits_per_dim"), 3)] if in_bits else []
         row += [report.format_mean(entry.get("log_marginal_given_label"))] if conditional else []
         row += [report.format_mean(entry.get("annealed_minus_weighted"))]
         unreliable = entry.get("pareto_k_above_0.7")
@@ -174,6 +185,13 @@ def _likelihood_table(summary: list[dict[str, Any]]) -> Table:
         if replicas > 1
         else "s / epoch: one replica.",
     ]
+    if in_bits:
+        notes.append("bits / dim: -log2 p(x) for each pixel, smaller is better.")
+    if kind == "density":
+        notes.append(
+            f"p(x|z) is a density ({summary[0]['likelihood']}): its nats depend on how values are scaled, and are not "
+            "comparable with those of probabilities, of grey levels or of binary images."
+        )
     if conditional:
         notes.append("* ELBO, reconstruction and KL of `conditional` are given the label: a bound of log p(x|y).")
     return Table("Likelihood of the test images", header, rows, notes)
@@ -219,13 +237,17 @@ def samples_table(summary: list[dict[str, Any]]) -> Table:
     for name, label in (("floor", "floor: training images"), ("noise", "uniform noise")):
         fixed = {score: {**value, "standard_error": None} for score, value in scored[0][name].items()}
         rows.append(row(label, fixed, None))
+    likelihood = KINDS[scored[0].get("likelihood", "bernoulli")]
+    kind = "binary " if likelihood.data == "binary" else ""
     notes = [
-        "As many binary samples as test images, against the test images, by features of a classifier trained on this "
+        f"As many {kind}samples as test images, against the test images, by features of a classifier trained on this "
         "data set (its hash and accuracy are in results.json): compare within one table only. A small test set biases "
         "FID upwards: read it against the floor. Copies: share of samples nearer to a training image than all but 1 % "
         "of test images are; 0.01 is what an honest model has. "
         "FID (rec.): of reconstructions of the test images."
     ]
+    if likelihood.data == "density":
+        notes.append("Samples outside [0, 1] are clipped to it.")
     return Table("Samples", header, rows, notes)
 
 

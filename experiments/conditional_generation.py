@@ -41,7 +41,7 @@ class Options:
     """Trains a conditional VAE with a prior for each class and with one for all, and asks both for each class."""
 
     dataset: str = "digits"
-    """A data set with labels."""
+    """Digits, a TFDS name, or the path of your own .npz file, with labels."""
     seeds: int = 3
     """How many seeds."""
     seed: int = 0
@@ -229,6 +229,7 @@ def main(options: Options) -> dict[str, Any]:
         Section("Figures", figures=pictures),
     ]
     content = report.describe_run("conditional_generation", options.dataset, asdict(config), began) | {
+        "data": data.account,
         "features": metrics.describe(judge),
         "rows": rows,
         "real_shares": shares_of_real,

@@ -1,23 +1,27 @@
-"""Image data sets as arrays: scikit-learn's digits, and MNIST's family through tensorflow-datasets."""
+"""Image data sets as arrays: scikit-learn's digits, any of tensorflow-datasets, or the user's own .npz file."""
 
-import importlib.util
-import io
-import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import vaepriors_jax as vp
+from experiments.npz_images import read_npz
+from experiments.sources import Arrays, Source, cache_folder, count_classes, describe, digits
+from experiments.tfds_images import read_splits, read_tfds
 from vaepriors_jax.training import Transform
 
-DATASETS = ("digits", "mnist", "fashion_mnist", "binarized_mnist")
-BINARIZATIONS = ("dynamic", "static", "threshold")
-SPLIT_SEED, BINARIZATION_SEED = 0, 1
+__all__ = ["BINARIZATIONS", "Dataset", "cache_folder", "load", "read_tfds"]
 
-Arrays = dict[str, np.ndarray]
+BINARIZATIONS = {  # and what the account says of them
+    "dynamic": "Training images are binarised anew at each step, validation and test images once.",
+    "static": "All images are binarised once, at random.",
+    "threshold": "All images are binarised at 0.5.",
+    "none": "Grey values stay as they are.",
+}
+BINARIZATION_SEED = 1
 
 
 class Dataset(NamedTuple):
@@ -25,13 +29,15 @@ class Dataset(NamedTuple):
 
     Attributes:
         name: name of the data set.
-        binarization: how it became binary.
+        binarization: how it became binary; "none" where it was, or stays grey.
         train: {"x": [N, height, width]} and, with labels, "y": [N]. Grey where binarisation is dynamic.
-        validation: the same, always binarised.
-        test: the same, always binarised.
+        validation: the same, binarised unless grey values stay.
+        test: the same, binarised unless grey values stay.
         fixed_train: the training images binarised once, for what is measured on them.
         transform: what training does to a batch: `vp.binarize` where binarisation is dynamic.
         num_classes: number of classes, or None without labels.
+        num_levels: number L of levels k / (L - 1) that the values take: 2 for binary images, None for any floats.
+        account: what was read and what was done to it, in words.
     """
 
     name: str
@@ -42,6 +48,8 @@ class Dataset(NamedTuple):
     fixed_train: Arrays
     transform: Transform | None
     num_classes: int | None
+    num_levels: int | None = 2
+    account: str = ""
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -50,131 +58,56 @@ class Dataset(NamedTuple):
 
 
 def load(dataset: str, *, binarization: str = "dynamic", data_dir: str | None = None) -> Dataset:
-    """Loads a data set.
+    """Loads a data set, and prints what was read and what was done to it.
 
     `digits` comes with scikit-learn: 1797 images of 8x8 with 17 grey levels, split 1197 / 300 / 300 with a fixed key.
-    The others are read with `tfds.data_source`, which needs no tensorflow, and kept as arrays in a cache. `mnist` and
-    `fashion_mnist` split 50,000 / 10,000 / 10,000. `binarized_mnist` is binary as it comes, and has no labels.
+    A path that ends in .npz is the user's own file: see `read_npz`. Anything else is a name of tensorflow-datasets,
+    read without tensorflow from a prepared copy, made grey and 28x28, and kept as arrays in a cache: see `read_splits`.
+    `mnist` and `fashion_mnist` split 50,000 / 10,000 / 10,000; `binarized_mnist` is binary as it comes.
 
     Args:
-        dataset: one of `DATASETS`.
-        binarization: "dynamic" (training images drawn anew at each step), "static" (all drawn once) or "threshold" (at
-            0.5). Validation and test images are drawn once, with a fixed key.
+        dataset: "digits", a TFDS name, or the path of an .npz file.
+        binarization: "dynamic" (training images drawn anew at each step), "static" (all drawn once), "threshold" (at
+            0.5) or "none" (grey values stay). Validation and test images are drawn once, with a fixed key. Images that
+            are binary as they come stay as they are.
         data_dir: folder of the prepared TFDS data sets; by default the environment's TFDS_DATA_DIR, or TFDS's own.
 
     Raises:
-        ValueError: an unknown data set or binarisation.
-        FileNotFoundError: no prepared copy; the message says what to run.
+        ValueError: an unknown data set or binarisation, or images that cannot be used.
+        FileNotFoundError: no such file, or no prepared copy; the message says what to run.
     """
-    if dataset not in DATASETS:
-        raise ValueError(f"Expected `dataset` to be one of {', '.join(DATASETS)}; got {dataset!r}.")
     if binarization not in BINARIZATIONS:
         raise ValueError(f"Expected `binarization` to be one of {', '.join(BINARIZATIONS)}; got {binarization!r}.")
     if dataset == "digits":
-        splits = _digits()
+        source = digits()
+    elif dataset.endswith(".npz"):
+        source = read_npz(Path(dataset).expanduser())
     else:
-        data_dir = data_dir or os.environ.get("TFDS_DATA_DIR")
-        names = ("train", "test") if dataset != "binarized_mnist" else ("train", "validation", "test")
-        parts = [read_tfds(dataset, name, data_dir) for name in names]
-        if len(parts) == 2:
-            num_train = len(parts[0]["x"]) * 5 // 6
-            head = {name: array[:num_train] for name, array in parts[0].items()}
-            tail = {name: array[num_train:] for name, array in parts[0].items()}
-            parts = [head, tail, parts[1]]
-        splits = parts
-    train, validation, test = splits
-    if dataset == "binarized_mnist":
-        return Dataset(dataset, "none", train, validation, test, train, None, None)
+        source = read_splits(dataset, data_dir)
+    data = _binarize(source, "none" if source.num_levels == 2 else binarization)
+    print(data.account)
+    return data
+
+
+def _binarize(source: Source, binarization: str) -> Dataset:
+    splits, num_classes = source.splits, count_classes(source.splits)
+    done = "" if source.num_levels == 2 else f" {BINARIZATIONS[binarization]}"
+    account = f"{source.name}: {describe(splits, source.num_levels)} ({source.account}).{done}"
+    if binarization == "none":
+        train, validation, test = splits
+        kept = (train, validation, test, train, None, num_classes, source.num_levels, account)
+        return Dataset(source.name, binarization, *kept)
     keys = jax.random.split(jax.random.key(BINARIZATION_SEED), 3)
     fixed = [_binarize_once(key, split, binarization) for key, split in zip(keys, splits, strict=True)]
     transform = vp.binarize if binarization == "dynamic" else None
-    num_classes = int(max(split["y"].max() for split in splits)) + 1
     fixed_train, validation, test = fixed
-    train = train if transform else fixed_train
-    return Dataset(dataset, binarization, train, validation, test, fixed_train, transform, num_classes)
+    train = splits[0] if transform else fixed_train
+    return Dataset(
+        source.name, binarization, train, validation, test, fixed_train, transform, num_classes, account=account
+    )
 
 
 def _binarize_once(key: jax.Array, split: Arrays, binarization: str) -> Arrays:
     if binarization == "threshold":
         return {**split, "x": (split["x"] > 0.5).astype(np.float32)}
     return {**split, "x": np.asarray(vp.binarize(key, {"x": jnp.asarray(split["x"])})["x"])}
-
-
-def _digits() -> list[Arrays]:
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    images = (digits.images / 16).astype(np.float32)
-    order = np.asarray(jax.random.permutation(jax.random.key(SPLIT_SEED), len(images)))
-    rows = np.split(order, [1197, 1497])
-    return [{"x": images[row], "y": digits.target[row].astype(np.int32)} for row in rows]
-
-
-def cache_folder() -> Path:
-    """Where arrays are kept: $XDG_CACHE_HOME/vaepriors_jax, by default under ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vaepriors_jax"
-
-
-def read_tfds(dataset: str, split: str, data_dir: str | None = None) -> Arrays:
-    """Reads one split of a prepared TFDS image data set: {"x": [N, height, width] in [0, 1], "y": [N]}.
-
-    Raises:
-        FileNotFoundError: no prepared copy; the message says what to run.
-    """
-    import tensorflow_datasets as tfds
-
-    # Preparing a data set needs tensorflow; where it is installed, TFDS downloads as usual.
-    can_prepare = importlib.util.find_spec("tensorflow") is not None
-    try:
-        decoders: Any = {"image": tfds.decode.SkipDecoding()}
-        source = tfds.data_source(
-            dataset, split=split, data_dir=data_dir, download=can_prepare, decoders=decoders, try_gcs=False
-        )
-        version = str(source.dataset_info.version)
-    except Exception as error:
-        folder = data_dir or "TFDS's default folder (~/tensorflow_datasets)"
-        raise FileNotFoundError(
-            f"Expected a prepared copy of {dataset!r} (array_record) in {folder}; TFDS says: "
-            f"{str(error).strip().splitlines()[0]}\nPrepare it once, with a network:\n"
-            "  pip install tensorflow\n"
-            f"  python -c \"import tensorflow_datasets as tfds; tfds.data_source('{dataset}')\"\n"
-            "or set TFDS_DATA_DIR to a folder that holds it."
-        ) from error
-    cache = cache_folder() / f"{dataset}-{version}-{split}-{len(source)}.npz"
-    if cache.exists():
-        try:
-            with np.load(cache, allow_pickle=False) as stored:
-                return _scale({name: stored[name] for name in stored.files})
-        except (OSError, ValueError):
-            cache.unlink(missing_ok=True)  # a damaged cache is made again
-    arrays = _decode(source)
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        partial = cache.with_suffix(f".{os.getpid()}.tmp.npz")
-        np.savez_compressed(partial, allow_pickle=False, **arrays)
-        partial.replace(cache)
-    except OSError:
-        pass  # a cache that cannot be written only costs time
-    return _scale(arrays)
-
-
-def _decode(source: Any) -> Arrays:
-    from PIL import Image
-
-    images, labels = [], []
-    for start in range(0, len(source), 1000):
-        for record in source.__getitems__(list(range(start, min(start + 1000, len(source))))):
-            encoded = record["image"]
-            if isinstance(encoded, bytes):
-                encoded = np.asarray(Image.open(io.BytesIO(encoded)))
-            images.append(np.asarray(encoded).squeeze())
-            if "label" in record:
-                labels.append(int(record["label"]))
-    x = np.stack(images)
-    return {"x": x, "y": np.asarray(labels, np.int32)} if labels else {"x": x}
-
-
-def _scale(arrays: Arrays) -> Arrays:
-    x = arrays["x"]
-    scale = 255 if x.dtype == np.uint8 and x.max() > 1 else 1
-    return {**arrays, "x": x.astype(np.float32) / scale}

@@ -50,7 +50,7 @@ def publish(
 
 def foot(content: dict[str, Any]) -> list[tuple[str, str]]:
     """How a run was made: command, configuration, versions, hardware and run time."""
-    lines = [(name.replace("_", " "), content[name]) for name in ("trained_by", "command") if name in content]
+    lines = [(name.replace("_", " "), content[name]) for name in ("data", "trained_by", "command") if content.get(name)]
     for part in ("config", "features", "hardware", "versions"):
         if content.get(part):
             lines.append((part, ", ".join(f"{name} = {value}" for name, value in content[part].items())))

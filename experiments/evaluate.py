@@ -17,6 +17,7 @@ from experiments import command_line, document, metrics, report
 from experiments.compare_priors import Config, annealing_of, model_folder, sizes_of
 from experiments.comparison import sections_of, summarize
 from experiments.data import Dataset, load
+from experiments.likelihoods import is_discrete
 from experiments.metrics import Model
 from experiments.models import make_vae
 
@@ -85,7 +86,12 @@ def main(options: Options) -> dict[str, Any]:
         for row, model in zip(rows, load_models(options.run_dir, rows, config, data), strict=True):
             found = {
                 "test": metrics.likelihood(
-                    model, data, num_samples, bar, annealing_of(config) if model.seed == config.seed else None
+                    model,
+                    data,
+                    num_samples,
+                    bar,
+                    annealing_of(config) if model.seed == config.seed else None,
+                    in_bits=is_discrete(config.likelihood),
                 ),
                 "holes": metrics.holes(model, data),
                 "latents": metrics.latents(model, data),
@@ -102,7 +108,7 @@ def main(options: Options) -> dict[str, Any]:
         "seconds": content["seconds"] + time.perf_counter() - began,
     }
     sections = sections_of(result["summary"])
-    document.publish(options.run_dir, result, f"{config.dataset}: priors measured again", sections, "evaluation")
+    document.publish(options.run_dir, result, f"{data.name}: priors measured again", sections, "evaluation")
     document.show(sections)
     print(f"Written to {options.run_dir / 'evaluation.json'} ({time.perf_counter() - began:.0f} s).")
     return result

@@ -21,7 +21,8 @@ class Options:
     """Trains VAEs with each prior over several seeds, and scores their samples."""
 
     dataset: str = "digits"
-    """A data set with labels: they train the features that score the samples."""
+    """Digits, a TFDS name, or the path of your own .npz file, with labels: they train the features that score the
+    samples."""
     priors: tuple[Prior, ...] = ("standard", "mixture")
     """Which priors; the first is the one that the others are held against."""
     refit: tuple[Literal["mixture", "vamp", "flow"], ...] = ("mixture",)
@@ -101,7 +102,7 @@ def main(options: Options) -> dict[str, Any]:
     data = load(options.dataset, data_dir=options.data_dir)
     if data.num_classes is None:
         raise ValueError(
-            f"Expected labels, which train the features that score samples; {options.dataset} has none. "
+            f"Expected labels, which train the features that score samples; {data.name} has none. "
             "Use mnist for binarized_mnist, or experiments.compare_priors for likelihoods and holes."
         )
     config = compare_priors.resolve(compare_priors.Config(**asdict(options)), data)
@@ -116,6 +117,7 @@ def main(options: Options) -> dict[str, Any]:
         Section("Figures", figures=pictures),
     ]
     content = report.describe_run("generation_quality", options.dataset, asdict(config), began) | {
+        "data": data.account,
         "features": metrics.describe(found.judge),
         "rows": found.rows,
         "summary": found.summary,

@@ -1,5 +1,7 @@
 """What is measured of one trained model: likelihood, prior holes, latents, and samples."""
 
+import hashlib
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 import vaepriors_jax as vp
+from experiments.cost import decoded_at_once
 from experiments.data import Dataset, cache_folder
 from vaepriors_jax.evaluation.annealing import annealed_importance_sampling
 from vaepriors_jax.evaluation.features import (
@@ -27,6 +30,7 @@ KINDS = ("log_marginal", "elbo", "holes", "samples", "annealing", "latents")
 KEYS = {name: jax.random.key(i + 2) for i, name in enumerate(KINDS)}
 NUM_ANNEALED = 100  # test images on which annealed importance sampling checks the importance weighting
 NUM_RESAMPLES = 10
+AT_ONCE = 500  # images that are drawn at a time
 
 
 def reads_label(vae: vp.VAE) -> bool:
@@ -76,6 +80,8 @@ def log_marginals(model: Model, data: Dataset, num_samples: int, bar: tqdm) -> L
     """Importance-weighted log-likelihoods of the test images, in slices that move the bar."""
     x = data.test["x"]
     parts, given = [], []
+    chunk_size = decoded_at_once(model.vae, model.params, data)
+    options: dict[str, Any] = {"num_samples": num_samples, "chunk_size": chunk_size}
     # Twenty slices of a large test set; a small one whole, since each size of slice is compiled.
     slice_size = len(x) // 20 if len(x) >= 2000 else len(x)
     for start in range(0, len(x), slice_size):
@@ -83,12 +89,10 @@ def log_marginals(model: Model, data: Dataset, num_samples: int, bar: tqdm) -> L
         arguments = (model.vae, model.params, jax.random.fold_in(KEYS["log_marginal"], start), x[rows])
         if model.conditional:
             probabilities = class_probabilities(data)
-            parts.append(
-                vp.log_marginal_over_classes(*arguments, class_probabilities=probabilities, num_samples=num_samples)
-            )
-            given.append(vp.log_marginal(*arguments, y=data.test["y"][rows], num_samples=num_samples).values)
+            parts.append(vp.log_marginal_over_classes(*arguments, **options, class_probabilities=probabilities))
+            given.append(vp.log_marginal(*arguments, **options, y=data.test["y"][rows]).values)
         else:
-            parts.append(vp.log_marginal(*arguments, num_samples=num_samples))
+            parts.append(vp.log_marginal(*arguments, **options))
         bar.update(len(x[rows]))
     values, pareto_k = (
         np.concatenate([np.asarray(getattr(part, name)) for part in parts]) for name in ("values", "pareto_k")
@@ -109,24 +113,34 @@ def annealed(model: Model, data: Dataset, weighted: np.ndarray, settings: Anneal
     rows = np.linspace(0, len(weighted) - 1, min(NUM_ANNEALED, len(weighted))).round().astype(int)
     chosen = {name: array[rows] for name, array in data.test.items()}
     arguments = (model.vae, model.params, KEYS["annealing"], chosen["x"])
-    found = annealed_importance_sampling(*arguments, **settings._asdict(), **model.context(chosen))
+    options = settings._asdict() | {"chunk_size": decoded_at_once(model.vae, model.params, data)}
+    found = annealed_importance_sampling(*arguments, **options, **model.context(chosen))
     values = np.asarray(found.values)
     difference = _mean_with_error("annealed_minus_weighted", values - weighted[rows])
     return _mean_with_error("log_marginal_annealed", values) | difference | {"num_annealed": len(rows)}
 
 
 def likelihood(
-    model: Model, data: Dataset, num_samples: int, bar: tqdm, annealing: Annealing | None = None
+    model: Model,
+    data: Dataset,
+    num_samples: int,
+    bar: tqdm,
+    annealing: Annealing | None = None,
+    *,
+    in_bits: bool = False,
 ) -> dict[str, Any]:
     """log p(x), by importance weighting and, where wanted, on some images by annealing; the ELBO; in nats.
 
-    A conditional model is annealed given the label, and held against its log p(x|y).
+    With `in_bits`, for probabilities of grey levels, -log p(x) also in bits per dimension. A conditional model is
+    annealed given the label, and held against its log p(x|y).
     """
     marginals = log_marginals(model, data, num_samples, bar)
     weighted = marginals.values if marginals.given_label is None else marginals.given_label
     active = vp.active_units(model.vae, model.params, data.test["x"], **model.context(data.test))
     found = elbo(model, data)
     found |= _mean_with_error("log_marginal", marginals.values)
+    if in_bits:
+        found |= _mean_with_error("bits_per_dim", vp.bits_per_dim(marginals.values, math.prod(data.image_shape)))
     if marginals.given_label is not None:
         found |= _mean_with_error("log_marginal_given_label", marginals.given_label)
     if annealing is not None:
@@ -137,7 +151,8 @@ def likelihood(
 def elbo(model: Model, data: Dataset) -> dict[str, Any]:
     """The ELBO of the test images and its two terms, in nats."""
     x, context = data.test["x"], model.context(data.test)
-    terms = vp.evaluate_elbo(model.vae, model.params, KEYS["elbo"], x, **context)
+    chunk_size = min(500, decoded_at_once(model.vae, model.params, data))
+    terms = vp.evaluate_elbo(model.vae, model.params, KEYS["elbo"], x, chunk_size=chunk_size, **context)
     return {name: float(np.mean(getattr(terms, name))) for name in ("elbo", "reconstruction", "kl")}
 
 
@@ -233,11 +248,15 @@ class Judge(NamedTuple):
 
 
 def make_judge(data: Dataset) -> Judge | None:
-    """The judge of this data set; None without labels, from which the features are learned."""
+    """The judge of this data set; None without labels, from which features are learned, or with few test images."""
     network = feature_network(data)
     if network is None:
         return None
     train, test = data.fixed_train["x"], data.test["x"]
+    least = 2 * (network.features(test[:1]).shape[1] + 1)
+    if len(test) < least:
+        print(f"Samples are not scored: that takes at least {least} test images; {data.name} has {len(test)}.")
+        return None
     key = _sample_keys()[2]
     return Judge(network, reference_quality(key, network.features, train=train, test=test, num_resamples=NUM_RESAMPLES))
 
@@ -256,15 +275,17 @@ def feature_network(data: Dataset) -> FeatureNetwork | None:
     """The classifier of this data set whose features score samples; kept in the cache. None without labels."""
     if data.num_classes is None:
         return None
-    path = cache_folder() / f"features-{data.name}-{data.binarization}-{len(data.fixed_train['x'])}.npz"
+    x, y = data.fixed_train["x"], data.fixed_train["y"]
+    digest = hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest()  # files of the user's may share name and size
+    path = cache_folder() / f"features-{data.name}-{data.binarization}-{digest[:12]}.npz"
     try:
         return load_feature_network(path)
     except (OSError, ValueError):
         pass  # none yet, or damaged: made again
     network = train_feature_network(
         jax.random.key(7),
-        data.fixed_train["x"],
-        data.fixed_train["y"],
+        x,
+        y,
         num_classes=data.num_classes,
         validation=(data.test["x"], data.test["y"]),
     )
@@ -286,7 +307,7 @@ def class_log_probabilities(network: FeatureNetwork, images: Any) -> jax.Array:
 @partial(jax.jit, static_argnums=(0, 4))
 def _draw(vae: vp.VAE, params: vp.VAEParams, keys: jax.Array, context: Any, mean: bool) -> jax.Array:
     one = lambda key, context: vp.generate(vae, params, key, 1, mean=mean, **context)[0]  # noqa: E731
-    return jax.vmap(one)(keys, context)
+    return jax.lax.map(lambda inputs: one(*inputs), (keys, context), batch_size=AT_ONCE)
 
 
 def generate(model: Model, data: Dataset, num: int, *, mean: bool = False) -> jax.Array:
@@ -303,7 +324,7 @@ def _reconstruct(vae: vp.VAE, params: vp.VAEParams, keys: jax.Array, x: jax.Arra
         z = vae.posterior(params, x, **context).sample(seed=key_z)
         return vae.likelihood(params, z, **context).sample(seed=key_x)
 
-    return jax.vmap(one)(keys, x, context)
+    return jax.lax.map(lambda inputs: one(*inputs), (keys, x, context), batch_size=AT_ONCE)
 
 
 def samples(model: Model, data: Dataset, judge: Judge) -> dict[str, dict[str, float]]:
@@ -321,8 +342,8 @@ def samples(model: Model, data: Dataset, judge: Judge) -> dict[str, dict[str, fl
         judge.network.features,
         train=data.fixed_train["x"],
         test=data.test["x"],
-        generated=generated,
-        reconstructions=rebuilt,
+        generated=jnp.clip(generated, 0, 1),  # some likelihoods reach further than the data
+        reconstructions=jnp.clip(rebuilt, 0, 1),
         references=judge.references,
         num_resamples=NUM_RESAMPLES,
     )

@@ -8,9 +8,12 @@ import jax.numpy as jnp
 
 import vaepriors_jax as vp
 from experiments.data import Dataset
+from experiments.image_networks import Down, Up
+from experiments.likelihoods import Likelihood
 from experiments.networks import Decoder, Encoder
 
 PRIORS = ("standard", "mixture", "vamp", "flow", "conditional")
+NETWORKS = ("dense", "conv", "resnet")
 
 
 Made = tuple[vp.VAE, Callable[[jax.Array], vp.VAEParams]]  # a VAE, and what makes its parameters from a key
@@ -25,6 +28,11 @@ class Sizes(NamedTuple):
     flow_layers: int
     flow_hidden: tuple[int, ...]
     pseudo_inputs: str
+    network: str = "dense"
+    channels: tuple[int, ...] = (16, 32)
+    likelihood: str = "bernoulli"
+    likelihood_components: int = 5
+    likelihood_scale: float = 0.1
 
 
 def make_prior(name: str, sizes: Sizes, data: Dataset) -> vp.Prior:
@@ -43,6 +51,18 @@ def make_prior(name: str, sizes: Sizes, data: Dataset) -> vp.Prior:
     return makers[name]()
 
 
+def make_networks(sizes: Sizes, data: Dataset, num_classes: int | None) -> tuple[Encoder, Decoder]:
+    """Makes the encoder and the decoder; beside convolutions there is one dense layer, the last width of `hidden`."""
+    likelihood = Likelihood(sizes.likelihood, data.num_levels or 2, sizes.likelihood_components, sizes.likelihood_scale)
+    hidden, down, up = sizes.hidden, None, None
+    if sizes.network != "dense":
+        hidden, residual = sizes.hidden[-1:], sizes.network == "resnet"
+        down = Down(sizes.channels, residual)
+        up = Up(data.image_shape, sizes.channels, likelihood.num_outputs, residual)
+    encoder = Encoder(sizes.latent_dim, hidden, num_classes, down)
+    return encoder, Decoder(data.image_shape, hidden, num_classes, up, likelihood)
+
+
 def make_vae(name: str, sizes: Sizes, data: Dataset) -> Made:
     """Makes the VAE of one family, and the function that makes its parameters from a key.
 
@@ -50,8 +70,7 @@ def make_vae(name: str, sizes: Sizes, data: Dataset) -> Made:
     """
     conditional = name == "conditional"
     num_classes = data.num_classes if conditional else None
-    encoder = Encoder(sizes.latent_dim, sizes.hidden, num_classes)
-    decoder = Decoder(data.image_shape, sizes.hidden, num_classes)
+    encoder, decoder = make_networks(sizes, data, num_classes)
     context = ("y",) if conditional else ()
     prior = make_prior(name, sizes, data)
     vae = vp.VAE(encoder.apply, decoder.apply, prior, context, context)

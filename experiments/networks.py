@@ -1,4 +1,7 @@
-"""The gated dense encoder and decoder of Tomczak & Welling (2018), for one example; with `num_classes` they read y."""
+"""Encoders and decoders for one example; with `num_classes` they read y.
+
+Without a trunk they are the gated dense pair of Tomczak & Welling (2018); `image_networks` has trunks of convolutions.
+"""
 
 import math
 
@@ -8,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 import vaepriors_jax as vp
+from experiments.likelihoods import Likelihood
 
 # N(0, 2 / fan_in), not truncated, as in the paper's code.
 he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
@@ -20,7 +24,7 @@ class GatedDense(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Maps [inputs] to [width]."""
+        """Maps [..., inputs] to [..., width]."""
         value, gate = jnp.split(nn.Dense(2 * self.width, kernel_init=he_normal)(inputs), 2, axis=-1)
         return value * nn.sigmoid(gate)
 
@@ -33,16 +37,25 @@ def _with_label(inputs: jax.Array, y: jax.Array | None, num_classes: int | None)
 
 
 class Encoder(nn.Module):
-    """q(z|x) or q(z|x, y): a diagonal Gaussian, its log-variance clipped to [-6, 2]."""
+    """q(z|x) or q(z|x, y): a diagonal Gaussian, its log-variance clipped to [-6, 2].
+
+    Attributes:
+        latent_dim: dimension of z.
+        hidden: widths of the gated dense layers.
+        num_classes: number of labels y, if it reads one.
+        trunk: what comes before the dense layers, from an image to features of any shape.
+    """
 
     latent_dim: int
     hidden: tuple[int, ...] = (300, 300)
     num_classes: int | None = None
+    trunk: nn.Module | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, y: jax.Array | None = None) -> distrax.Distribution:
         """Encodes one example of any shape."""
-        hidden = _with_label(x.reshape(-1), y, self.num_classes)
+        features = x if self.trunk is None else self.trunk(x)
+        hidden = _with_label(features.reshape(-1), y, self.num_classes)
         for width in self.hidden:
             hidden = GatedDense(width)(hidden)
         loc, log_variance = jnp.split(nn.Dense(2 * self.latent_dim, kernel_init=he_normal)(hidden), 2)
@@ -50,11 +63,21 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """p(x|z) or p(x|z, y): independent Bernoulli pixels."""
+    """p(x|z) or p(x|z, y).
+
+    Attributes:
+        image_shape: height and width.
+        hidden: widths of the gated dense layers.
+        num_classes: number of labels y, if it reads one.
+        trunk: what comes after the dense layers, from a vector to the likelihood's raw outputs of each pixel.
+        likelihood: makes a distribution of them.
+    """
 
     image_shape: tuple[int, ...]
     hidden: tuple[int, ...] = (300, 300)
     num_classes: int | None = None
+    trunk: nn.Module | None = None
+    likelihood: Likelihood = Likelihood()
 
     @nn.compact
     def __call__(self, z: jax.Array, y: jax.Array | None = None) -> distrax.Distribution:
@@ -62,5 +85,10 @@ class Decoder(nn.Module):
         hidden = _with_label(z, y, self.num_classes)
         for width in self.hidden:
             hidden = GatedDense(width)(hidden)
-        logits = nn.Dense(math.prod(self.image_shape), kernel_init=he_normal)(hidden)
-        return vp.bernoulli(logits.reshape(self.image_shape))
+        if self.trunk is None:
+            shape = (*self.image_shape, self.likelihood.num_outputs)
+            raw = nn.Dense(math.prod(shape), kernel_init=he_normal)(hidden).reshape(shape)
+        else:
+            raw = self.trunk(hidden)
+        shared = self.param("shared", nn.initializers.zeros, ()) if self.likelihood.has_shared else jnp.zeros(())
+        return self.likelihood.distribution(raw, shared)

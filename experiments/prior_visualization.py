@@ -28,8 +28,8 @@ KEY = jax.random.key(6)
 class Options:
     """Trains VAEs with a latent plane, and draws what each prior makes of it."""
 
-    dataset: Literal["digits", "mnist", "fashion_mnist", "binarized_mnist"] = "digits"
-    """Digits are embedded; the others are read from TFDS (see TFDS_DATA_DIR)."""
+    dataset: str = "digits"
+    """Digits, a TFDS name, or the path of your own .npz file, as in compare_priors."""
     priors: tuple[Literal["standard", "mixture", "vamp", "flow"], ...] = ("standard", "mixture")
     """Which priors, one row each."""
     preset: Literal["quick", "paper"] = "quick"

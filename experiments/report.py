@@ -61,7 +61,7 @@ def make_output_dir(output_dir: str | None, program: str, dataset: str) -> Path:
         ValueError: the folder cannot be written.
     """
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    path = Path(output_dir) if output_dir else Path("runs") / f"{program}-{dataset}-{stamp}"
+    path = Path(output_dir) if output_dir else Path("runs") / f"{program}-{Path(dataset).stem}-{stamp}"
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".write-test"

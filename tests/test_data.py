@@ -1,4 +1,4 @@
-"""Data sets: the embedded digits, TFDS's format read without tensorflow, and what is said where a copy is missing."""
+"""Data sets: the digits, TFDS's format read without tensorflow, the user's own files, and what is said of bad ones."""
 
 import importlib.util
 import io
@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 import vaepriors_jax as vp
-from experiments import data
+from experiments import data, tfds_images
+from experiments.npz_images import read_npz
 
 NEEDS_TFDS = pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="TFDS_DATA_DIR is not set")
 
@@ -31,7 +32,7 @@ def write_tfds(folder, name, version, splits, labels=True):
     features = {
         "image": {
             "pythonClassName": "tensorflow_datasets.core.features.image_feature.Image",
-            "image": {"dtype": "uint8", "shape": {"dimensions": ["28", "28", "1"]}},
+            "image": {"dtype": "uint8", "shape": {"dimensions": ["-1", "-1", "-1"]}},
         },
         "label": {
             "pythonClassName": "tensorflow_datasets.core.features.class_label_feature.ClassLabel",
@@ -128,15 +129,110 @@ def test_a_missing_copy_says_what_to_run(tmp_path):
     assert "tfds.data_source('fashion_mnist')" in str(caught.value)
 
 
-def test_unknown_names_are_explained():
-    with pytest.raises(ValueError, match="one of digits, mnist, fashion_mnist, binarized_mnist; got 'cifar'"):
-        data.load("cifar")
-    with pytest.raises(ValueError, match="one of dynamic, static, threshold; got 'none'"):
-        data.load("digits", binarization="none")
+def test_colours_of_another_size_are_resized_and_said(tmp_path, capsys):
+    """One split, drawn into three; (255, 0, 0) has a luminance of 0.299 * 255 = 76, at every size."""
+    red = np.zeros((60, 20, 30, 3), np.uint8)
+    red[..., 0] = 255
+    write_tfds(tmp_path, "beans", "0.1.0", {"train": (red, np.arange(60) % 3)})
+    beans = data.load("beans", data_dir=str(tmp_path), binarization="none")
+    assert [split["x"].shape for split in beans[2:5]] == [(40, 28, 28), (10, 28, 28), (10, 28, 28)]
+    np.testing.assert_allclose(beans.train["x"], 76 / 255, atol=1e-6)
+    assert (beans.num_classes, beans.num_levels, beans.transform) == (3, 256, None)
+    said = capsys.readouterr().out
+    for part in ("20x30, 3 channel(s) made grey (luminance) and resized to 28x28, stretched", "40 training",
+                 "`train` drawn into three by a fixed key", "256 levels", "Grey values stay as they are."):  # fmt: skip
+        assert part in said
+
+
+def test_validation_stands_in_for_a_missing_test_set_and_missing_labels_are_left_out(tmp_path):
+    train, held_out = images_and_labels(30, 0), images_and_labels(10, 1)
+    write_tfds(tmp_path, "beans", "0.1.0", {"train": train, "validation": (held_out[0], [-1] * 10)})
+    source = tfds_images.read_splits("beans", str(tmp_path))
+    assert [len(split["x"]) for split in source.splits] == [25, 5, 10]
+    np.testing.assert_allclose(source.splits[2]["x"], held_out[0] / 255, atol=1e-6)
+    assert all("y" not in split for split in source.splits)
+
+
+def test_unknown_names_are_explained(tmp_path):
+    with pytest.raises(ValueError, match="an .npz file; got 'mnits'. Did you mean 'mnist'"):
+        data.load("mnits")
+    with pytest.raises(ValueError, match="one of dynamic, static, threshold, none; got 'sharp'"):
+        data.load("digits", binarization="sharp")
+    with pytest.raises(ValueError, match=r"one image for each example of 'ag_news_subset'; it has .*title \(Text\)"):
+        data.load("ag_news_subset", data_dir=str(tmp_path))
+
+
+def test_own_images_of_any_size(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (120, 9, 14, 1), dtype=np.uint8)
+    np.savez(tmp_path / "mine.npz", images=images, labels=7 + 10 * (images[:, 0, 0, 0] > 127))
+    mine = data.load(str(tmp_path / "mine.npz"), binarization="none")
+    assert [split["x"].shape for split in mine[2:5]] == [(80, 9, 14), (20, 9, 14), (20, 9, 14)]
+    assert (mine.name, mine.num_levels, mine.num_classes, mine.transform) == ("mine", 256, 2, None)
+    for split in mine[2:5]:  # every image keeps its label
+        np.testing.assert_array_equal(split["y"], split["x"][:, 0, 0] > 0.5)
+    together = np.concatenate([split["x"] for split in mine[2:5]])
+    np.testing.assert_allclose(np.sort(together.sum((1, 2))), np.sort(images.sum((1, 2, 3)) / 255), rtol=1e-5)
+    assert "labels 7 to 17 numbered from 0 to 1" in capsys.readouterr().out
+    again = data.load(str(tmp_path / "mine.npz"))  # the same splits, binarised
+    np.testing.assert_array_equal(again.train["x"], mine.train["x"])
+    assert set(np.unique(again.test["x"])) == {0.0, 1.0}
+    assert again.num_levels == 2
+
+
+@pytest.mark.parametrize(
+    ("images", "levels", "value"),
+    [
+        (np.full((100, 8, 8), 255, np.uint8) * (np.arange(8) > 3), 2, 1.0),
+        (np.full((100, 8, 8), 0.3), None, 0.3),
+        (np.full((100, 8, 8), 51 / 255, np.float32), 256, 0.2),
+        (np.full((100, 8, 8, 3), [0.0, 1.0, 0.0]), None, 0.587),
+    ],
+)
+def test_levels_of_own_images(tmp_path, images, levels, value):
+    np.savez(tmp_path / "x.npz", images=images)
+    source = read_npz(tmp_path / "x.npz")
+    assert source.num_levels == levels
+    assert source.splits[0]["x"].max() == pytest.approx(value, abs=1e-6)
+
+
+GOOD = np.zeros((100, 8, 8), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x_train": GOOD}, r"Expected an array 'images' in .*; it holds \['x_train'\]"),
+        ({"images": GOOD.astype(np.int32)}, "dtype uint8 .*; got int32"),
+        ({"images": GOOD + 2.0}, "Expected floats in .0, 1. .*; got values from 2.0 to 2.0"),
+        ({"images": GOOD + np.nan}, "Expected finite images .*; got 6400 values"),
+        ({"images": GOOD.reshape(100, 64)}, r"Expected images \[N, height, width\].*; got shape \(100, 64\)"),
+        ({"images": GOOD[..., None].repeat(2, -1)}, r"got shape \(100, 8, 8, 2\)"),
+        ({"images": GOOD[:99]}, "at least 100 images .*; got 99"),
+        ({"images": GOOD[:, :7]}, "at least 8x8 pixels .*; got 7x8"),
+        ({"images": GOOD, "labels": np.zeros(99, int)}, r"shape \(100,\), .*; got shape \(99,\)"),
+        ({"images": GOOD, "labels": np.zeros(100)}, "integer labels .*; got dtype float64"),
+        ({"images": np.array([None] * 100)}, "cannot be read: Object arrays cannot be loaded"),
+    ],
+)
+def test_own_images_that_cannot_be_used(tmp_path, arrays, message):
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(ValueError, match=message):
+        data.load(str(tmp_path / "bad.npz"))
+
+
+def test_own_file_that_cannot_be_read(tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        data.load(str(tmp_path / "none.npz"))
+    (tmp_path / "text.npz").write_text("no zip file")
+    with pytest.raises(ValueError, match="cannot be read"):
+        data.load(str(tmp_path / "text.npz"))
 
 
 @NEEDS_TFDS
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.nightly) for name in data.DATASETS[1:]])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.nightly) for name in ("mnist", "fashion_mnist", "binarized_mnist")]
+)
 def test_prepared_copies(name):
     loaded = data.load(name)
     assert [split["x"].shape for split in loaded[2:5]] == [(50_000, 28, 28), (10_000, 28, 28), (10_000, 28, 28)]

@@ -37,6 +37,13 @@ from vaepriors_jax.flows.masked_autoregressive import masked_autoregressive
 from vaepriors_jax.flows.permute import permute
 from vaepriors_jax.flows.spline_coupling import spline_coupling
 from vaepriors_jax.initialization import init_from_data
+from vaepriors_jax.likelihoods.binomial_levels import binomial_levels
+from vaepriors_jax.likelihoods.categorical_levels import categorical_levels
+from vaepriors_jax.likelihoods.continuous_bernoulli import continuous_bernoulli
+from vaepriors_jax.likelihoods.discretized_logistic import discretized_logistic
+from vaepriors_jax.likelihoods.discretized_logistic_mixture import discretized_logistic_mixture
+from vaepriors_jax.likelihoods.pixelwise import bits_per_dim
+from vaepriors_jax.likelihoods.student_t import student_t
 from vaepriors_jax.objectives import ELBO, elbo, iwae, kl_divergence
 from vaepriors_jax.priors.conditional_mixture import conditional_mixture
 from vaepriors_jax.priors.conditional_normal import conditional_normal
@@ -67,10 +74,16 @@ __all__ = [
     "aggregated_posterior",
     "bernoulli",
     "binarize",
+    "binomial_levels",
+    "bits_per_dim",
+    "categorical_levels",
     "chain",
     "conditional_mixture",
     "conditional_normal",
+    "continuous_bernoulli",
     "density_ratio",
+    "discretized_logistic",
+    "discretized_logistic_mixture",
     "elbo",
     "elbo_surgery",
     "evaluate_elbo",
@@ -112,6 +125,7 @@ __all__ = [
     "save_model",
     "spline_coupling",
     "standard_normal",
+    "student_t",
     "transformed",
     "two_sample_test",
     "vamp",

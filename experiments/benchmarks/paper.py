@@ -24,7 +24,7 @@ EPOCH_IMAGES = 50_000
 
 def sizes_from(plain: dict[str, Any]) -> Sizes:
     """The sizes again, after a way through JSON."""
-    fields: dict[str, Any] = plain | {name: tuple(plain[name]) for name in ("hidden", "flow_hidden")}
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
     return Sizes(**fields)
 
 

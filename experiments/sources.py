@@ -1,0 +1,74 @@
+"""What a data set is before it is binarised: images of three splits, and an account of where they come from."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+SPLIT_SEED = 0
+
+Arrays = dict[str, np.ndarray]
+
+
+class Source(NamedTuple):
+    """Images as they were read.
+
+    Attributes:
+        name: name of the data set, fit for a file.
+        splits: training, validation and test images: {"x": [N, height, width] in [0, 1]} and, with labels, "y": [N].
+        num_levels: number of levels L that the values k / (L - 1) take; 2 for binary images, None for any floats.
+        account: what was read, and what was done to it.
+    """
+
+    name: str
+    splits: tuple[Arrays, Arrays, Arrays]
+    num_levels: int | None
+    account: str
+
+
+def digits() -> Source:
+    """The digits of scikit-learn: 1797 images of 8x8 with 17 grey levels, split 1197 / 300 / 300."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    arrays = {"x": (found.images / 16).astype(np.float32), "y": found.target.astype(np.int32)}
+    return Source("digits", split_at_random(arrays, 300), 17, "scikit-learn's digits, drawn into splits by a fixed key")
+
+
+def split_at_random(arrays: Arrays, num_held_out: int) -> tuple[Arrays, Arrays, Arrays]:
+    """Training, validation and test examples, drawn with a fixed key; `num_held_out` each of the last two."""
+    num = len(arrays["x"])
+    order = np.asarray(jax.random.permutation(jax.random.key(SPLIT_SEED), num))
+    train, validation, test = (
+        {name: array[rows] for name, array in arrays.items()}
+        for rows in np.split(order, [num - 2 * num_held_out, num - num_held_out])
+    )
+    return train, validation, test
+
+
+def scale(x: np.ndarray) -> tuple[np.ndarray, int]:
+    """Bytes as floats in [0, 1], and their number of levels: 2 if they are binary (0 and 1, or 0 and 255)."""
+    largest = max(int(x.max()), 1)
+    binary = not ((x > 0) & (x < largest)).any() and largest in (1, 255)
+    return x.astype(np.float32) / (largest if binary else 255), 2 if binary else 256
+
+
+def describe(splits: tuple[Arrays, Arrays, Arrays], num_levels: int | None) -> str:
+    """Sizes, shape, levels and classes of the splits, in words."""
+    sizes = [f"{len(split['x']):,}" for split in splits]
+    height, width = splits[0]["x"].shape[1:]
+    values = {2: "binary", None: "grey, not in levels"}.get(num_levels, f"grey, {num_levels} levels")
+    labels = f"{count_classes(splits)} classes" if "y" in splits[0] else "no labels"
+    return f"{sizes[0]} training, {sizes[1]} validation, {sizes[2]} test images, {height}x{width}, {values}; {labels}"
+
+
+def count_classes(splits: tuple[Arrays, Arrays, Arrays]) -> int | None:
+    """Number of classes, or None without labels."""
+    return int(max(split["y"].max() for split in splits)) + 1 if "y" in splits[0] else None
+
+
+def cache_folder() -> Path:
+    """Where arrays are kept: $XDG_CACHE_HOME/vaepriors_jax, by default under ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vaepriors_jax"
