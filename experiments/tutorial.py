@@ -19,7 +19,7 @@ from experiments import command_line
 from experiments.tables import RESULTS
 
 IMAGES = Path(__file__).parent / "images"
-MOST_BYTES, WIDTH, COLOURS = 150_000, 1400, 64
+MOST_BYTES, WIDTH, COLOURS = 150_000, 1400, 256
 
 
 class Step(NamedTuple):
@@ -55,7 +55,8 @@ def shrink(source: Path, target: Path) -> None:
     while True:
         size = (width, round(figure.height * width / figure.width))
         small = figure.resize(size, Image.Resampling.LANCZOS) if width < figure.width else figure
-        small.quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
+        palette = small.quantize(COLOURS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        palette.save(target, optimize=True)
         if target.stat().st_size < MOST_BYTES:
             return
         width = int(0.9 * width)
