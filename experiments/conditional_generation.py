@@ -208,6 +208,8 @@ def main(options: Options) -> dict[str, Any]:
         raise ValueError(f"Expected --num-by-class >= 1; got {options.num_by_class}.")
     data = load(options.dataset, data_dir=options.data_dir)
     shared = {name: value for name, value in asdict(options).items() if name != "num_by_class"}
+    if data.num_classes is None:
+        raise ValueError(f"Expected labels, which are the classes to ask for; {data.name} has none.")
     config = compare_priors.resolve(compare_priors.Config(**shared, priors=("conditional",)), data)
     output_dir = report.make_output_dir(options.output_dir, "conditional_generation", options.dataset)
     judge = metrics.make_judge(data := compare_priors.take_test(data, config.num_test))

@@ -16,6 +16,7 @@ Measurements = dict[str, dict[str, list[float]]]
 
 STANDARD, REFIT = "standard", "standard, refit "
 NO_HOLE = 0.02  # hole mass: 0.01 is that of p = q
+NOTEWORTHY = 0.1  # nats
 POOR = 2.0  # times the FID of reconstructions or of training images, from which generation is called poor
 BEHIND = 2.0  # standard errors behind the best from which a prior is set aside; what is claimed is tested at 5 %
 SAME_COST = 1.2  # ratio of seconds below which the simpler prior goes first
@@ -122,13 +123,15 @@ def shape(measured: Measurements) -> str:
         "shape (clusters, bends, tails)"
     )
     refits = _refits(measured)
-    taken = max((total - _mean(measured, prior, "marginal_kl") for prior in refits), default=None)
-    if taken is not None:
-        text += f"; a prior fitted afterwards takes {taken:.2f} away"
-    many = rest > max(moments, 0.1)
+    gain = rest  # of several components over one Gaussian: at most the shape; what a refit takes, if there is one
+    if refits:
+        taken = max(total - _mean(measured, prior, "marginal_kl") for prior in refits)
+        gain = taken - moments
+        beyond = f"{gain:.2f} more than" if gain > 0 else "no more than"
+        text += f"; a prior fitted afterwards takes {taken:.2f} away, {beyond} one Gaussian could"
     return f"{text}: " + (
         "the encodings are not one Gaussian, which is what mixtures, VampPriors and flows are for."
-        if many
+        if gain > NOTEWORTHY
         else "one Gaussian describes the encodings nearly as well as several."
     )
 

@@ -204,7 +204,7 @@ def test_recommendation_follows_from_the_numbers():
     assert found.prior == "mixture"
     assert "N(0, I) is not good enough: its hole mass is 0.900" in text
     assert "0.10 are mean and covariance, and 8.90 are shape" in text
-    assert "the encodings are not one Gaussian" in text
+    assert "takes 7.00 away, 6.90 more than one Gaussian could: the encodings are not one Gaussian" in text
     assert "generation is poor though reconstruction is good" in text
     assert "mixture 2.0 times, flow 3.0 times as long" in text
     assert re.search(r"FID of mixture less that of N\(0, I\): -7.00 ± 0.01 \(p < 0.001\), larger than the noise", text)
