@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import jax
 
-from experiments import command_line, report
+from experiments import command_line, document, report
 from experiments.benchmarks import (
     accelerator,
     evaluation,
@@ -99,18 +99,21 @@ def main(options: Options) -> dict[str, Any]:
         "config": asdict(options),
         "hardware": report.hardware(),
         "versions": report.versions() | other_versions(),
+        "seconds": 0.0,
         "parts": {},
     }
+    sections: list[document.Section] = []
     for name in dict.fromkeys(parts):
         began = time.perf_counter()
         part = measure(name, options, output_dir)
         seconds = time.perf_counter() - began
-        for table in part.tables:
-            report.print_table(*table)
+        sections.append(document.Section(name.capitalize(), tables=part.tables))
+        document.show(sections[-1:])
         print(f"({name}: {seconds:.0f} s)\n", flush=True)
         tables = [table._asdict() for table in part.tables]
         content["parts"][name] = {"tables": tables, "measured": part.measured, "seconds": seconds}
-        report.write_json(output_dir / "results.json", content)
+        content["seconds"] += seconds
+        document.publish(output_dir, content, "Speed and memory against the targets", sections)
         jax.clear_caches()
     print(f"Results in {output_dir}.")
     return content

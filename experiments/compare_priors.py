@@ -18,11 +18,11 @@ import optax
 from tqdm import tqdm
 
 import vaepriors_jax as vp
-from experiments import command_line, cost, grid, metrics, report
-from experiments.comparison import Trained, draw, summarize, tables, write_report
+from experiments import command_line, cost, document, grid, metrics, report
+from experiments.comparison import Trained, draw, failures_of, sections_of, summarize
 from experiments.data import Dataset, load
 from experiments.likelihoods import check_likelihood, is_discrete
-from experiments.models import PRIORS, Sizes, make_prior, make_vae
+from experiments.models import PRIORS, Made, Sizes, make_prior, make_vae
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
@@ -199,9 +199,12 @@ def annealing_of(config: Config) -> metrics.Annealing:
     return metrics.Annealing(*(config.annealing or PRESETS[config.preset]["annealing"]))
 
 
-def train(name: str, config: Config, data: Dataset, output_dir: Path) -> Trained:
-    """Trains one prior with all seeds, learning rates and betas as one program, and keeps the best of these."""
-    vae, init = make_vae(name, sizes_of(config), data)
+def train(name: str, config: Config, data: Dataset, output_dir: Path, made: Made | None = None) -> Trained:
+    """Trains one prior, or a VAE made elsewhere, with all seeds, learning rates and betas as one program.
+
+    Of the learning rates and betas it keeps the best.
+    """
+    vae, init = made or make_vae(name, sizes_of(config), data)
     seeds = tuple(range(config.seed, config.seed + config.seeds))
     keys = [jax.random.split(jax.random.key(seed)) for seed in seeds]
     settings = grid.settings(config.learning_rates or (config.learning_rate or 0.0,), config.betas or (1.0,))
@@ -212,8 +215,7 @@ def train(name: str, config: Config, data: Dataset, output_dir: Path) -> Trained
         field: jnp.repeat(jnp.asarray(values), len(seeds))
         for field, values in zip(grid.Setting._fields, zip(*settings, strict=True), strict=True)
     }
-    conditional = name == "conditional"
-    arrays = [part if conditional else {"x": part["x"]} for part in (data.train, data.validation)]
+    arrays = [part if metrics.reads_label(vae) else {"x": part["x"]} for part in (data.train, data.validation)]
     try:
         result = vp.fit(
             vae,
@@ -268,24 +270,14 @@ def rows_of(
     trained: Trained, data: Dataset, config: Config, judging: Future[metrics.Judge | None] | None
 ) -> list[dict[str, Any]]:
     """One row of results for each seed; without a test where training failed."""
-    failed = {failure.replica: failure for failure in trained.result.failures}
-    num_parameters = sum(leaf.size for leaf in jax.tree.leaves(trained.model(0).params))
+    failed = {failure.replica for failure in trained.result.failures}
     rows = []
     total = len(data.test["x"]) * (len(trained.seeds) - len(failed))
     with tqdm(total=total, unit="image", desc=f"{trained.name}: log p(x)", leave=False) as bar:
-        for replica, seed in enumerate(trained.seeds):
-            row = {
-                "prior": trained.name,
-                "seed": seed,
-                "num_parameters": num_parameters,
-                "best_epoch": int(trained.result.best_epoch[replica]),
-                "seconds_per_epoch": trained.result.seconds_per_epoch,
-                "replicas_at_once": len(trained.seeds) * max(1, len(trained.grid)),
-                "operations_per_step": trained.operations,
-                "likelihood": config.likelihood,
-            }
+        for replica in range(len(trained.seeds)):
+            row = trained.row(replica) | {"likelihood": config.likelihood}
             if replica in failed:
-                rows.append(row | {"failure": str(failed[replica]), "test": None})
+                rows.append(row)
                 continue
             model = trained.model(replica)
             row["test"] = metrics.likelihood(
@@ -305,25 +297,36 @@ def rows_of(
     return rows
 
 
+def take_test(data: Dataset, num_test: int | None) -> Dataset:
+    """The data set with only some of its test images, drawn with a fixed key; all of them for None."""
+    if num_test is None:
+        return data
+    chosen = np.asarray(jax.random.permutation(jax.random.key(5), len(data.test["x"])))[:num_test]
+    return data._replace(test={name: array[chosen] for name, array in data.test.items()})
+
+
+def train_all(config: Config, data: Dataset, output_dir: Path) -> list[Trained]:
+    """Trains each prior, refits those wanted, and saves the models."""
+    trained: list[Trained] = []
+    for name in config.priors or ():
+        found = [train(name, config, data, output_dir)]
+        if name == "standard":
+            found += [refit(other, found[0], config, data) for other in config.refit]
+        for one in found:
+            for model in map(one.model, range(len(one.seeds))):
+                vp.save_model(output_dir / model_folder(one.name, model.seed), model.vae.prior, model.params)
+        trained += found
+    return trained
+
+
 def main(config: Config) -> dict[str, Any]:
     """Runs the comparison, prints the table, writes the output folder, and returns the results."""
     began = time.perf_counter()
     data = load(config.dataset, binarization=config.binarization, data_dir=config.data_dir)
     config = resolve(config, data)
-    if config.num_test is not None:
-        chosen = np.asarray(jax.random.permutation(jax.random.key(5), len(data.test["x"])))[: config.num_test]
-        data = data._replace(test={name: array[chosen] for name, array in data.test.items()})
+    data = take_test(data, config.num_test)
     output_dir = report.make_output_dir(config.output_dir, "compare_priors", config.dataset)
-    trained, saved = [], []
-    for name in config.priors or ():
-        trained.append(train(name, config, data, output_dir))
-        if name == "standard":
-            trained += [refit(other, trained[-1], config, data) for other in config.refit]
-        for one in trained[len(saved) :]:
-            saved.append(one.name)
-            for replica in range(len(one.seeds)):
-                model = one.model(replica)
-                vp.save_model(output_dir / model_folder(one.name, model.seed), model.vae.prior, model.params)
+    trained = train_all(config, data, output_dir)
     # Most of the time of a small run is compilation, on one core: two things at a time.
     with ThreadPoolExecutor(max_workers=2 if jax.default_backend() == "cpu" else 1) as threads:
         judging = threads.submit(metrics.make_judge, data) if config.metrics == "all" else None
@@ -334,25 +337,18 @@ def main(config: Config) -> dict[str, Any]:
     if not any(row["test"] for row in rows):
         raise ValueError("No prior could be trained: see the warnings above. Lower --learning-rate.")
     summary = summarize(rows)
-    content = {
-        "experiment": "compare_priors",
-        "dataset": config.dataset,
+    content = report.describe_run("compare_priors", config.dataset, asdict(config), began) | {
         "data": data.account,
-        "command": command_line.command("compare_priors"),
-        "config": asdict(config),
-        "hardware": report.hardware(),
-        "versions": report.versions(),
         "features": metrics.describe(judging and judging.result()),
         "rows": rows,
         "grid": [row for one in trained if len(one.grid) > 1 for row in one.grid],
         "summary": summary,
-        "seconds": time.perf_counter() - began,
     }
-    report.write_json(output_dir / "results.json", content)
-    write_report(output_dir, content, figures)
-    for title, header, cells, notes in tables(summary, content["grid"]):
-        report.print_table(f"{data.name}: {title}", header, cells, notes)
-    print(f"Results, models and figures in {output_dir} ({content['seconds']:.0f} s).")
+    sections = sections_of(summary, content["grid"])
+    pictures = document.Section("Figures", failures_of(rows), figures=figures)
+    document.publish(output_dir, content, f"Priors compared on {data.name}", [*sections, pictures])
+    document.show(sections)
+    print(f"Report, results, models and figures in {output_dir} ({content['seconds']:.0f} s).")
     return content
 
 

@@ -1,4 +1,4 @@
-"""What a comparison of priors shows: the table over seeds, the figures and report.md."""
+"""What a comparison of priors shows: the tables over seeds, and the figures."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -12,6 +12,7 @@ import numpy as np
 import vaepriors_jax as vp
 from experiments import figures, grid, metrics, report
 from experiments.data import Dataset
+from experiments.document import Figure, Section, Table
 from experiments.likelihoods import KINDS
 from experiments.metrics import Model
 
@@ -30,6 +31,20 @@ class Trained(NamedTuple):
         """The model of one seed."""
         params = jax.tree.map(lambda leaf: leaf[replica], self.result.params)
         return Model(self.name, self.seeds[replica], self.vae, params)
+
+    def row(self, replica: int) -> dict[str, Any]:
+        """What results.json says of one seed before anything is measured; no test, and why, where training failed."""
+        failure = next((one for one in self.result.failures if one.replica == replica), None)
+        return {
+            "prior": self.name,
+            "seed": self.seeds[replica],
+            "num_parameters": sum(leaf.size for leaf in jax.tree.leaves(self.model(replica).params)),
+            "best_epoch": int(self.result.best_epoch[replica]),
+            "seconds_per_epoch": self.result.seconds_per_epoch,
+            "replicas_at_once": len(self.seeds) * max(1, len(self.grid)),
+            "operations_per_step": self.operations,
+            "test": None,
+        } | ({} if failure is None else {"failure": str(failure)})
 
 
 LIKELIHOOD = (
@@ -58,9 +73,34 @@ LATENTS = {  # title of the column, and what it says
         "Pseudo-inputs to data: mean Euclidean distance of each to the nearest training image.",
     ),
 }
+CAPTIONS = {  # title of a figure, and what to see in it
+    "samples": (
+        "Samples of each prior beside test images",
+        "Means of p(x|z) with z from the prior, of the first seed. Where the prior has holes, look for images that are "
+        "of no class, or of two at once.",
+    ),
+    "reconstructions": (
+        "Reconstructions",
+        "Each row of test images has its reconstructions below it. They bound what a better prior can gain: samples "
+        "that look worse than these are the prior's fault, not the decoder's.",
+    ),
+    "training_curves": (
+        "Training",
+        "ELBO in nats per image, with the KL at its full weight, one line a seed. Curves that still rise at the end "
+        "say that training was too short to compare priors.",
+    ),
+    "hole_maps": (
+        "Prior holes",
+        "log q(z) - log p(z) on the plane of the encodings' first two principal components, one colour scale for all. "
+        "Blue inside the prior's green contours is a hole: the prior samples there, and no image is encoded there.",
+    ),
+    "pseudo_inputs": (
+        "Pseudo-inputs",
+        "What the VampPrior learned beside training images: do they look like data, or like means of many images?",
+    ),
+}
 SAMPLES = ("fid", "kid", "precision", "recall", "density", "coverage")
 COPIES = ("memorization_ratio", "memorization_close_share")
-Table = tuple[str, list[str], list[list[str]], list[str]]
 
 
 def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -94,15 +134,26 @@ def _over_seeds(values: list[dict[str, float]], names: tuple[str, ...]) -> dict[
 
 
 def tables(summary: list[dict[str, Any]], of_grid: Sequence[dict[str, Any]] = ()) -> list[Table]:
-    """The tables of a comparison: title, header, rows and notes of each."""
+    """The tables of a comparison."""
     found = [grid.table(list(of_grid))] if of_grid else []
     found.append(_likelihood_table(summary))
     if any("marginal_kl" in entry for entry in summary):
         found.append(_holes_table(summary))
     found.append(_latents_table(summary))
     if any("generated" in entry for entry in summary):
-        found.append(_samples_table(summary))
+        found.append(samples_table(summary))
     return found
+
+
+def sections_of(summary: list[dict[str, Any]], of_grid: Sequence[dict[str, Any]] = ()) -> list[Section]:
+    """The tables of a comparison as a part of its report."""
+    return [Section("What was measured", tables=tables(summary, of_grid))]
+
+
+def failures_of(rows: list[dict[str, Any]]) -> list[str]:
+    """A paragraph on seeds that failed, if there are any."""
+    failed = [f"{row['prior']}, seed {row['seed']}: {row['failure']}" for row in rows if not row["test"]]
+    return [f"Seeds that were frozen, and are in no table: {'; '.join(failed)}."] if failed else []
 
 
 def _likelihood_table(summary: list[dict[str, Any]]) -> Table:
@@ -143,7 +194,7 @@ def _likelihood_table(summary: list[dict[str, Any]]) -> Table:
         )
     if conditional:
         notes.append("* ELBO, reconstruction and KL of `conditional` are given the label: a bound of log p(x|y).")
-    return "likelihood of the test images", header, rows, notes
+    return Table("Likelihood of the test images", header, rows, notes)
 
 
 def _holes_table(summary: list[dict[str, Any]]) -> Table:
@@ -161,17 +212,18 @@ def _holes_table(summary: list[dict[str, Any]]) -> Table:
         "probability under p(z) of where log q(z) is below its 1 % quantile under q(z); uncovered mass: the reverse. "
         "Both are 0.01 where p = q; smaller is better."
     ]
-    return "prior holes", header, rows, notes
+    return Table("Prior holes", header, rows, notes)
 
 
 def _latents_table(summary: list[dict[str, Any]]) -> Table:
     found = [name for name in LATENTS if any(name in entry for entry in summary)]
     rows = [[entry["prior"], *(report.format_mean(entry.get(name), 1) for name in found)] for entry in summary]
     titles, explained = zip(*(LATENTS[name] for name in found), strict=True)
-    return "latents and components", ["prior", *titles], rows, [" ".join(explained)]
+    return Table("Latents and components", ["prior", *titles], rows, [" ".join(explained)])
 
 
-def _samples_table(summary: list[dict[str, Any]]) -> Table:
+def samples_table(summary: list[dict[str, Any]]) -> Table:
+    """Scores of the samples of each prior, beside those to read them against."""
     header = ["samples of", "FID", "KID", "precision", "recall", "density", "coverage", "copies", "FID (rec.)"]
 
     def row(name: str, scores: dict[str, Any], rebuilt: dict[str, Any] | None) -> list[str]:
@@ -196,7 +248,7 @@ def _samples_table(summary: list[dict[str, Any]]) -> Table:
     ]
     if likelihood.data == "density":
         notes.append("Samples outside [0, 1] are clipped to it.")
-    return "samples", header, rows, notes
+    return Table("Samples", header, rows, notes)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -213,13 +265,12 @@ def _reconstruct(vae: vp.VAE, params: vp.VAEParams, x: jax.Array, context: Any) 
     return jax.vmap(one)(x, context)
 
 
-def draw(trained: list[Trained], data: Dataset, output_dir: Path, *, with_holes: bool) -> list[str]:
-    """Draws the figures, of the first seed of each prior, and returns their names."""
+def draw(trained: list[Trained], data: Dataset, output_dir: Path, *, with_holes: bool) -> list[Figure]:
+    """Draws the figures, of the first seed of each prior, and says what to see in them."""
     num, columns = min(36, len(data.test["x"])), 6
     x = data.test["x"][:num]
     samples: dict[str, np.ndarray] = {"test images": x}
     reconstructions: dict[str, np.ndarray] = {}
-    names = ["samples.png", "reconstructions.png", "training_curves.png"]
     key = jax.random.key(4)
     for one in trained:
         model = one.model(0)
@@ -229,10 +280,13 @@ def draw(trained: list[Trained], data: Dataset, output_dir: Path, *, with_holes:
         images = np.asarray(_reconstruct(model.vae, model.params, jnp.asarray(x), context))
         reconstructions[one.name] = figures.interleave(x[:24], images[:24], 8)
     figures.image_panels(
-        output_dir / names[0], samples, num_columns=columns, title=f"{data.name}: means of p(x|z), z from each prior"
+        output_dir / "samples.png",
+        samples,
+        num_columns=columns,
+        title=f"{data.name}: means of p(x|z), z from each prior",
     )
     figures.image_panels(
-        output_dir / names[1],
+        output_dir / "reconstructions.png",
         reconstructions,
         num_columns=8,
         title=f"{data.name}: test images, and below each its reconstruction (mean of q to mean of p)",
@@ -244,12 +298,15 @@ def draw(trained: list[Trained], data: Dataset, output_dir: Path, *, with_holes:
         )
         for one in trained
     }
-    figures.training_curves(output_dir / names[2], curves, title=f"{data.name}: ELBO by epoch, one line a seed")
+    figures.training_curves(
+        output_dir / "training_curves.png", curves, title=f"{data.name}: ELBO by epoch, one line a seed"
+    )
+    found = [Figure(f"{name}.png", *CAPTIONS[name]) for name in ("samples", "reconstructions", "training_curves")]
     if with_holes:
         maps = {one.name: metrics.hole_map(one.model(0), data) for one in trained}
         title = f"{data.name}: prior holes on the plane of the encodings' first two principal components"
         figures.hole_maps(output_dir / "hole_maps.png", maps, title=title)
-        names.append("hole_maps.png")
+        found.append(Figure("hole_maps.png", *CAPTIONS["hole_maps"]))
     for one in trained:
         if one.name == "vamp":
             inputs = np.asarray(vp.pseudo_inputs(one.vae.prior, one.model(0).params.prior))[:50]
@@ -259,23 +316,5 @@ def draw(trained: list[Trained], data: Dataset, output_dir: Path, *, with_holes:
                 num_columns=10,
                 title=f"{data.name}: learned pseudo-inputs of the VampPrior beside training images",
             )
-            names.append("pseudo_inputs.png")
-    return names
-
-
-def write_report(output_dir: Path, content: dict[str, Any], figure_names: list[str]) -> None:
-    """Writes report.md: the tables, the figures, and how they were made."""
-    failures = [f"- {row['prior']}, seed {row['seed']}: {row['failure']}" for row in content["rows"] if not row["test"]]
-    lines = [f"# Priors compared on {content['dataset']}", ""]
-    for title, header, rows, notes in tables(content["summary"], content["grid"]):
-        lines += [f"## {title.capitalize()}", "", report.markdown_table(header, rows), ""]
-        lines += [f"{note}  " for note in notes] + [""]
-    if failures:
-        lines += ["Seeds that were frozen, and are not in the table:", "", *failures, ""]
-    for name in figure_names:
-        lines += [f"![{Path(name).stem.replace('_', ' ')}]({name})", ""]
-    lines += ["## How it was made", "", f"    {content['command']}", ""]
-    for part in ("config", "hardware", "versions"):
-        lines += [f"- {part}: " + ", ".join(f"{name}={value}" for name, value in content[part].items())]
-    lines += [f"- seconds in all: {content['seconds']:.0f}", ""]
-    (output_dir / "report.md").write_text("\n".join(lines))
+            found.append(Figure("pseudo_inputs.png", *CAPTIONS["pseudo_inputs"]))
+    return found

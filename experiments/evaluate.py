@@ -13,9 +13,9 @@ import tyro
 from tqdm import tqdm
 
 import vaepriors_jax as vp
-from experiments import command_line, metrics, report
+from experiments import command_line, document, metrics, report
 from experiments.compare_priors import Config, annealing_of, model_folder, sizes_of
-from experiments.comparison import summarize, tables
+from experiments.comparison import sections_of, summarize
 from experiments.data import Dataset, load
 from experiments.likelihoods import is_discrete
 from experiments.metrics import Model
@@ -99,23 +99,17 @@ def main(options: Options) -> dict[str, Any]:
             if judge is not None:
                 found["samples"] = metrics.samples(model, data, judge)
             measured.append(row | found)
-    result = {
-        "experiment": "evaluate",
+    result = report.describe_run("evaluate", config.dataset, asdict(config) | {"num_samples": num_samples}, began) | {
         "run": str(options.run_dir),
-        "dataset": config.dataset,
         "trained_by": content["command"],
-        "command": command_line.command("evaluate"),
-        "config": asdict(config) | {"num_samples": num_samples},
-        "hardware": report.hardware(),
-        "versions": report.versions(),
         "features": metrics.describe(judge),
         "rows": measured,
         "summary": summarize(measured),
         "seconds": content["seconds"] + time.perf_counter() - began,
     }
-    report.write_json(options.run_dir / "evaluation.json", result)
-    for title, header, cells, notes in tables(result["summary"]):
-        report.print_table(f"{data.name}: {title}", header, cells, notes)
+    sections = sections_of(result["summary"])
+    document.publish(options.run_dir, result, f"{data.name}: priors measured again", sections, "evaluation")
+    document.show(sections)
     print(f"Written to {options.run_dir / 'evaluation.json'} ({time.perf_counter() - began:.0f} s).")
     return result
 

@@ -27,7 +27,7 @@ def tile(images: np.ndarray, num_columns: int) -> np.ndarray:
 
 def image_panels(path: Path, panels: Mapping[str, np.ndarray], *, num_columns: int, title: str) -> None:
     """Draws grids of images [N, height, width] side by side, at most three in a row, one colour scale for all."""
-    per_row = min(3, len(panels))
+    per_row = 2 if len(panels) == 4 else min(3, len(panels))
     num_rows = math.ceil(len(panels) / per_row)
     grids = {name: tile(np.asarray(images), num_columns) for name, images in panels.items()}
     aspect = max(grid.shape[0] / grid.shape[1] for grid in grids.values())
@@ -113,4 +113,68 @@ def hole_maps(path: Path, maps: Mapping[str, Any], *, title: str) -> None:
         f"{title}\ncontours 1, 4 and 9 nats below the top: q(z) black, p(z) green; blue: holes", fontsize=11
     )
     figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+TITLES = {
+    "fid": "FID",
+    "kid": "KID",
+    "elbo": "ELBO, nats",
+    "reconstruction": "reconstruction, nats",
+    "hole_mass": "hole mass",
+    "marginal_kl": "KL(q(z) || p(z)), nats",
+}
+
+
+def score_panels(
+    path: Path, scores: Mapping[str, Mapping[str, Mapping[int, float]]], levels: Mapping[str, Mapping[str, float]]
+) -> None:
+    """Draws each score of each prior, one point a seed, with levels to read it against as lines."""
+    figure, axes = plt.subplots(2, math.ceil(len(scores) / 2), figsize=(10, 6), layout="constrained", squeeze=False)
+    colours, styles = plt.get_cmap("tab10"), ("--", ":")
+    for axis, (score, by_prior) in zip(axes.flat, scores.items(), strict=False):
+        table = np.array([list(seeds.values()) for seeds in by_prior.values()]) if _same_seeds(by_prior) else None
+        if table is not None:
+            axis.plot(np.arange(len(table)), table, color="0.7", lw=0.8, zorder=1)
+        for i, values in enumerate(by_prior.values()):
+            points = list(values.values())
+            axis.scatter([i] * len(points), points, s=18, color=colours(i % 10), zorder=2)
+            axis.hlines(np.mean(points), i - 0.25, i + 0.25, color=colours(i % 10), lw=2, zorder=2)
+        for style, (label, values) in zip(styles, levels.items(), strict=False):
+            if score in values:
+                axis.axhline(values[score], color="black", lw=0.9, ls=style, label=label)
+        axis.set_title(TITLES.get(score, score), fontsize=10)
+        axis.set_xticks(range(len(by_prior)), [name.replace(", ", ",\n") for name in by_prior], fontsize=8)
+        axis.set_xlim(-0.5, len(by_prior) - 0.5)
+        axis.tick_params(axis="y", labelsize=8)
+        axis.grid(alpha=0.3, axis="y")
+    for axis in axes.flat[len(scores) :]:
+        axis.axis("off")
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _same_seeds(by_prior: Mapping[str, Mapping[int, float]]) -> bool:
+    return len({tuple(seeds) for seeds in by_prior.values()}) == 1
+
+
+def share_lines(path: Path, shares: Mapping[str, np.ndarray], real: np.ndarray) -> None:
+    """Draws shares [seeds, classes] by class, and those of real images [classes]."""
+    figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    classes = np.arange(len(real))
+    for i, (name, values) in enumerate(shares.items()):
+        place = classes + 0.16 * (i - (len(shares) - 1) / 2)
+        colour = plt.get_cmap("tab10")(i)
+        axis.scatter(np.tile(place, len(values)), values.ravel(), s=16, color=colour, label=f"prior {name}")
+        axis.hlines(values.mean(axis=0), place - 0.08, place + 0.08, color=colour, lw=2)
+    axis.plot(classes, real, color="black", marker="_", ms=12, ls="", label="test images")
+    axis.set_xticks(classes)
+    axis.set_xlabel("class asked for")
+    axis.set_ylabel("share put into that class")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=9)
+    figure.savefig(path, dpi=130)
     plt.close(figure)

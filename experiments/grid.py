@@ -8,6 +8,7 @@ import numpy as np
 
 import vaepriors_jax as vp
 from experiments import report
+from experiments.document import Table
 
 
 class Setting(NamedTuple):
@@ -62,8 +63,8 @@ def _of_setting(result: vp.FitResult, index: int, num_seeds: int) -> vp.FitResul
     )
 
 
-def table(rows: list[dict[str, Any]]) -> tuple[str, list[str], list[list[str]], list[str]]:
-    """Title, header, rows and notes of the grid's table."""
+def table(rows: list[dict[str, Any]]) -> Table:
+    """The grid's table."""
     cells = [
         [
             row["prior"],
@@ -77,4 +78,4 @@ def table(rows: list[dict[str, Any]]) -> tuple[str, list[str], list[list[str]], 
     ]
     header = ["prior", "learning rate", "beta", "validation ELBO", "best epochs", "failed seeds"]
     note = "* chosen, by the validation ELBO alone (beta = 1, nats, mean over seeds); the other tables show this one."
-    return "learning rates and betas", header, cells, [note]
+    return Table("Learning rates and betas", header, cells, [note])

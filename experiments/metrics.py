@@ -15,6 +15,7 @@ from experiments.cost import decoded_at_once
 from experiments.data import Dataset, cache_folder
 from vaepriors_jax.evaluation.annealing import annealed_importance_sampling
 from vaepriors_jax.evaluation.features import (
+    Classifier,
     FeatureNetwork,
     load_feature_network,
     save_feature_network,
@@ -32,6 +33,11 @@ NUM_RESAMPLES = 10
 AT_ONCE = 500  # images that are drawn at a time
 
 
+def reads_label(vae: vp.VAE) -> bool:
+    """Whether a VAE of these programs reads the label, in its networks or in its prior."""
+    return bool(vae.encoder_context) or vae.prior.config["factory"].startswith("conditional")
+
+
 class Model(NamedTuple):
     """A trained VAE: one prior and one seed."""
 
@@ -42,8 +48,8 @@ class Model(NamedTuple):
 
     @property
     def conditional(self) -> bool:
-        """Whether networks and prior read the label."""
-        return bool(self.vae.encoder_context)
+        """Whether prior or networks read the label."""
+        return reads_label(self.vae)
 
     def context(self, split: dict[str, np.ndarray]) -> Any:
         """The per-example context of a split that the model reads."""
@@ -130,12 +136,8 @@ def likelihood(
     """
     marginals = log_marginals(model, data, num_samples, bar)
     weighted = marginals.values if marginals.given_label is None else marginals.given_label
-    x, context = data.test["x"], model.context(data.test)
-    chunk_size = min(500, decoded_at_once(model.vae, model.params, data))
-    terms = vp.evaluate_elbo(model.vae, model.params, KEYS["elbo"], x, chunk_size=chunk_size, **context)
-    active = vp.active_units(model.vae, model.params, x, **context)
-    found = {"elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
-    found = {name: float(np.mean(value)) for name, value in found.items()}
+    active = vp.active_units(model.vae, model.params, data.test["x"], **model.context(data.test))
+    found = elbo(model, data)
     found |= _mean_with_error("log_marginal", marginals.values)
     if in_bits:
         found |= _mean_with_error("bits_per_dim", vp.bits_per_dim(marginals.values, math.prod(data.image_shape)))
@@ -144,6 +146,14 @@ def likelihood(
     if annealing is not None:
         found |= annealed(model, data, weighted, annealing)
     return found | {"pareto_k_above_0.7": float(np.mean(marginals.pareto_k > 0.7)), "active_units": int(active.sum())}
+
+
+def elbo(model: Model, data: Dataset) -> dict[str, Any]:
+    """The ELBO of the test images and its two terms, in nats."""
+    x, context = data.test["x"], model.context(data.test)
+    chunk_size = min(500, decoded_at_once(model.vae, model.params, data))
+    terms = vp.evaluate_elbo(model.vae, model.params, KEYS["elbo"], x, chunk_size=chunk_size, **context)
+    return {name: float(np.mean(getattr(terms, name))) for name in ("elbo", "reconstruction", "kl")}
 
 
 def _mean_with_error(name: str, values: np.ndarray) -> dict[str, float]:
@@ -195,6 +205,19 @@ def holes(model: Model, data: Dataset) -> dict[str, Any]:
     }
     found = {name: float(value.mean) for name, value in estimates.items()}
     return found | {f"{name}_standard_error": float(value.standard_error) for name, value in estimates.items()}
+
+
+def gaussian_part(model: Model, data: Dataset) -> float:
+    """What of KL(q(z) || N(0, I)) is due to mean and covariance of q(z): KL(N(m, S) || N(0, I)), in nats.
+
+    The rest is shape, KL(q(z) || N(m, S)): clusters, bends, tails.
+    """
+    x, context = data.fixed_train["x"], model.context(data.fixed_train)
+    loc, scale = vp.aggregated_posterior(model.vae, model.params, x, **context).parameters
+    mean = jnp.mean(loc, axis=0)
+    covariance = jnp.cov(loc, rowvar=False, bias=True).reshape(len(mean), -1) + jnp.diag(jnp.mean(scale**2, axis=0))
+    log_determinant = jnp.linalg.slogdet(covariance)[1]
+    return float(0.5 * (jnp.sum(mean**2) + jnp.trace(covariance) - len(mean) - log_determinant))
 
 
 def latents(model: Model, data: Dataset) -> dict[str, Any]:
@@ -274,10 +297,24 @@ def feature_network(data: Dataset) -> FeatureNetwork | None:
     return network
 
 
-@partial(jax.jit, static_argnums=0)
-def _draw(vae: vp.VAE, params: vp.VAEParams, keys: jax.Array, context: Any) -> jax.Array:
-    one = lambda key, context: vp.generate(vae, params, key, 1, mean=False, **context)[0]  # noqa: E731
+def class_log_probabilities(network: FeatureNetwork, images: Any) -> jax.Array:
+    """Log-probabilities [N, classes] that the feature network gives to images [N, height, width]."""
+    classifier = Classifier(network.architecture, network.num_classes)
+    logits = jax.lax.map(lambda image: classifier.apply(network.params, image)[1], jnp.asarray(images), batch_size=500)
+    return jax.nn.log_softmax(logits)
+
+
+@partial(jax.jit, static_argnums=(0, 4))
+def _draw(vae: vp.VAE, params: vp.VAEParams, keys: jax.Array, context: Any, mean: bool) -> jax.Array:
+    one = lambda key, context: vp.generate(vae, params, key, 1, mean=mean, **context)[0]  # noqa: E731
     return jax.lax.map(lambda inputs: one(*inputs), (keys, context), batch_size=AT_ONCE)
+
+
+def generate(model: Model, data: Dataset, num: int, *, mean: bool = False) -> jax.Array:
+    """Samples x ~ p(x|z), or their means, with the same decoder noise for every model; labels of the test images."""
+    keys = jax.random.split(_sample_keys()[0], len(data.test["x"]))[:num]
+    context = {name: array[:num] for name, array in model.context(data.test).items()}
+    return _draw(model.vae, model.params, keys, context, mean)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -295,9 +332,9 @@ def samples(model: Model, data: Dataset, judge: Judge) -> dict[str, dict[str, fl
 
     A conditional model draws the labels of the test images.
     """
-    key_draw, key_reconstruct, key_score = _sample_keys()
+    _, key_reconstruct, key_score = _sample_keys()
     num, context = len(data.test["x"]), model.context(data.test)
-    generated = _draw(model.vae, model.params, jax.random.split(key_draw, num), context)
+    generated = generate(model, data, num)
     keys = jax.random.split(key_reconstruct, num)
     rebuilt = _reconstruct(model.vae, model.params, keys, jnp.asarray(data.test["x"]), context)
     return sample_quality(

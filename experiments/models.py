@@ -15,6 +15,9 @@ from experiments.networks import Decoder, Encoder
 PRIORS = ("standard", "mixture", "vamp", "flow", "conditional")
 
 
+Made = tuple[vp.VAE, Callable[[jax.Array], vp.VAEParams]]  # a VAE, and what makes its parameters from a key
+
+
 class Sizes(NamedTuple):
     """What the models of one comparison share."""
 
@@ -59,7 +62,7 @@ def make_networks(sizes: Sizes, data: Dataset, num_classes: int | None) -> tuple
     return encoder, Decoder(data.image_shape, hidden, num_classes, up, likelihood)
 
 
-def make_vae(name: str, sizes: Sizes, data: Dataset) -> tuple[vp.VAE, Callable[[jax.Array], vp.VAEParams]]:
+def make_vae(name: str, sizes: Sizes, data: Dataset) -> Made:
     """Makes the VAE of one family, and the function that makes its parameters from a key.
 
     The conditional family is the conditional VAE: prior, encoder and decoder all read the label.

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import vaepriors_jax as vp
-from experiments import command_line, compare_priors, latent_figures, metrics, report
+from experiments import command_line, compare_priors, document, latent_figures, metrics, report
 from experiments.data import Dataset, load
+from experiments.document import Figure, Section, Table
 from experiments.latent_figures import Portrait
 from experiments.metrics import Model
 
@@ -27,8 +28,8 @@ KEY = jax.random.key(6)
 class Options:
     """Trains VAEs with a latent plane, and draws what each prior makes of it."""
 
-    dataset: Literal["digits", "mnist", "fashion_mnist", "binarized_mnist"] = "digits"
-    """Digits are embedded; the others are read from TFDS (see TFDS_DATA_DIR)."""
+    dataset: str = "digits"
+    """Digits, a TFDS name, or the path of your own .npz file, as in compare_priors."""
     priors: tuple[Literal["standard", "mixture", "vamp", "flow"], ...] = ("standard", "mixture")
     """Which priors, one row each."""
     preset: Literal["quick", "paper"] = "quick"
@@ -85,6 +86,32 @@ def portray(model: Model, data: Dataset, half_width: float | None, num_points: i
     )
 
 
+def holes_table(content: dict[str, Any]) -> Table:
+    """How large the hole of each prior is, from results.json."""
+    cells = [
+        [row["prior"], *(f"{row[name][0]:.3f} ± {row[name][1]:.3f}" for name in ("hole_mass", "marginal_kl"))]
+        for row in content["rows"]
+    ]
+    notes = [
+        "± is the standard error of the estimate. Hole mass is 0.01 where p = q. Differences between seeds come on top."
+    ]
+    title = f"Prior holes in {content['config']['latent_dim']} dimensions"
+    return Table(title, ["prior", "hole mass", "KL(q(z) || p(z)), nats"], cells, notes)
+
+
+def describe(content: dict[str, Any]) -> list[Section]:
+    """The report: how large the holes are, and the figure."""
+    caption = (
+        "A row for each prior, all on the same axes: encodings of training images, the aggregated posterior q(z), the "
+        "prior p(z), their difference, samples of the prior and the plane, decoded. Blue in the fourth column, within "
+        "the green contours of the prior, is a hole: samples come from there, and no image is encoded there. A prior "
+        "that fits has white where it has mass."
+    )
+    return [
+        Section("Prior holes", (), [holes_table(content)], [Figure("latent_plane.png", "The latent plane", caption)])
+    ]
+
+
 def main(options: Options) -> dict[str, Any]:
     """Trains, draws, prints the holes, and writes the output folder."""
     began = time.perf_counter()
@@ -114,31 +141,11 @@ def main(options: Options) -> dict[str, Any]:
         {"prior": one.name, "seed": options.seed, "hole_mass": one.hole_mass, "marginal_kl": one.marginal_kl}
         for one in portraits
     ]
-    content = {
-        "experiment": "prior_visualization",
-        "dataset": options.dataset,
-        "command": command_line.command("prior_visualization"),
-        "config": asdict(config),
-        "hardware": report.hardware(),
-        "versions": report.versions(),
-        "rows": rows,
-        "seconds": time.perf_counter() - began,
-    }
-    report.write_json(output_dir / "results.json", content)
-    cells = [
-        [one.name, *(f"{mean:.3f} ± {error:.3f}" for mean, error in (one.hole_mass, one.marginal_kl))]
-        for one in portraits
-    ]
-    notes = [
-        "± is the standard error of the estimate. Hole mass is 0.01 where p = q. Differences between seeds come on top."
-    ]
-    report.print_table(
-        f"{options.dataset}: prior holes in {options.latent_dim} dimensions",
-        ["prior", "hole mass", "KL(q(z) || p(z)), nats"],
-        cells,
-        notes,
-    )
-    print(f"Figure, models and results in {output_dir} ({content['seconds']:.0f} s).")
+    content = report.describe_run("prior_visualization", options.dataset, asdict(config), began) | {"rows": rows}
+    sections = describe(content)
+    document.publish(output_dir, content, f"{data.name}: encodings and priors in the latent plane", sections)
+    document.show(sections)
+    print(f"Report, figure, models and results in {output_dir} ({content['seconds']:.0f} s).")
     return content
 
 

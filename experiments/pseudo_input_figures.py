@@ -36,7 +36,12 @@ def draw_neighbours(path: Path, start: str, inputs: np.ndarray, nearest: np.ndar
 def draw_distances(path: Path, by_start: dict[str, tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]) -> None:
     """Draws the distances to the nearest training image as boxes, in pixels and in features."""
     figure, axes = plt.subplots(
-        len(by_start), 2, figsize=(9, 2.4 * len(by_start) + 0.6), layout="constrained", squeeze=False
+        len(by_start),
+        2,
+        figsize=(9, 2.4 * len(by_start) + 0.6),
+        sharex="col",
+        layout="constrained",
+        squeeze=False,
     )
     for row, (start, both) in zip(axes, by_start.items(), strict=True):
         for axis, values, unit in zip(row, both, ("pixels", "features"), strict=True):

@@ -6,6 +6,7 @@ python -m experiments.pseudo_inputs --dataset mnist --preset paper --epochs 100
 
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -14,10 +15,11 @@ import numpy as np
 import optax
 
 import vaepriors_jax as vp
-from experiments import command_line, compare_priors, metrics, pseudo_input_figures, report
+from experiments import command_line, compare_priors, document, metrics, pseudo_input_figures, report
 from experiments.data import Dataset, load
+from experiments.document import Figure, Section, Table
 from experiments.models import make_vae
-from vaepriors_jax.evaluation.features import Classifier, FeatureNetwork
+from vaepriors_jax.evaluation.features import FeatureNetwork
 from vaepriors_jax.evaluation.latents import mixture_usage
 from vaepriors_jax.evaluation.samples import nearest_distances
 
@@ -31,13 +33,23 @@ MEASURES = {
     "class_entropy": "class entropy, nats",
 }
 
+ALIKE = 0.2  # times the distance of real images from each other, within which pseudo-inputs count as alike
+CAPTIONS = {
+    "evolution": "Each column is one pseudo-input, from its start at the top to the best epoch at the bottom.",
+    "neighbours": "The same place in the three panels is the same component: the pseudo-input, the training image that "
+    "is nearest to it, and the mean of what the decoder makes of its component. A pseudo-input that is a copy of its "
+    "neighbour has been memorised; one that decodes to a clear image without being one is a code, not a picture.",
+    "distances": "How far from the nearest training image: boxes are quartiles, whiskers 95 % of the images. "
+    "Pseudo-inputs that resemble data lie where held-out images lie.",
+}
+
 
 @dataclass(frozen=True)
 class Options:
     """Trains a VampPrior from random and from data pseudo-inputs, and holds them against real images."""
 
-    dataset: Literal["digits", "mnist", "fashion_mnist"] = "digits"
-    """Digits are embedded; the others are read from TFDS (see TFDS_DATA_DIR)."""
+    dataset: str = "digits"
+    """Digits, a TFDS name, or the path of your own .npz file, as in compare_priors; with labels."""
     num_components: int = 50
     """Pseudo-inputs."""
     starts: tuple[Literal["random", "data"], ...] = ("random", "data")
@@ -87,9 +99,7 @@ def hold_out(data: Dataset) -> tuple[Dataset, np.ndarray]:
 
 def class_entropies(network: FeatureNetwork, images: np.ndarray) -> np.ndarray:
     """Entropy of the feature network's classes for each image, in nats."""
-    classifier = Classifier(network.architecture, network.num_classes)
-    logits = jax.lax.map(lambda image: classifier.apply(network.params, image)[1], jnp.asarray(images), batch_size=500)
-    log_p = jax.nn.log_softmax(logits)
+    log_p = metrics.class_log_probabilities(network, images)
     return np.asarray(-jnp.sum(jnp.exp(log_p) * log_p, axis=1))
 
 
@@ -185,6 +195,16 @@ def measure(learned: Learned) -> dict[str, Any]:
     }
 
 
+def used(found: dict[str, Any]) -> str:
+    """One sentence on how many are used; components that coincide share their data, and count as used."""
+    near = f"each lies {found['apart']:.2f} from the next pseudo-input (their start {found['apart_at_start']:.2f})"
+    if found["apart"] < ALIKE * found["distance"]["held-out images"][0]:
+        return f"They have hardly parted, {near}: together they are little more than one component."
+    count = found["num_components"] - found["num_unused"]
+    equal = found["responsibility_perplexity"]
+    return f"{count} of them are used: they explain the training set like {equal:.0f} equal components; {near}."
+
+
 def answer(found: dict[str, Any]) -> str:
     """One paragraph that says, from the numbers, whether the pseudo-inputs resemble training data."""
     shares = [found[f"share_within_{name}"] for name in ("pixels", "features", "entropy")]
@@ -193,7 +213,6 @@ def answer(found: dict[str, Any]) -> str:
     distance, entropy = found["distance"], found["class_entropy"]
     moved = distance["their start"][0] - distance["pseudo-inputs"][0]
     towards = "nearer to" if moved > 0 else "away from"
-    used = found["num_components"] - found["num_unused"]
     real = "held-out images"
     sentences = (
         f"Start: {found['start']}. Do the pseudo-inputs resemble training data? {verdict}.",
@@ -202,11 +221,39 @@ def answer(found: dict[str, Any]) -> str:
         f"Their mean distance to the nearest training image is {distance['pseudo-inputs'][0]:.2f} ({real}",
         f"{distance[real][0]:.2f}, uniform noise {distance['uniform noise'][0]:.2f}); training moved them by",
         f"{abs(moved):.2f} {towards} the data. Their class entropy is {entropy['pseudo-inputs'][0]:.2f} nats ({real}",
-        f"{entropy[real][0]:.2f}, their start {entropy['their start'][0]:.2f}). {used} of them are used: they explain",
-        f"the training set like {found['responsibility_perplexity']:.0f} equal components; each lies",
-        f"{found['apart']:.2f} from the next pseudo-input (their start {found['apart_at_start']:.2f}).",
+        f"{entropy[real][0]:.2f}, their start {entropy['their start'][0]:.2f}). {used(found)}",
     )
     return " ".join(sentences)
+
+
+def draw(learned: list[Learned], output_dir: Path) -> list[Figure]:
+    """Draws the figures, and says what to see in them."""
+    figures = []
+    for one in learned:
+        pseudo_input_figures.draw_evolution(output_dir / f"evolution_{one.start}.png", one.start, one.snapshots)
+        final = one.snapshots[max(one.snapshots)]
+        pseudo_input_figures.draw_neighbours(
+            output_dir / f"neighbours_{one.start}.png", one.start, final, one.nearest, one.decoded
+        )
+        figures += [
+            Figure(f"{name}_{one.start}.png", f"{title}, {one.start} start", CAPTIONS[name])
+            for name, title in (("evolution", "Evolution"), ("neighbours", "Nearest training images"))
+        ]
+    distances = {one.start: (one.distances, one.feature_distances) for one in learned}
+    pseudo_input_figures.draw_distances(output_dir / "distances.png", distances)
+    return [*figures, Figure("distances.png", "Distances", CAPTIONS["distances"])]
+
+
+def distances_table(rows: list[dict[str, Any]]) -> Table:
+    """The numbers that the answer comes from."""
+    cells = [
+        [one["start"], name, *(f"{one[what][name][0]:.2f} ± {one[what][name][1]:.2f}" for what in MEASURES)]
+        for one in rows
+        for name in SETS
+    ]
+    notes = ["Distances are to the nearest training image; ± is the standard error over images."]
+    title = f"{rows[0]['num_components']} pseudo-inputs against real images"
+    return Table(title, ["start", "images", *MEASURES.values()], cells, notes)
 
 
 def main(options: Options) -> dict[str, Any]:
@@ -217,45 +264,24 @@ def main(options: Options) -> dict[str, Any]:
     config = compare_priors.resolve(compare_priors.Config(**shared, seeds=1, priors=("vamp",)), data)
     output_dir = report.make_output_dir(options.output_dir, "pseudo_inputs", options.dataset)
     network = metrics.feature_network(data)
-    assert network is not None  # these data sets have labels
+    if network is None:
+        raise ValueError(f"Expected labels, which train the features that judge likeness; {data.name} has none.")
     data, held_out = hold_out(data)
     learned = [learn(start, config, data, held_out, network) for start in options.starts]
     rows = [measure(one) for one in learned]
     for one in rows:
         one["answer"] = answer(one)
-    content = {
-        "experiment": "pseudo_inputs",
-        "dataset": options.dataset,
-        "command": command_line.command("pseudo_inputs"),
-        "config": asdict(config),
-        "hardware": report.hardware(),
-        "versions": report.versions(),
+    content = report.describe_run("pseudo_inputs", options.dataset, asdict(config), began) | {
         "features": {name: getattr(network, name) for name in ("hash", "accuracy", "architecture")},
         "rows": rows,
-        "seconds": time.perf_counter() - began,
     }
-    report.write_json(output_dir / "results.json", content)
-    for one in learned:
-        pseudo_input_figures.draw_evolution(output_dir / f"evolution_{one.start}.png", one.start, one.snapshots)
-        final = one.snapshots[max(one.snapshots)]
-        pseudo_input_figures.draw_neighbours(
-            output_dir / f"neighbours_{one.start}.png", one.start, final, one.nearest, one.decoded
-        )
-    distances = {one.start: (one.distances, one.feature_distances) for one in learned}
-    pseudo_input_figures.draw_distances(output_dir / "distances.png", distances)
-    cells = [
-        [one["start"], name, *(f"{one[what][name][0]:.2f} ± {one[what][name][1]:.2f}" for what in MEASURES)]
-        for one in rows
-        for name in SETS
+    sections = [
+        Section("Do they resemble training data?", [one["answer"] for one in rows], [distances_table(rows)]),
+        Section("Figures", figures=draw(learned, output_dir)),
     ]
-    notes = ["Distances are to the nearest training image; ± is the standard error over images.", ""]
-    report.print_table(
-        f"{options.dataset}: {options.num_components} pseudo-inputs against real images",
-        ["start", "images", *MEASURES.values()],
-        cells,
-        notes + [line for one in rows for line in (one["answer"], "")],
-    )
-    print(f"Figures and results in {output_dir} ({content['seconds']:.0f} s).")
+    document.publish(output_dir, content, f"{data.name}: pseudo-inputs against real images", sections)
+    document.show(sections)
+    print(f"Report, figures and results in {output_dir} ({content['seconds']:.0f} s).")
     return content
 
 

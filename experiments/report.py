@@ -1,8 +1,9 @@
-"""What every program reports: hardware, versions, tables, and an output folder that can be written."""
+"""What every program reports: how it was run, means with their errors, and an output folder that can be written."""
 
 import json
 import os
 import platform
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import version
@@ -11,8 +12,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+
+from experiments.command_line import command
 
 PACKAGES = ("vaepriors_jax", "jax", "flax", "optax", "distrax", "numpy")
 
@@ -38,6 +39,19 @@ def hardware() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that make the numbers."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def describe_run(experiment: str, dataset: str, config: dict[str, Any], began: float) -> dict[str, Any]:
+    """What results.json says of how a run was made; `began` is its `time.perf_counter()`."""
+    return {
+        "experiment": experiment,
+        "dataset": dataset,
+        "command": command(experiment),
+        "config": config,
+        "hardware": hardware(),
+        "versions": versions(),
+        "seconds": time.perf_counter() - began,
+    }
 
 
 def make_output_dir(output_dir: str | None, program: str, dataset: str) -> Path:
@@ -72,26 +86,6 @@ def format_mean(entry: dict[str, Any] | None, digits: int = 2) -> str:
         return "–"
     error = entry["standard_error"]
     return f"{entry['mean']:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
-
-
-def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> None:
-    """Prints a table to the terminal."""
-    table = Table(title=title, title_justify="left")
-    for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
-    for row in rows:
-        table.add_row(*row)
-    console = Console(width=None if Console().is_terminal else 150)
-    console.print(table)
-    for note in notes:
-        console.print(note, markup=False, highlight=False)
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Writes a table in Markdown."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    # A bar within a cell, as in p(x|y), would end it.
-    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -1,43 +1,88 @@
-"""Fills the README's tables from the result files that it quotes.
+"""Fills the tables of README.md and experiments/README.md from the result files that they quote.
 
 python -m experiments.tables
 
-Each `<!-- results: NAME -->` in the README is followed by the tables of `experiments/results/NAME.json`, a copy of the
-`results.json` of the run; with the command, the hardware and the versions that made it. Of a benchmark
-`<!-- results: NAME PART -->` takes one part.
+Each `<!-- results: NAME -->` there is followed by the tables of `experiments/results/NAME.json`, a copy of the
+`results.json` of the run; with the command, the hardware and the versions that made it. Of a
+benchmark, and of the guide, `<!-- results: NAME PART -->` takes one part.
 """
 
 import json
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.comparison import tables
-from experiments.report import markdown_table
+from experiments import (
+    choose_prior,
+    conditional_generation,
+    generation_quality,
+    prior_visualization,
+    pseudo_inputs,
+)
+from experiments.comparison import samples_table, tables
+from experiments.document import Table, markdown_table
+from experiments.recommendation import called
 
 RESULTS = Path(__file__).parent / "results"
-README = Path(__file__).parent.parent / "README.md"
+README, TUTORIAL = Path(__file__).parent.parent / "README.md", Path(__file__).parent / "README.md"
 BLOCK = re.compile(r"<!-- results: (\w+)(?: (\w+))? -->\n.*?<!-- end -->", re.DOTALL)
 
 
+def tables_of(content: dict[str, Any], part: str | None) -> Sequence[Table]:
+    """The tables of one run, or of one part of a benchmark."""
+    rows = content.get("rows", [])
+    makers: dict[str, Callable[[], Sequence[Table]]] = {
+        "benchmark": lambda: [Table(**table) for table in content["parts"][part]["tables"]],
+        "prior_visualization": lambda: [prior_visualization.holes_table(content)],
+        "generation_quality": lambda: [samples_table(content["summary"]), *generation_quality.tests(rows).tables],
+        "pseudo_inputs": lambda: [pseudo_inputs.distances_table(rows)],
+        "conditional_generation": lambda: [conditional_generation.classes_table(rows, content["real_shares"])],
+        "choose_prior": lambda: [
+            table for table in choose_prior.tables(content) if part is None or table.title.startswith(part)
+        ],
+    }
+    return makers.get(content["experiment"], lambda: tables(content["summary"]))()
+
+
 def describe(content: dict[str, Any], part: str | None) -> str:
-    """The tables of one run, or of one part of a benchmark, and how they were made."""
-    if content["experiment"] == "benchmark":
-        found = [tuple(table.values()) for table in content["parts"][part]["tables"]]
-        made = f"`{content['command']}`, on {_machine(content)}."
-    else:
-        found = tables(content["summary"])
-        seeds = ", ".join(str(row["seed"]) for row in content["rows"] if row["prior"] == content["rows"][0]["prior"])
-        commands = [f"`{content[name].strip()}`" for name in ("trained_by", "command") if name in content]
-        made = (
-            f"{' and '.join(commands)} (seeds {seeds}; S = {content['config']['num_samples']}), "
-            f"{content['seconds'] / 60:.1f} minutes on {_machine(content)}."
-        )
+    """The tables of one run, or of one part of a benchmark, what they say, and how they were made."""
+    found = tables_of(content, part)
     lines = []
-    for title, header, rows, notes in found:
-        lines += [f"{title[0].upper()}{title[1:]}:", ""] if len(found) > 1 else []
-        lines += [markdown_table(header, rows), "", " ".join(notes), ""]
-    return "\n".join([*lines, made])
+    for table in found:
+        lines += [f"{table.title[0].upper()}{table.title[1:]}:", ""] if len(found) > 1 else []
+        lines += [markdown_table(table.header, table.rows), "", " ".join(table.notes), ""]
+    if part is None:
+        for words in _words(content):
+            lines += [f"> {words}", ""]
+    return "\n".join([*lines, _made(content)])
+
+
+def _words(content: dict[str, Any]) -> list[str]:
+    """What a program concluded from its tables."""
+    if content["experiment"] == "choose_prior":
+        found = content["recommendation"]
+        return [f"Recommended: {called(found['prior'])}. {' '.join(found['reasons'])}", " ".join(found["certainty"])]
+    if content["experiment"] == "pseudo_inputs":
+        return [row["answer"] for row in content["rows"]]
+    return {
+        "generation_quality": lambda: [" ".join(generation_quality.tests(content["rows"]).paragraphs)],
+        "conditional_generation": lambda: [conditional_generation.words(content["rows"], content["real_shares"])[0]],
+    }.get(content["experiment"], list)()
+
+
+def _made(content: dict[str, Any]) -> str:
+    if content["experiment"] == "benchmark":
+        return f"`{content['command']}`, on {_machine(content)}."
+    seeds = ", ".join(str(seed) for seed in dict.fromkeys(row["seed"] for row in content["rows"] if "seed" in row))
+    details = ([f"seeds {seeds}"] if seeds else []) + (
+        [f"S = {content['config']['num_samples']}"] if content["experiment"] in ("compare_priors", "evaluate") else []
+    )
+    commands = [f"`{content[name].strip()}`" for name in ("trained_by", "command") if name in content]
+    return (
+        f"{' and '.join(commands)}{' (' + '; '.join(details) + ')' if details else ''}, "
+        f"{content['seconds'] / 60:.1f} minutes on {_machine(content)}."
+    )
 
 
 def _machine(content: dict[str, Any]) -> str:
@@ -49,7 +94,7 @@ def _machine(content: dict[str, Any]) -> str:
 
 
 def fill(text: str) -> str:
-    """Returns the README's text with all tables filled."""
+    """Returns a page's text with all tables filled."""
 
     def block(match: re.Match[str]) -> str:
         content = json.loads((RESULTS / f"{match[1]}.json").read_text())
@@ -59,4 +104,5 @@ def fill(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(fill(README.read_text()))
+    for page in (README, TUTORIAL):
+        page.write_text(fill(page.read_text()))

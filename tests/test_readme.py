@@ -28,8 +28,22 @@ def test_the_two_commands_are_there_to_the_letter():
 
 
 def test_tables_are_those_of_the_result_files():
-    from experiments.tables import BLOCK, fill
+    from experiments.tables import BLOCK, TUTORIAL, fill
 
-    text = README.read_text()
-    assert len(BLOCK.findall(text)) >= 2
-    assert fill(text) == text, "run `python -m experiments.tables`"
+    for page in (README, TUTORIAL):
+        text = page.read_text()
+        assert len(BLOCK.findall(text)) >= 2
+        assert fill(text) == text, "run `python -m experiments.tables`"
+
+
+def test_tutorial_shows_the_figures_of_its_commands():
+    from experiments.tables import TUTORIAL
+    from experiments.tutorial import IMAGES, MOST_BYTES, STEPS
+
+    text = TUTORIAL.read_text()
+    shown = set(re.findall(r"\]\(images/(\w+)\.png\)", text))
+    assert shown == {f"{name}_{figure}" for name, step in STEPS.items() for figure in step.figures}
+    for name in shown:
+        assert 1000 < (IMAGES / f"{name}.png").stat().st_size < MOST_BYTES
+    for step in STEPS.values():
+        assert f"\npython -m experiments.{step.command}\n" in text

@@ -12,16 +12,9 @@ from typing import Any, NamedTuple
 
 import jax
 
+from experiments.document import Table
+
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class Table(NamedTuple):
-    """One table, as `report.print_table` takes it."""
-
-    title: str
-    header: list[str]
-    rows: list[list[str]]
-    notes: list[str]
 
 
 class Part(NamedTuple):

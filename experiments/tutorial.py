@@ -1,0 +1,90 @@
+"""Makes the figures and result files of the tutorial, experiments/README.md, by running its commands.
+
+python -m experiments.tutorial
+python -m experiments.tutorial --steps hole cure
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from experiments import command_line
+from experiments.tables import RESULTS
+
+IMAGES = Path(__file__).parent / "images"
+MOST_BYTES, WIDTH, COLOURS = 150_000, 1400, 256
+
+
+class Step(NamedTuple):
+    """A command of the tutorial, and those of its figures that are kept."""
+
+    command: str
+    figures: tuple[str, ...]
+
+
+STEPS = {
+    "hole": Step("prior_visualization --priors standard", ("latent_plane",)),
+    "quality": Step("generation_quality", ("scores", "means")),
+    "cure": Step("prior_visualization --priors standard mixture vamp flow", ("latent_plane",)),
+    "pseudo_inputs": Step("pseudo_inputs", ("neighbours_data", "distances")),
+    "choice": Step("choose_prior", ("scores", "hole_maps")),
+    "classes": Step("conditional_generation", ("by_class", "shares")),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Runs the commands of the tutorial on the digits; `python -m experiments.tables` then fills its tables."""
+
+    steps: tuple[str, ...] = tuple(STEPS)
+    """Which steps."""
+
+
+def shrink(source: Path, target: Path) -> None:
+    """Keeps a figure as a PNG of few colours, narrow enough to be small."""
+    with Image.open(source) as opened:
+        figure = opened.convert("RGB")
+    width = min(WIDTH, figure.width)
+    while True:
+        size = (width, round(figure.height * width / figure.width))
+        small = figure.resize(size, Image.Resampling.LANCZOS) if width < figure.width else figure
+        palette = small.quantize(COLOURS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        palette.save(target, optimize=True)
+        if target.stat().st_size < MOST_BYTES:
+            return
+        width = int(0.9 * width)
+
+
+def keep(name: str, folder: Path) -> None:
+    """Keeps the figures and the results of a run for one step."""
+    IMAGES.mkdir(exist_ok=True)
+    for figure in STEPS[name].figures:
+        shrink(folder / f"{figure}.png", IMAGES / f"{name}_{figure}.png")
+    shutil.copyfile(folder / "results.json", RESULTS / f"tutorial_{name}.json")
+
+
+def main(options: Options) -> None:
+    """Runs the steps, each as a reader would, but in a folder of its own."""
+    unknown = set(options.steps) - set(STEPS)
+    if unknown:
+        raise ValueError(f"Expected --steps among {', '.join(STEPS)}; got {', '.join(sorted(unknown))}.")
+    for name in options.steps:
+        with tempfile.TemporaryDirectory() as folder:
+            program, *arguments = STEPS[name].command.split()
+            # The folder is where the program puts its runs, so that the command is to the letter that of the tutorial.
+            command = [sys.executable, "-m", f"experiments.{program}", *arguments]
+            print(f"{name}: python -m experiments.{STEPS[name].command}", flush=True)
+            environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+            subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=True)
+            keep(name, next(Path(folder, "runs").iterdir()))
+
+
+if __name__ == "__main__":
+    command_line.run(main, Options)
