@@ -4,6 +4,7 @@ python -m experiments.compare_priors
 python -m experiments.compare_priors --dataset binarized_mnist --preset paper --priors standard --seeds 1
 """
 
+import math
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +24,7 @@ from experiments.comparison import Trained, draw, failures_of, sections_of, summ
 from experiments.data import Dataset, load
 from experiments.likelihoods import check_likelihood, is_discrete
 from experiments.models import PRIORS, Made, Sizes, make_prior, make_vae
+from vaepriors_jax.sharding import make_mesh
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
@@ -104,6 +106,11 @@ class Config:
     """Encoder and decoder: gated dense layers, gated convolutions, or residual convolutions."""
     channels: tuple[int, ...] = (16, 32)
     """Channels of the convolutions, one for each halving of the image."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """In what the networks compute; parameters and densities are float32."""
+    devices: Literal["one", "all"] = "one"
+    """Train on one device, or on all of this machine: replicas are shared out over as many as divide both, and each
+    batch over the rest."""
     epochs: int | None = None
     """The most epochs."""
     batch_size: int | None = None
@@ -215,6 +222,8 @@ def train(name: str, config: Config, data: Dataset, output_dir: Path, made: Made
         field: jnp.repeat(jnp.asarray(values), len(seeds))
         for field, values in zip(grid.Setting._fields, zip(*settings, strict=True), strict=True)
     }
+    num_replicas = len(seeds) * len(settings)
+    mesh = make_mesh(math.gcd(num_replicas, jax.local_device_count())) if config.devices == "all" else None
     arrays = [part if metrics.reads_label(vae) else {"x": part["x"]} for part in (data.train, data.validation)]
     try:
         result = vp.fit(
@@ -233,6 +242,7 @@ def train(name: str, config: Config, data: Dataset, output_dir: Path, made: Made
             transform=data.transform,
             checkpoint_dir=output_dir / "checkpoints" / name if config.checkpoints else None,
             description=name,
+            mesh=mesh,
         )
     except vp.TrainingFailedError as error:
         print(f"{name}: {error}", file=sys.stderr)

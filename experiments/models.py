@@ -32,6 +32,22 @@ class Sizes(NamedTuple):
     likelihood: str = "bernoulli"
     likelihood_components: int = 5
     likelihood_scale: float = 0.1
+    precision: str = "float32"
+
+
+class InBfloat16(NamedTuple):
+    """A network that computes in bfloat16: parameters stay float32, and so does what its distribution computes."""
+
+    apply: Callable[..., Any]
+
+    def __call__(self, params: Any, *inputs: Any, **context: Any) -> Any:
+        """Applies the network to rounded parameters and inputs."""
+
+        def half(leaf: Any) -> Any:
+            is_float = jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating)
+            return jnp.asarray(leaf, jnp.bfloat16) if is_float else leaf
+
+        return self.apply(*jax.tree.map(half, (params, *inputs)), **context)
 
 
 def make_prior(name: str, sizes: Sizes, data: Dataset) -> vp.Prior:
@@ -72,7 +88,10 @@ def make_vae(name: str, sizes: Sizes, data: Dataset) -> Made:
     encoder, decoder = make_networks(sizes, data, num_classes)
     context = ("y",) if conditional else ()
     prior = make_prior(name, sizes, data)
-    vae = vp.VAE(encoder.apply, decoder.apply, prior, context, context)
+    encode, decode = encoder.apply, decoder.apply
+    if sizes.precision == "bfloat16":
+        encode, decode = InBfloat16(encode), InBfloat16(decode)
+    vae = vp.VAE(encode, decode, prior, context, context)
 
     label: Any = {"y": 0} if conditional else {}
 

@@ -36,6 +36,11 @@ def _with_label(inputs: jax.Array, y: jax.Array | None, num_classes: int | None)
     return jnp.concatenate([inputs, jax.nn.one_hot(y, num_classes, dtype=inputs.dtype)])
 
 
+def _at_least_float32(raw: jax.Array) -> jax.Array:
+    """Layers may compute in bfloat16, scales and densities do not."""
+    return raw.astype(jnp.promote_types(raw.dtype, jnp.float32))
+
+
 class Encoder(nn.Module):
     """q(z|x) or q(z|x, y): a diagonal Gaussian, its log-variance clipped to [-6, 2].
 
@@ -58,7 +63,8 @@ class Encoder(nn.Module):
         hidden = _with_label(features.reshape(-1), y, self.num_classes)
         for width in self.hidden:
             hidden = GatedDense(width)(hidden)
-        loc, log_variance = jnp.split(nn.Dense(2 * self.latent_dim, kernel_init=he_normal)(hidden), 2)
+        raw = _at_least_float32(nn.Dense(2 * self.latent_dim, kernel_init=he_normal)(hidden))
+        loc, log_variance = jnp.split(raw, 2)
         return vp.normal_diag(loc, jnp.exp(0.5 * jnp.clip(log_variance, -6.0, 2.0)))
 
 
@@ -91,4 +97,4 @@ class Decoder(nn.Module):
         else:
             raw = self.trunk(hidden)
         shared = self.param("shared", nn.initializers.zeros, ()) if self.likelihood.has_shared else jnp.zeros(())
-        return self.likelihood.distribution(raw, shared)
+        return self.likelihood.distribution(_at_least_float32(raw), shared)

@@ -77,6 +77,19 @@ def test_convolutions_take_any_size_read_the_label_and_learn(network):
     assert unreached == []
 
 
+def test_layers_in_bfloat16_and_the_rest_in_float32():
+    data = grey(num_levels=2)
+    halves, init = make_vae("standard", SIZES._replace(precision="bfloat16"), data)
+    full = make_vae("standard", SIZES, data)[0]
+    params, x = init(jax.random.key(0)), data.train["x"][0]
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    (rounded, exact) = (vae.posterior(params, x).mean() for vae in (halves, full))
+    assert rounded.dtype == jnp.float32
+    difference = np.abs(rounded - exact).max()
+    assert 1e-6 < difference < 0.03 * np.abs(exact).max()
+    assert halves.likelihood(params, jnp.ones(2)).log_prob(x).dtype == jnp.float32
+
+
 def test_operations_of_a_step_agree_with_the_count_by_hand():
     """The count by hand knows the products of networks and mixtures; a flow's layers are a scan."""
     data = grey(num_levels=2, shape=(28, 28))
