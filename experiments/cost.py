@@ -47,8 +47,7 @@ def largest_array(jaxpr: Any) -> int:
 
 def step_operations(vae: vp.VAE, params: vp.VAEParams, data: Dataset, batch_size: int) -> int:
     """Operations of the matrix products of one step of training, of one replica."""
-    names = ("x", *vae.encoder_context)
-    batch = {name: jnp.asarray(data.train[name][:batch_size]) for name in names}
+    batch = {name: jnp.asarray(values[:batch_size]) for name, values in data.train.items()}
     optimizer = optax.adam(1e-3)
     state = jax.eval_shape(partial(vp.init_train_state, optimizer=optimizer), params)
     step = partial(update, vae, optimizer, transform=data.transform)

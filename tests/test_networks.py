@@ -105,6 +105,17 @@ def test_operations_of_a_step_agree_with_the_count_by_hand():
     assert three - two == two - one > 0
 
 
+def test_operations_where_the_prior_alone_reads_the_label():
+    data = grey(num_levels=2)
+    vae, init = make_vae("standard", SIZES, data)
+    params = jax.eval_shape(init, jax.random.key(0))
+    expected = cost.step_operations(vae, params, data, batch_size=20)
+    prior = vp.conditional_normal(2, num_classes=3)
+    params = params._replace(prior=jax.eval_shape(prior.init, jax.random.key(0)))
+    # Its 12 parameters are looked up; the norm of their gradient is an inner product.
+    assert cost.step_operations(vae._replace(prior=prior), params, data, batch_size=20) == expected + 2 * 12
+
+
 def test_each_likelihood_is_over_the_image_and_fits_its_data():
     """Traced, not run: shapes of samples, means and log-probabilities, and the check of the data."""
     assert get_args(Config.__annotations__["likelihood"]) == tuple(KINDS)
