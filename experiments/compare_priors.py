@@ -129,7 +129,7 @@ class Config:
     num_components: int | None = None
     """Components of the mixture, and pseudo-inputs of the VampPrior."""
     warmup_epochs: int | None = None
-    """Epochs in which the weight of the KL rises to 1."""
+    """Epochs in which the weight of the KL rises to 1; by default those of the preset, or a quarter of a short run."""
     patience: int | None = None
     """Epochs without a better validation ELBO before training stops."""
     num_samples: int | None = None
@@ -169,6 +169,12 @@ def resolve(config: Config, data: Dataset) -> Config:
         value = getattr(config, name)
         if np.size(value) == 0 or np.min(value) < 1:
             raise ValueError(f"Expected --{name.replace('_', '-')} >= 1; got {value}.")
+    if (config.epochs or 0) < 2 * preset.get("warmup_epochs", 0):
+        config = replace(config, warmup_epochs=(config.epochs or 0) // 4)
+        print(
+            f"{config.epochs} epochs are few for the preset's warm-up of the KL, which is shortened to "
+            f"{config.warmup_epochs}; --warmup-epochs sets it."
+        )
     for name in ("learning_rate", "learning_rates", "betas", "likelihood_scale"):
         value = getattr(config, name)
         if not np.all(np.asarray(value) > 0):

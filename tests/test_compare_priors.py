@@ -162,6 +162,16 @@ def test_help_is_readable():
         assert option in done.stdout
 
 
+def test_the_warm_up_ends_within_a_short_run(capsys):
+    digits = compare_priors.load("digits")
+    capsys.readouterr()
+    assert compare_priors.resolve(Config(), digits).warmup_epochs == 20
+    assert compare_priors.resolve(Config(epochs=30, warmup_epochs=25), digits).warmup_epochs == 25
+    assert capsys.readouterr().out == ""
+    assert compare_priors.resolve(Config(preset="paper", epochs=30), digits).warmup_epochs == 7
+    assert "shortened to 7; --warmup-epochs sets it" in capsys.readouterr().out
+
+
 def test_conditional_needs_labels():
     digits = compare_priors.load("digits")
     unlabelled = digits._replace(num_classes=None)
