@@ -36,15 +36,22 @@ STEPS = {
     "pseudo_inputs": Step("pseudo_inputs", ("neighbours_data", "distances")),
     "choice": Step("choose_prior", ("scores", "hole_maps")),
     "classes": Step("conditional_generation", ("by_class", "shares")),
+    "mnist_pseudo_inputs": Step(
+        "pseudo_inputs --dataset mnist --preset paper --epochs 60", ("neighbours_random", "neighbours_data")
+    ),
+    "mnist_plane": Step(
+        "prior_visualization --dataset mnist --preset paper --epochs 30 --learning-rate 1e-3", ("latent_plane",)
+    ),
 }
+ON_DIGITS = tuple(name for name in STEPS if not name.startswith("mnist"))
 
 
 @dataclass(frozen=True)
 class Options:
-    """Runs the commands of the tutorial on the digits; `python -m experiments.tables` then fills its tables."""
+    """Runs the commands of the tutorial; `python -m experiments.tables` then fills its tables."""
 
-    steps: tuple[str, ...] = tuple(STEPS)
-    """Which steps."""
+    steps: tuple[str, ...] = ON_DIGITS
+    """Which steps; by default those on the digits."""
 
 
 def shrink(source: Path, target: Path) -> None:
