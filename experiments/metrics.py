@@ -145,7 +145,9 @@ def likelihood(
         found |= _mean_with_error("log_marginal_given_label", marginals.given_label)
     if annealing is not None:
         found |= annealed(model, data, weighted, annealing)
-    return found | {"pareto_k_above_0.7": float(np.mean(marginals.pareto_k > 0.7)), "active_units": int(active.sum())}
+    if not np.isnan(marginals.pareto_k).all():  # a few samples have none
+        found["pareto_k_above_0.7"] = float(np.mean(marginals.pareto_k > 0.7))
+    return found | {"active_units": int(active.sum())}
 
 
 def elbo(model: Model, data: Dataset) -> dict[str, Any]:
