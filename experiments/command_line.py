@@ -12,9 +12,17 @@ from experiments.data import cache_folder
 Options = TypeVar("Options")
 
 
-def run(main: Callable[[Options], Any], options: type[Options]) -> None:
-    """Runs a program with the options of the command line; a user's mistake ends in one clear line."""
-    chosen = tyro.cli(options)
+def run(main: Callable[[Options], Any], options: type[Options] | Options) -> None:
+    """Runs a program with the options of the command line; a user's mistake ends in one clear line.
+
+    Given options instead of their class, it takes those for what the command line leaves open, and describes the
+    program by the docstring of its file.
+    """
+    given: Any = {}
+    if not isinstance(options, type):
+        given = {"default": options, "description": sys.modules["__main__"].__doc__}
+        options = type(options)
+    chosen = tyro.cli(options, **given)
     keep_compiled()
     try:
         main(chosen)
@@ -31,4 +39,6 @@ def keep_compiled() -> None:
 
 def command(program: str) -> str:
     """The command that started this program, for its report."""
-    return " ".join([f"python -m experiments.{program}", *sys.argv[1:]])
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    started = spec.name if spec and spec.name.startswith("experiments.") else f"experiments.{program}"
+    return " ".join([f"python -m {started}", *sys.argv[1:]])

@@ -7,6 +7,7 @@ python -m experiments.compare_priors --dataset binarized_mnist --preset paper --
 import math
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -60,6 +61,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
+MAX_ENCODED = 5000  # examples whose q(z) is evaluated where each density runs a network
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "plain": optax.adam,
+    "normalized": lambda learning_rate: optax.chain(vp.normalize_per_tensor(), optax.adam(learning_rate)),
+}
 AT_LEAST_ONE = ("seeds", "epochs", "batch_size", "latent_dim", "num_components", "num_samples", "patience")
 AT_LEAST_ONE += ("hidden", "channels", "likelihood_components")
 
@@ -106,6 +112,8 @@ class Config:
     """Encoder and decoder: gated dense layers, gated convolutions, or residual convolutions."""
     channels: tuple[int, ...] = (16, 32)
     """Channels of the convolutions, one for each halving of the image."""
+    levels: Literal[1, 2] = 1
+    """Levels of latents: z is z1 and z2, the prior is on z2, and networks give p(z1|z2) and q(z1|x, z2)."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """In what the networks compute; parameters and densities are float32."""
     devices: Literal["one", "all"] = "one"
@@ -117,13 +125,15 @@ class Config:
     """Examples a step."""
     learning_rate: float | None = None
     """Learning rate of Adam."""
+    gradients: Literal["plain", "normalized"] = "plain"
+    """What Adam gets: the gradient, or that of each tensor divided by its norm, as in the paper's code."""
     learning_rates: tuple[float, ...] = ()
     """Several of them, trained at once with all seeds; for each prior the validation ELBO chooses."""
     betas: tuple[float, ...] = (1.0,)
     """Weight of the KL in training, after warm-up; several are a grid with the learning rates. The ELBO that chooses
     has beta = 1."""
     latent_dim: int | None = None
-    """Dimension of z."""
+    """Dimension of z, of each level."""
     hidden: tuple[int, ...] | None = None
     """Widths of the gated layers of encoder and decoder."""
     num_components: int | None = None
@@ -187,6 +197,12 @@ def resolve(config: Config, data: Dataset) -> Config:
             f"Expected labels for the prior 'conditional'; {data.name} has none. Choose among "
             f"{', '.join(name for name in PRIORS if name != 'conditional')}, or use --dataset mnist."
         )
+    if config.levels == 2 and config.metrics == "all" and len(data.train["x"]) > MAX_ENCODED:
+        config = replace(config, metrics="likelihood")
+        print(
+            f"Holes and samples are left out (--metrics likelihood): with two levels q(z) of {len(data.train['x']):,} "
+            f"images runs a network for each pair of a point and an image; up to {MAX_ENCODED:,} it is measured."
+        )
     if config.refit and config.priors and "standard" not in config.priors:
         raise ValueError("Expected the prior 'standard' among --priors, since --refit refits its VAE; add it.")
     if config.priors is None:
@@ -237,7 +253,7 @@ def train(name: str, config: Config, data: Dataset, output_dir: Path, made: Made
             params,
             jnp.stack([key_fit for _, key_fit in keys] * len(settings)),
             arrays[0],
-            optax.adam,
+            OPTIMIZERS[config.gradients],
             num_epochs=config.epochs or 0,
             batch_size=config.batch_size or 0,
             validation=arrays[1],

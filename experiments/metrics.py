@@ -13,6 +13,7 @@ from tqdm import tqdm
 import vaepriors_jax as vp
 from experiments.cost import decoded_at_once
 from experiments.data import Dataset, cache_folder
+from vaepriors_jax.base import innermost
 from vaepriors_jax.evaluation.annealing import annealed_importance_sampling
 from vaepriors_jax.evaluation.features import (
     Classifier,
@@ -35,7 +36,7 @@ AT_ONCE = 500  # images that are drawn at a time
 
 def reads_label(vae: vp.VAE) -> bool:
     """Whether a VAE of these programs reads the label, in its networks or in its prior."""
-    return bool(vae.encoder_context) or vae.prior.config["factory"].startswith("conditional")
+    return bool(vae.encoder_context) or innermost(vae.prior.config)[0]["factory"].startswith("conditional")
 
 
 class Model(NamedTuple):
@@ -163,42 +164,38 @@ def _mean_with_error(name: str, values: np.ndarray) -> dict[str, float]:
     return {name: float(np.mean(values)), f"{name}_standard_error": float(error)}
 
 
-def _against_aggregated(model: Model, data: Dataset) -> tuple[vp.VAE, tuple[jax.Array, ...]]:
-    """A VAE whose prior has no label, and the arrays of q(z) over the whole training set.
-
-    A conditional prior counts as the mixture over classes, since q(z) has no label.
-    """
-    vae = model.vae
-    if model.conditional:
-        vae = vae._replace(prior=vp.marginalize(vae.prior, class_probabilities(data)))
-    x, context = data.fixed_train["x"], model.context(data.fixed_train)
-    aggregated = vp.aggregated_posterior(vae, model.params, x, **context)
-    return vae, (aggregated.log_weights, *aggregated.parameters)
+def _without_label(model: Model, data: Dataset) -> vp.VAE:
+    """The VAE; a conditional prior counts as the mixture over classes, since q(z) has no label."""
+    if not model.conditional:
+        return model.vae
+    return model.vae._replace(prior=vp.marginalize(model.vae.prior, class_probabilities(data)))
 
 
 @partial(jax.jit, static_argnums=0)
-def _hole_mass(vae: vp.VAE, params: vp.VAEParams, key: jax.Array, arrays: Any) -> Any:
-    mass = vp.hole_mass(vae.latent_prior(params), vp.DiagonalMixture(*arrays), key, num_samples=5000)
+def _hole_mass(vae: vp.VAE, params: vp.VAEParams, key: jax.Array, x: jax.Array, context: Any) -> Any:
+    aggregated = vp.aggregated_posterior(vae, params, x, **context)
+    mass = vp.hole_mass(vae.latent_prior(params), aggregated, key, num_samples=5000)
     return mass.prior_in_holes, mass.posterior_uncovered
 
 
-@partial(jax.jit, static_argnums=(0, 3))
-def _hole_map(vae: vp.VAE, params: vp.VAEParams, arrays: Any, half_width: float | None) -> HoleMap:
-    return vp.hole_map(vae.latent_prior(params), vp.DiagonalMixture(*arrays), half_width=half_width)
+@partial(jax.jit, static_argnums=(0, 4))
+def _hole_map(vae: vp.VAE, params: vp.VAEParams, x: jax.Array, context: Any, half_width: float | None) -> HoleMap:
+    aggregated = vp.aggregated_posterior(vae, params, x, **context)
+    return vp.hole_map(vae.latent_prior(params), aggregated, half_width=half_width)
 
 
 def hole_map(model: Model, data: Dataset, half_width: float | None = None) -> HoleMap:
     """log q(z), log p(z) and their difference on the plane of the encodings' first two principal components."""
-    vae, arrays = _against_aggregated(model, data)
-    return _hole_map(vae, model.params, arrays, half_width)
+    x, context = data.fixed_train["x"], model.context(data.fixed_train)
+    return _hole_map(_without_label(model, data), model.params, x, context, half_width)
 
 
 def holes(model: Model, data: Dataset) -> dict[str, Any]:
     """The mismatch between prior and aggregated posterior of the whole training set."""
-    vae, arrays = _against_aggregated(model, data)
-    context = model.context(data.fixed_train)
-    surgery = vp.elbo_surgery(vae, model.params, KEYS["holes"], data.fixed_train["x"], **context)
-    in_holes, uncovered = _hole_mass(vae, model.params, KEYS["holes"], arrays)
+    x, context = data.fixed_train["x"], model.context(data.fixed_train)
+    vae = _without_label(model, data)
+    surgery = vp.elbo_surgery(vae, model.params, KEYS["holes"], x, **context)
+    in_holes, uncovered = _hole_mass(vae, model.params, KEYS["holes"], x, context)
     estimates = {
         "marginal_kl": surgery.marginal_kl,
         "mutual_information": surgery.mutual_information,
@@ -232,11 +229,12 @@ def latents(model: Model, data: Dataset) -> dict[str, Any]:
         "mutual_information_by_dimension": np.asarray(dimensions.mutual_information).tolist(),
         "kl_by_dimension": np.asarray(dimensions.kl).tolist(),
     }
-    if isinstance(model.example_prior(data), vp.Mixture):
+    prior = model.example_prior(data)
+    if isinstance(getattr(prior, "top", prior), vp.Mixture):  # the upper one of two levels
         usage = mixture_usage(*arguments, **context)
         for name in ("weight_perplexity", "responsibility_perplexity", "num_unused"):
             found[name] = float(getattr(usage, name))
-    if model.vae.prior.config["factory"] == "vamp":
+    if innermost(model.vae.prior.config)[0]["factory"] == "vamp":
         distances = pseudo_input_distances(model.vae.prior, model.params.prior, x)
         found["pseudo_input_distance"] = float(jnp.mean(distances))
     return found

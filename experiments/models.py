@@ -10,7 +10,7 @@ import vaepriors_jax as vp
 from experiments.data import Dataset
 from experiments.image_networks import Down, Up
 from experiments.likelihoods import Likelihood
-from experiments.networks import Decoder, Encoder
+from experiments.networks import Decoder, Encoder, TwoLevelEncoder
 
 PRIORS = ("standard", "mixture", "vamp", "flow", "conditional")
 
@@ -33,6 +33,12 @@ class Sizes(NamedTuple):
     likelihood_components: int = 5
     likelihood_scale: float = 0.1
     precision: str = "float32"
+    levels: int = 1
+
+    @property
+    def dim(self) -> int:
+        """Dimension of z, all levels."""
+        return self.levels * self.latent_dim
 
 
 class InBfloat16(NamedTuple):
@@ -51,7 +57,7 @@ class InBfloat16(NamedTuple):
 
 
 def make_prior(name: str, sizes: Sizes, data: Dataset) -> vp.Prior:
-    """Makes the prior of one family."""
+    """Makes the prior of one family; for two levels it is the one on top."""
     dim, num_components = sizes.latent_dim, sizes.num_components
     makers: dict[str, Callable[[], vp.Prior]] = {
         "standard": lambda: vp.standard_normal(dim),
@@ -63,10 +69,11 @@ def make_prior(name: str, sizes: Sizes, data: Dataset) -> vp.Prior:
         ),
         "conditional": lambda: vp.conditional_normal(dim, num_classes=data.num_classes),
     }
-    return makers[name]()
+    prior = makers[name]()
+    return prior if sizes.levels == 1 else vp.two_level(prior, dim, dim, hidden=sizes.hidden)
 
 
-def make_networks(sizes: Sizes, data: Dataset, num_classes: int | None) -> tuple[Encoder, Decoder]:
+def make_networks(sizes: Sizes, data: Dataset, num_classes: int | None) -> tuple[Encoder | TwoLevelEncoder, Decoder]:
     """Makes the encoder and the decoder; beside convolutions there is one dense layer, the last width of `hidden`."""
     likelihood = Likelihood(sizes.likelihood, data.num_levels or 2, sizes.likelihood_components, sizes.likelihood_scale)
     hidden, down, up = sizes.hidden, None, None
@@ -75,7 +82,8 @@ def make_networks(sizes: Sizes, data: Dataset, num_classes: int | None) -> tuple
         down = Down(sizes.channels, residual)
         up = Up(data.image_shape, sizes.channels, likelihood.num_outputs, residual)
     encoder = Encoder(sizes.latent_dim, hidden, num_classes, down)
-    return encoder, Decoder(data.image_shape, hidden, num_classes, up, likelihood)
+    decoder = Decoder(data.image_shape, hidden, num_classes, up, likelihood, sizes.levels)
+    return encoder if sizes.levels == 1 else TwoLevelEncoder(encoder, encoder), decoder
 
 
 def make_vae(name: str, sizes: Sizes, data: Dataset) -> Made:
@@ -100,7 +108,7 @@ def make_vae(name: str, sizes: Sizes, data: Dataset) -> Made:
         key_encoder, key_decoder, key_prior = jax.random.split(key, 3)
         return vp.VAEParams(
             encoder.init(key_encoder, jnp.zeros(data.image_shape), **label),
-            decoder.init(key_decoder, jnp.zeros(sizes.latent_dim), **label),
+            decoder.init(key_decoder, jnp.zeros(sizes.dim), **label),
             prior.init(key_prior),
         )
 

@@ -2,13 +2,17 @@
 
 python -m experiments.tables
 
+The docstrings of `experiments/configs`, and the README's table of them, tell what those runs gave.
+
 Each `<!-- results: NAME -->` there is followed by the tables of `experiments/results/NAME.json`, a copy of the
 `results.json` of the run; with the command, the hardware and the versions that made it. Of a
 benchmark, and of the guide, `<!-- results: NAME PART -->` takes one part.
 """
 
+import importlib
 import json
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +20,11 @@ from typing import Any
 from experiments import (
     choose_prior,
     conditional_generation,
+    configs,
     generation_quality,
     prior_visualization,
     pseudo_inputs,
+    report,
 )
 from experiments.comparison import samples_table, tables
 from experiments.document import Table, markdown_table
@@ -27,6 +33,7 @@ from experiments.recommendation import called
 RESULTS = Path(__file__).parent / "results"
 README, TUTORIAL = Path(__file__).parent.parent / "README.md", Path(__file__).parent / "README.md"
 BLOCK = re.compile(r"<!-- results: (\w+)(?: (\w+))? -->\n.*?<!-- end -->", re.DOTALL)
+MEASURED = re.compile(r'^Measured: .*?"""', re.DOTALL | re.MULTILINE)
 
 
 def tables_of(content: dict[str, Any], part: str | None) -> Sequence[Table]:
@@ -97,12 +104,48 @@ def fill(text: str) -> str:
     """Returns a page's text with all tables filled."""
 
     def block(match: re.Match[str]) -> str:
-        content = json.loads((RESULTS / f"{match[1]}.json").read_text())
-        return "\n".join([match[0].splitlines()[0], describe(content, match[2]), "<!-- end -->"])
+        described = settings_table() if match[1] == "configs" else describe(_read(match[1]), match[2])
+        return "\n".join([match[0].splitlines()[0], described, "<!-- end -->"])
 
     return BLOCK.sub(block, text)
 
 
+def _read(name: str) -> dict[str, Any]:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def _measured(name: str) -> tuple[str, str, str] | None:
+    """The test NLL of a published setting, how it was measured, and on what; None of a setting that was not run."""
+    if not (RESULTS / f"{name}.json").exists():
+        return None
+    content = _read(name)
+    entry = content["summary"][0]["log_marginal"]
+    seeds = len(content["rows"])
+    over = f"{seeds} seeds" if seeds > 1 else "one seed, error over test images"
+    how = f"{over}, S = {content['config']['num_samples']}, {content['seconds'] / 60:.0f} minutes"
+    return report.format_mean(entry | {"mean": -entry["mean"]}), how, _machine(content)
+
+
+def fill_docstring(name: str, text: str) -> str:
+    """Returns the text of a published setting's file, with what we measured in its docstring."""
+    measured = _measured(name)
+    words = "Measured: {} ({}, on {}).".format(*measured) if measured else "Measured: not yet."
+    wrapped = textwrap.fill(words, 120)
+    return MEASURED.sub(lambda _: wrapped + '\n"""', text, count=1)
+
+
+def settings_table() -> str:
+    """The published settings: what was published, and what we measured."""
+    rows = []
+    for name in configs.NAMES:
+        docstring = " ".join((importlib.import_module(f"experiments.configs.{name}").__doc__ or "").split())
+        published = docstring.partition("Published: ")[2].partition(" Measured: ")[0]
+        rows.append([f"`{name}`", published.rstrip("."), *(_measured(name) or ("–", "–"))[:2]])
+    return markdown_table(["setting", "published test NLL", "ours", "how"], rows) + "\n"
+
+
 if __name__ == "__main__":
+    for file in (Path(configs.__file__).parent / f"{name}.py" for name in configs.NAMES):
+        file.write_text(fill_docstring(file.stem, file.read_text()))
     for page in (README, TUTORIAL):
         page.write_text(fill(page.read_text()))

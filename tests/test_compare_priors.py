@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import vaepriors_jax as vp
@@ -97,7 +98,15 @@ def test_priors_are_trained_compared_and_reported(tmp_path):
 
 @pytest.mark.slow
 def test_refitted_priors_are_rows_of_their_own(tmp_path):
-    options = {"seeds": 1, "num_test": 80, "priors": ("standard",), "refit": ("mixture",), "metrics": "likelihood"}
+    """With two levels of latents."""
+    options = {
+        "levels": 2,
+        "seeds": 1,
+        "num_test": 80,
+        "priors": ("standard",),
+        "refit": ("mixture",),
+        "metrics": "likelihood",
+    }
     content = compare_priors.main(Config(**options, **SMALL, output_dir=str(tmp_path)))
     standard, refitted = content["rows"]
     assert [row["prior"] for row in content["rows"]] == ["standard", "standard, refit mixture"]
@@ -105,7 +114,17 @@ def test_refitted_priors_are_rows_of_their_own(tmp_path):
     assert refitted["test"]["reconstruction"] == pytest.approx(standard["test"]["reconstruction"], abs=1e-4)
     assert refitted["test"]["kl"] != pytest.approx(standard["test"]["kl"], abs=1e-3)
     models = evaluate.load_models(tmp_path, content["rows"], Config(**content["config"]), load("digits"))
-    assert [model.vae.prior.config["factory"] for model in models] == ["standard_normal", "mixture"]
+    on_top = [model.vae.prior.config["top_prior"]["factory"] for model in models]
+    assert on_top == ["standard_normal", "mixture"]
+
+
+def test_holes_of_two_levels_are_left_out_of_large_data(capsys):
+    digits = compare_priors.load("digits")
+    large = digits._replace(train={name: np.repeat(array, 5, axis=0) for name, array in digits.train.items()})
+    assert compare_priors.resolve(Config(levels=2), digits).metrics == "all"
+    assert compare_priors.resolve(Config(), large).metrics == "all"
+    assert compare_priors.resolve(Config(levels=2), large).metrics == "likelihood"
+    assert "up to 5,000 it is measured" in capsys.readouterr().out
 
 
 def message_of(monkeypatch, capsys, *options):

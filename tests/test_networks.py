@@ -12,7 +12,7 @@ from scipy.signal import correlate2d
 import vaepriors_jax as vp
 from experiments import cost, grid
 from experiments.benchmarks import paper
-from experiments.compare_priors import Config, resolve
+from experiments.compare_priors import OPTIMIZERS, Config, resolve
 from experiments.data import Dataset
 from experiments.image_networks import patches, spread
 from experiments.likelihoods import KINDS, check_likelihood
@@ -50,11 +50,11 @@ def test_channels_are_spread_over_pixels():
     np.testing.assert_array_equal(spread(image, 2, 3)[..., 0], [[0, 1, 4], [2, 3, 6]])
 
 
-@pytest.mark.parametrize("network", ["conv", "resnet"])
-def test_convolutions_take_any_size_read_the_label_and_learn(network):
+@pytest.mark.parametrize(("network", "levels"), [("conv", 2), ("resnet", 1)])
+def test_convolutions_take_any_size_read_the_label_and_learn(network, levels):
     """One compiled call: the ELBO and its gradient; every parameter is reached, and the label changes both networks."""
     data = grey(num_levels=2)
-    vae, init = make_vae("conditional", SIZES._replace(network=network), data)
+    vae, init = make_vae("conditional", SIZES._replace(network=network, levels=levels), data)
     # Not as `init` makes them: residual branches start at zero, where not everything has a gradient.
     rng = np.random.default_rng(0)
     draw = lambda leaf: jnp.asarray(0.3 * rng.normal(size=leaf.shape), jnp.float32)  # noqa: E731
@@ -63,7 +63,7 @@ def test_convolutions_take_any_size_read_the_label_and_learn(network):
 
     def loss(params, y):
         elbos = jax.vmap(lambda x, y: vp.elbo(vae, params, jax.random.key(2), x, y=y).elbo)(xs, y)
-        z = jnp.ones(2)
+        z = jnp.ones(2 * levels)
         return jnp.mean(elbos), (vae.posterior(params, xs[0], y=y[0]).mean(), vae.likelihood(params, z, y=y[0]).mean())
 
     run = jax.jit(jax.value_and_grad(loss, has_aux=True))
@@ -88,6 +88,36 @@ def test_layers_in_bfloat16_and_the_rest_in_float32():
     difference = np.abs(rounded - exact).max()
     assert 1e-6 < difference < 0.03 * np.abs(exact).max()
     assert halves.likelihood(params, jnp.ones(2)).log_prob(x).dtype == jnp.float32
+
+
+def test_two_levels_are_the_networks_of_the_paper():
+    """Numbers of parameters by hand; a gated layer is two linear ones. Of p(z1|z2) the layers are not gated."""
+    gated = lambda inputs, outputs: 2 * (inputs + 1) * outputs  # noqa: E731
+    linear = lambda inputs, outputs: (inputs + 1) * outputs  # noqa: E731
+    expected = {
+        "q(z2|x)": gated(784, 300) + gated(300, 300) + linear(300, 80),
+        "q(z1|x, z2)": gated(784, 300) + gated(40, 300) + gated(600, 300) + linear(300, 80),
+        "p(x|z1, z2)": 2 * gated(40, 300) + gated(600, 300) + linear(300, 784),
+        "p(z1|z2)": linear(40, 300) + linear(300, 300) + linear(300, 80),
+    }
+    sizes = SIZES._replace(latent_dim=40, hidden=(300, 300), levels=2)
+    _, init = make_vae("standard", sizes, grey(num_levels=2, shape=(28, 28)))
+    params = jax.eval_shape(init, jax.random.key(0))
+    count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))  # noqa: E731
+    found = (params.encoder["top"], params.encoder["bottom"], params.decoder, params.prior)
+    assert list(map(count, found)) == list(expected.values())
+
+
+def test_normalized_gradients_forget_the_scale_of_the_loss():
+    gradient = {"a": jnp.array([3.0, 4.0]), "b": jnp.array([2.0])}
+    plain, normalized = (OPTIMIZERS[name](0.1) for name in ("plain", "normalized"))
+
+    def second_step(optimizer, scale):  # Adam's first step forgets the scale as well
+        _, state = optimizer.update(gradient, optimizer.init(gradient))
+        return optimizer.update(jax.tree.map(lambda leaf: scale * leaf, gradient), state)[0]["a"]
+
+    np.testing.assert_allclose(second_step(normalized, 100.0), second_step(normalized, 1.0), rtol=1e-5)
+    assert np.abs(second_step(plain, 100.0) - second_step(plain, 1.0)).max() > 0.01
 
 
 def test_operations_of_a_step_agree_with_the_count_by_hand():

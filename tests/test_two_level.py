@@ -97,7 +97,7 @@ def test_annealing_and_refits_take_two_levels(model):
     np.testing.assert_allclose(annealed.values, model.log_marginal()[:4], atol=1e-4)
     vae, params = with_vampprior_on_top(model)
     fitted = vp.fit_prior(vae.prior, KEY, vae, params, model.x, num_steps=2, batch_size=4)
-    nearest = vp.pseudo_input_distances(vp.vamp(3, (DATA,), bounds=None), fitted.prior["top"], model.x)
+    nearest = vp.pseudo_input_distances(vae.prior, fitted.prior, model.x)
     assert (nearest < 0.05).all()
     usage = vp.mixture_usage(vae, params, KEY, model.x)
     assert usage.mean_responsibilities.sum() == pytest.approx(1, abs=1e-4)
@@ -193,3 +193,15 @@ def test_wrong_dimensions_are_named():
         vp.two_level(vp.standard_normal(2), 2, 0)
     with pytest.raises(ValueError, match="over one vector"):
         vp.two_level_posterior(vp.normal_diag(jnp.zeros(2), jnp.ones(2)), lambda z2: vp.normal_diag(z2[0], z2[1]))
+
+
+def test_pseudo_inputs_on_top_are_found():
+    vampprior = vp.vamp(3, (DATA,))
+    prior = vp.two_level(vampprior, LEVEL, LEVEL)
+    params = jax.jit(prior.init)(KEY)
+    expected = vp.pseudo_inputs(vampprior, params["top"])
+    np.testing.assert_array_equal(vp.pseudo_inputs(prior, params), expected)
+    flow = vp.transformed(prior, vp.affine_coupling(2 * LEVEL, hidden=(2,)))
+    np.testing.assert_array_equal(vp.pseudo_inputs(flow, {"base": params, "flow": {}}), expected)
+    with pytest.raises(ValueError, match="Expected a `vamp` prior"):
+        vp.pseudo_inputs(vp.two_level(vp.standard_normal(2), 2, 2), {"top": {}})

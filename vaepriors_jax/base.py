@@ -177,6 +177,18 @@ def factory(make: Callable[P, R]) -> Callable[P, R]:
     return wrapped
 
 
+# Of a prior that is built on another: the latter's configuration, and its parameters.
+INNER = {"transformed": ("base_prior", "base"), "two_level": ("top_prior", "top")}
+
+
+def innermost(config: Config, params: Any = None) -> tuple[Config, Any]:
+    """Configuration and parameters of the prior that others are built on: under a flow, or on top of two levels."""
+    while config["factory"] in INNER:
+        name, entry = INNER[config["factory"]]
+        config, params = config[name], params and params[entry]
+    return config, params
+
+
 def plain_config(prior: Prior | Flow) -> Config:
     """Returns the configuration as plain data that JSON can hold.
 

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from vaepriors_jax.base import VAE, VAEParams
 from vaepriors_jax.checks import check_finite, check_labels
@@ -63,7 +64,7 @@ def check_data(
 def _check_support(
     vae: VAE, params: VAEParams, data: dict[str, jax.Array], key: jax.Array, transform: Callable[..., Any] | None
 ) -> None:
-    """Checks the values against the likelihood, where that has a `check_support`; traces it without running it."""
+    """Checks values, where they are known, against the likelihood, where it has a `check_support`; never runs it."""
     checks = []
 
     def find(params: VAEParams, key: jax.Array, example: dict[str, jax.Array]) -> jax.Array:
@@ -79,7 +80,7 @@ def _check_support(
         key, params = key[0], jax.tree.map(lambda leaf: leaf[0], params)
     example = {name: jax.ShapeDtypeStruct(value.shape[1:], value.dtype) for name, value in data.items()}
     jax.eval_shape(find, params, key, example)
-    if checks[0] is None:
+    if checks[0] is None or isinstance(data["x"], Tracer):
         return
     if transform is None:
         checks[0](data["x"])

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vaepriors_jax.base import VAE, Prior, VAEParams
+from vaepriors_jax.base import VAE, Prior, VAEParams, innermost
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.initialization import init_from_data
@@ -113,9 +113,7 @@ def _sample_latents(vae: VAE, params: VAEParams, key: jax.Array, data: dict[str,
 def _start(prior: Prior, key: jax.Array, vae: VAE, params: VAEParams, data: dict[str, jax.Array]) -> Any:
     """Mixtures start at clusters of encodings, a VampPrior at training examples, any other prior as `init` does."""
     key_z, key_init = jax.random.split(key)
-    base = prior.config
-    while inner := base.get("base_prior") or base.get("top_prior"):
-        base = inner
+    base, _ = innermost(prior.config)
     if base["factory"] == "vamp":
         return init_from_data(prior, key_init, x=data["x"], y=data.get("y"))
     if base["factory"] not in ("mixture", "conditional_mixture", "conditional_normal") or "condition_dim" in base:

@@ -296,7 +296,8 @@ def pseudo_input_distances(prior: Prior, params: Any, x: Any) -> jax.Array:
     Raises:
         ValueError: the prior has no pseudo-inputs.
     """
-    inputs = pseudo_inputs(prior, params).reshape(prior.config["num_components"], -1)
+    inputs = pseudo_inputs(prior, params)
+    inputs = inputs.reshape(len(inputs), -1)
     examples = jnp.asarray(x, inputs.dtype).reshape(len(x), -1)
     product = jnp.matmul(inputs, examples.T, precision=Precision.HIGHEST)
     square = jnp.sum(inputs**2, axis=1)[:, None] + jnp.sum(examples**2, axis=1) - 2 * product

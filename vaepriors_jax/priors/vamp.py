@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaepriors_jax.base import Prior, factory
+from vaepriors_jax.base import Prior, factory, innermost
 from vaepriors_jax.checks import check_choice, check_positive_integer, check_shape
 from vaepriors_jax.conditioning import take_class
 from vaepriors_jax.distributions import Mixture
@@ -42,12 +42,15 @@ def from_bounds(values: jax.Array, bounds: tuple[float, float] | None) -> jax.Ar
 def pseudo_inputs(prior: Prior, params: Any) -> jax.Array:
     """Returns the pseudo-inputs u_k of a `vamp` prior in the space of the data: [num_components, *input_shape].
 
+    The prior may lie under a flow (`transformed`), or on top of two levels (`two_level`).
+
     Raises:
         ValueError: the prior is not a `vamp`.
     """
-    if prior.config["factory"] != "vamp":
+    config, params = innermost(prior.config, params)
+    if config["factory"] != "vamp":
         raise ValueError(f"Expected a `vamp` prior, which has pseudo-inputs; got {prior!r}.")
-    return to_bounds(params["pseudo_inputs"], prior.config.get("bounds", (0.0, 1.0)))
+    return to_bounds(params["pseudo_inputs"], config.get("bounds", (0.0, 1.0)))
 
 
 def component_classes(num_components: int, num_classes: int) -> np.ndarray:

@@ -1,0 +1,19 @@
+"""Published settings, one a file: `python -m experiments.configs.NAME`, with the options of compare_priors to change.
+
+Each docstring holds the command, what was published, and what we measured, which `python -m experiments.tables` fills
+in from `experiments/results/NAME.json`, a copy of the run's `results.json`. A figure marked "unchecked" is quoted from
+memory.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from experiments.compare_priors import Config
+
+NAMES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("*_*.py") if path.stem != "__init__"))
+
+
+def paper(file: str, dataset: str, prior: Any, **options: Any) -> Config:
+    """The setting of Tomczak & Welling (2018): one seed, log p(x) only, and a run that goes on where it stopped."""
+    options = {"preset": "paper", "seeds": 1, "metrics": "likelihood", "checkpoints": True} | options
+    return Config(dataset=dataset, priors=(prior,), output_dir=f"runs/{Path(file).stem}", **options)

@@ -1,0 +1,14 @@
+"""Fashion-MNIST binarised anew at each step, N(0, I), one level of latents; test NLL in nats.
+
+Command: python -m experiments.configs.fashion_mnist_standard
+Published: 228.70 ± 0.15 (Norouzi et al. 2020), 228.68 (Bauer & Mnih 2019).
+Measured: not yet.
+"""
+
+from experiments import command_line, compare_priors
+from experiments.configs import paper
+
+CONFIG = paper(__file__, "fashion_mnist", "standard")
+
+if __name__ == "__main__":
+    command_line.run(compare_priors.main, CONFIG)

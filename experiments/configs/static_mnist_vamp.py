@@ -1,0 +1,14 @@
+"""Static MNIST, VampPrior with 500 pseudo-inputs, one level of latents; test NLL in nats.
+
+Command: python -m experiments.configs.static_mnist_vamp
+Published: 85.57 (Tomczak & Welling 2018), 85.79 (pythae), 87.42 elsewhere.
+Measured: not yet.
+"""
+
+from experiments import command_line, compare_priors
+from experiments.configs import paper
+
+CONFIG = paper(__file__, "binarized_mnist", "vamp")
+
+if __name__ == "__main__":
+    command_line.run(compare_priors.main, CONFIG)

@@ -1,0 +1,14 @@
+"""Static MNIST, VampPrior with 500 pseudo-inputs, two levels of latents (HVAE); test NLL in nats.
+
+Command: python -m experiments.configs.static_mnist_vamp_two_level
+Published: 83.19 (Tomczak & Welling 2018).
+Measured: not yet.
+"""
+
+from experiments import command_line, compare_priors
+from experiments.configs import paper
+
+CONFIG = paper(__file__, "binarized_mnist", "vamp", levels=2)
+
+if __name__ == "__main__":
+    command_line.run(compare_priors.main, CONFIG)
