@@ -42,6 +42,21 @@ STEPS = {
     "mnist_plane": Step(
         "prior_visualization --dataset mnist --preset paper --epochs 30 --learning-rate 1e-3", ("latent_plane",)
     ),
+    "mnist_quality": Step(
+        "generation_quality --dataset mnist --preset paper --epochs 12 --warmup-epochs 3 --learning-rate 1e-3 "
+        "--num-components 100 --num-test 2000",
+        ("scores", "means"),
+    ),
+    "mnist_classes": Step(
+        "conditional_generation --dataset mnist --preset paper --epochs 12 --warmup-epochs 3 --learning-rate 1e-3 "
+        "--num-test 2000",
+        ("by_class", "shares"),
+    ),
+    "mnist_choice": Step(
+        "choose_prior --dataset mnist --preset paper --epochs 6 --warmup-epochs 2 --learning-rate 1e-3 "
+        "--num-components 100 --seeds 2 --num-test 2000",
+        ("scores", "hole_maps"),
+    ),
 }
 ON_DIGITS = tuple(name for name in STEPS if not name.startswith("mnist"))
 
