@@ -18,12 +18,12 @@ import numpy as np
 
 import vaepriors_jax as vp
 from experiments import command_line, compare_priors, document, figures, metrics, paired, report
-from experiments.comparison import Trained
 from experiments.data import Dataset, load
 from experiments.document import Figure, Section, Table
-from experiments.metrics import Judge, Model
+from experiments.metrics import Judge
 from experiments.models import Made, make_vae
 from experiments.options import SeedsOptions
+from experiments.trained import Model, Trained
 
 CONDITIONAL, SHARED, BLIND = "p(z|y)", "N(0, I)", "p(z|y), networks without y"
 KEY = jax.random.key(9)
