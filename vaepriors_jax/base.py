@@ -162,6 +162,11 @@ def _select(context: Mapping[str, Any], names: tuple[str, ...], reader: str) -> 
     return {name: context[name] for name in names}
 
 
+def context_of(example: Mapping[str, Any]) -> dict[str, Any]:
+    """What an example or a batch holds beside x."""
+    return {name: value for name, value in example.items() if name != "x"}
+
+
 def split_context(context: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Splits context into what belongs to each example and what the whole batch shares."""
     shared = {name: value for name, value in context.items() if name in SHARED_CONTEXT}

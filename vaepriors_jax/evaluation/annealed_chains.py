@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaepriors_jax.base import VAE, VAEParams
+from vaepriors_jax.base import VAE, VAEParams, context_of
 from vaepriors_jax.checks import check_choice, check_positive, check_positive_integer
 from vaepriors_jax.evaluation.hamiltonian import Path, make_path, move_chains
 
@@ -100,7 +100,7 @@ def anneal_examples(
     settings: Settings,
 ) -> Weights:
     """Chains forward from the initial distribution and, where exact posterior samples [N, dim] are given, backward."""
-    per_example = {name: value for name, value in data.items() if name != "x"}
+    per_example = context_of(data)
     common_prior = None if per_example else vae.latent_prior(params, **shared)
 
     def one(inputs: Any) -> Weights:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from vaepriors_jax.base import VAE, VAEParams
+from vaepriors_jax.base import VAE, VAEParams, context_of
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.objectives import ELBO, elbo
@@ -19,7 +19,7 @@ def map_elbo(
     """The ELBO at beta = 1 of each example [N], in chunks on each device; not compiled, not checked."""
 
     def of_device(keys: jax.Array, data: dict[str, jax.Array], params: VAEParams) -> ELBO:
-        context = {name: value for name, value in data.items() if name != "x"}
+        context = context_of(data)
 
         def one(inputs: Any) -> ELBO:
             key, x, context = inputs

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from vaepriors_jax.base import VAE, VAEParams, split_context
+from vaepriors_jax.base import VAE, VAEParams, context_of, split_context
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.evaluation import estimates
@@ -66,7 +66,7 @@ def _log_marginal_of_device(
 ) -> Reading:
     block = min(num_samples, chunk_size)
     num_blocks, remainder = divmod(num_samples, block)
-    per_example = {name: value for name, value in data.items() if name != "x"}
+    per_example = context_of(data)
     common_prior = None if per_example else vae.latent_prior(params, **shared)
 
     def one(inputs: Any) -> Reading:
