@@ -15,6 +15,7 @@ from experiments import command_line, compare_priors, document, figures, generat
 from experiments.comparison import failures_of
 from experiments.data import Dataset, load
 from experiments.document import Figure, Section, Table
+from experiments.options import SeedsOptions
 from experiments.recommendation import STANDARD, Measurements, Recommendation, called, recommend
 
 MEASURES = {  # part of the rows, title and digits of each column
@@ -34,7 +35,7 @@ KINDS = {  # density, and KL from a Gaussian posterior
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(SeedsOptions):
     """Trains the candidates with the same budget, measures them, and recommends a prior."""
 
     dataset: str = "digits"
@@ -44,28 +45,12 @@ class Options:
     """The candidates, the simplest first; `standard` has to be among them."""
     refit: tuple[Literal["mixture", "vamp", "flow"], ...] = ("mixture",)
     """Priors that are fitted afterwards to the standard VAE: candidates too."""
-    seeds: int = 3
-    """How many seeds."""
-    seed: int = 0
-    """The first seed."""
-    preset: Literal["quick", "paper"] = "quick"
-    """Sizes and schedule, as in compare_priors."""
-    latent_dim: int | None = None
-    """Dimension of z; that of the preset by default."""
     num_components: int | None = None
     """Components of the mixture, and pseudo-inputs of the VampPrior; those of the preset by default."""
     epochs: int | None = None
     """The budget of each candidate: the most epochs; those of the preset by default."""
-    warmup_epochs: int | None = None
-    """Epochs in which the weight of the KL rises to 1; those of the preset by default."""
-    learning_rate: float | None = None
-    """Learning rate of Adam; that of the preset by default."""
     num_test: int | None = None
     """Use only this many test images; all of them by default."""
-    data_dir: str | None = None
-    """Folder of prepared TFDS data sets; by default TFDS_DATA_DIR."""
-    output_dir: str | None = None
-    """Where results go; by default a new folder under runs/."""
 
 
 def measurements_of(rows: generation.Rows) -> Measurements:
@@ -190,7 +175,7 @@ def main(options: Options) -> dict[str, Any]:
     if STANDARD not in options.priors:
         raise ValueError(f"Expected `standard` among --priors, to hold the others against; got {options.priors}.")
     data = load(options.dataset, data_dir=options.data_dir)
-    config = compare_priors.resolve(compare_priors.Config(**asdict(options)), data)
+    config = compare_priors.resolve(options.comparison(), data)
     data = compare_priors.take_test(data, config.num_test)
     output_dir = report.make_output_dir(options.output_dir, "choose_prior", options.dataset)
     found = generation.train_and_measure(config, data, output_dir)

@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +18,12 @@ import numpy as np
 
 import vaepriors_jax as vp
 from experiments import command_line, compare_priors, document, figures, metrics, paired, report
-from experiments.comparison import Trained
 from experiments.data import Dataset, load
 from experiments.document import Figure, Section, Table
-from experiments.metrics import Judge, Model
+from experiments.metrics import Judge
 from experiments.models import Made, make_vae
+from experiments.options import SeedsOptions
+from experiments.trained import Model, Trained
 
 CONDITIONAL, SHARED, BLIND = "p(z|y)", "N(0, I)", "p(z|y), networks without y"
 KEY = jax.random.key(9)
@@ -37,33 +38,13 @@ MEASURES = {  # title and digits of each column
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(SeedsOptions):
     """Trains a conditional VAE with a prior for each class and with one for all, and asks both for each class."""
 
     dataset: str = "digits"
     """Digits, a TFDS name, or the path of your own .npz file, with labels."""
-    seeds: int = 3
-    """How many seeds."""
-    seed: int = 0
-    """The first seed."""
-    preset: Literal["quick", "paper"] = "quick"
-    """Sizes and schedule, as in compare_priors."""
-    latent_dim: int | None = None
-    """Dimension of z; that of the preset by default."""
-    epochs: int | None = None
-    """The most epochs; those of the preset by default."""
-    warmup_epochs: int | None = None
-    """Epochs in which the weight of the KL rises to 1; those of the preset by default."""
-    learning_rate: float | None = None
-    """Learning rate of Adam; that of the preset by default."""
     num_by_class: int = 200
     """Samples of each class that are given to the classifier."""
-    num_test: int | None = None
-    """Score this many samples against this many test images; all of them by default."""
-    data_dir: str | None = None
-    """Folder of prepared TFDS data sets; by default TFDS_DATA_DIR."""
-    output_dir: str | None = None
-    """Where results go; by default a new folder under runs/."""
 
 
 def make_all(config: compare_priors.Config, data: Dataset) -> dict[str, Made]:
@@ -207,10 +188,9 @@ def main(options: Options) -> dict[str, Any]:
     if options.num_by_class < 1:
         raise ValueError(f"Expected --num-by-class >= 1; got {options.num_by_class}.")
     data = load(options.dataset, data_dir=options.data_dir)
-    shared = {name: value for name, value in asdict(options).items() if name != "num_by_class"}
     if data.num_classes is None:
         raise ValueError(f"Expected labels, which are the classes to ask for; {data.name} has none.")
-    config = compare_priors.resolve(compare_priors.Config(**shared, priors=("conditional",)), data)
+    config = compare_priors.resolve(options.comparison(priors=("conditional",)), data)
     output_dir = report.make_output_dir(options.output_dir, "conditional_generation", options.dataset)
     judge = metrics.make_judge(data := compare_priors.take_test(data, config.num_test))
     assert judge is not None  # `resolve` asks for labels

@@ -56,6 +56,12 @@ class Dataset(NamedTuple):
         """Height and width."""
         return self.train["x"].shape[1:]
 
+    @property
+    def class_probabilities(self) -> tuple[float, ...]:
+        """Shares of the classes in the training set."""
+        counts = np.bincount(self.train["y"], minlength=self.num_classes or 0)
+        return tuple((counts / counts.sum()).tolist())
+
 
 def load(dataset: str, *, binarization: str = "dynamic", data_dir: str | None = None) -> Dataset:
     """Loads a data set, and prints what was read and what was done to it.

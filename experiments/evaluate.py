@@ -18,8 +18,8 @@ from experiments.compare_priors import Config, annealing_of, model_folder, sizes
 from experiments.comparison import sections_of, summarize
 from experiments.data import Dataset, load
 from experiments.likelihoods import is_discrete
-from experiments.metrics import Model
 from experiments.models import make_vae
+from experiments.trained import Model
 
 
 @dataclass(frozen=True)

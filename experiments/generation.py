@@ -9,10 +9,11 @@ import numpy as np
 
 from experiments import figures, metrics
 from experiments.compare_priors import Config, train_all
-from experiments.comparison import SAMPLES, Trained, summarize
+from experiments.comparison import SAMPLES, summarize
 from experiments.data import Dataset
 from experiments.document import Figure
-from experiments.metrics import Judge, Model
+from experiments.metrics import Judge
+from experiments.trained import Model, Trained
 
 Rows = list[dict[str, Any]]
 

@@ -12,12 +12,13 @@ from experiments import command_line, compare_priors, document, generation, metr
 from experiments.comparison import SAMPLES, failures_of, samples_table
 from experiments.data import load
 from experiments.document import Section, Table
+from experiments.options import SeedsOptions
 
 Prior = Literal["standard", "mixture", "vamp", "flow"]
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(SeedsOptions):
     """Trains VAEs with each prior over several seeds, and scores their samples."""
 
     dataset: str = "digits"
@@ -27,28 +28,8 @@ class Options:
     """Which priors; the first is the one that the others are held against."""
     refit: tuple[Literal["mixture", "vamp", "flow"], ...] = ("mixture",)
     """Priors that are fitted afterwards to the standard VAE; give --refit alone for none."""
-    seeds: int = 3
-    """How many seeds."""
-    seed: int = 0
-    """The first seed."""
-    preset: Literal["quick", "paper"] = "quick"
-    """Sizes and schedule, as in compare_priors."""
-    latent_dim: int | None = None
-    """Dimension of z; that of the preset by default."""
     num_components: int | None = None
     """Components of the mixture, and pseudo-inputs of the VampPrior; those of the preset by default."""
-    epochs: int | None = None
-    """The most epochs; those of the preset by default."""
-    warmup_epochs: int | None = None
-    """Epochs in which the weight of the KL rises to 1; those of the preset by default."""
-    learning_rate: float | None = None
-    """Learning rate of Adam; that of the preset by default."""
-    num_test: int | None = None
-    """Score this many samples against this many test images; all of them by default."""
-    data_dir: str | None = None
-    """Folder of prepared TFDS data sets; by default TFDS_DATA_DIR."""
-    output_dir: str | None = None
-    """Where results go; by default a new folder under runs/."""
 
 
 def differences(rows: generation.Rows, baseline: str) -> dict[str, dict[str, paired.Difference]]:
@@ -105,7 +86,7 @@ def main(options: Options) -> dict[str, Any]:
             f"Expected labels, which train the features that score samples; {data.name} has none. "
             "Use mnist for binarized_mnist, or experiments.compare_priors for likelihoods and holes."
         )
-    config = compare_priors.resolve(compare_priors.Config(**asdict(options)), data)
+    config = compare_priors.resolve(options.comparison(), data)
     data = compare_priors.take_test(data, config.num_test)
     output_dir = report.make_output_dir(options.output_dir, "generation_quality", options.dataset)
     found = generation.train_and_measure(config, data, output_dir)

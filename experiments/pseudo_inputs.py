@@ -19,6 +19,7 @@ from experiments import command_line, compare_priors, document, metrics, pseudo_
 from experiments.data import Dataset, load
 from experiments.document import Figure, Section, Table
 from experiments.models import make_vae
+from experiments.options import RunOptions
 from vaepriors_jax.evaluation.features import FeatureNetwork
 from vaepriors_jax.evaluation.latents import mixture_usage
 from vaepriors_jax.evaluation.samples import nearest_distances
@@ -45,7 +46,7 @@ CAPTIONS = {
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(RunOptions):
     """Trains a VampPrior from random and from data pseudo-inputs, and holds them against real images."""
 
     dataset: str = "digits"
@@ -54,16 +55,6 @@ class Options:
     """Pseudo-inputs."""
     starts: tuple[Literal["random", "data"], ...] = ("random", "data")
     """Where the pseudo-inputs start: N(0.05, 0.01) as in the paper, or training images."""
-    preset: Literal["quick", "paper"] = "quick"
-    """Sizes and schedule, as in compare_priors."""
-    epochs: int | None = None
-    """The most epochs; those of the preset by default."""
-    seed: int = 0
-    """The seed."""
-    data_dir: str | None = None
-    """Folder of prepared TFDS data sets; by default TFDS_DATA_DIR."""
-    output_dir: str | None = None
-    """Where results go; by default a new folder under runs/."""
 
 
 class Learned(NamedTuple):
@@ -259,9 +250,8 @@ def distances_table(rows: list[dict[str, Any]]) -> Table:
 def main(options: Options) -> dict[str, Any]:
     """Trains from each start, prints table and answer, and writes the output folder."""
     began = time.perf_counter()
-    shared = {name: value for name, value in asdict(options).items() if name != "starts"}
     data = load(options.dataset, data_dir=options.data_dir)
-    config = compare_priors.resolve(compare_priors.Config(**shared, seeds=1, priors=("vamp",)), data)
+    config = compare_priors.resolve(options.comparison(seeds=1, priors=("vamp",)), data)
     output_dir = report.make_output_dir(options.output_dir, "pseudo_inputs", options.dataset)
     network = metrics.feature_network(data)
     if network is None:

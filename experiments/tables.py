@@ -94,7 +94,8 @@ def _made(content: dict[str, Any]) -> str:
 
 def _machine(content: dict[str, Any]) -> str:
     hardware, versions = content["hardware"], content["versions"]
-    processor = f"{hardware['num_cores']} cores of an {hardware['processor']}"
+    cores = "1 core" if hardware["num_cores"] == 1 else f"{hardware['num_cores']} cores"
+    processor = f"{cores} of an {hardware['processor']}"
     device = processor if hardware["platform"] == "cpu" else f"{hardware['num_devices']} {hardware['device']}"
     packages = [name for name in ("jax", "flax", "distrax", "torch", "pythae") if name in versions]
     return f"{device}; {', '.join(f'{name} {versions[name]}' for name in packages)}, Python {versions['python']}"

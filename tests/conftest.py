@@ -31,3 +31,14 @@ def _drop_compiled_programs():
     """Keeps the memory of a long run of tests small."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The digits, and a feature network that was trained on them."""
+    from experiments.data import load
+    from vaepriors_jax.evaluation.features import train_feature_network
+
+    data = load("digits", binarization="threshold")
+    key, validation = jax.random.key(0), (data.validation["x"], data.validation["y"])
+    return data, train_feature_network(key, data.train["x"], data.train["y"], num_classes=10, validation=validation)

@@ -1,19 +1,10 @@
 """Prior distributions p(z) for variational autoencoders in JAX."""
 
-from vaepriors_jax.base import (
-    VAE,
-    Flow,
-    Prior,
-    VAEParams,
-    factory,
-    flow_from_config,
-    generate,
-    plain_config,
-    prior_from_config,
-)
+from vaepriors_jax.base import VAE, Flow, Prior, VAEParams, generate
 from vaepriors_jax.checkpoint import load_model, save_model
 from vaepriors_jax.combinators import chain, freeze, frozen, invert, marginalize, repeat, transformed
 from vaepriors_jax.distributions import DiagonalMixture, FullMixture, Mixture, bernoulli, normal_diag
+from vaepriors_jax.evaluation.elbo import evaluate_elbo
 from vaepriors_jax.evaluation.ex_post import fit_prior
 from vaepriors_jax.evaluation.holes import (
     aggregated_posterior,
@@ -29,8 +20,9 @@ from vaepriors_jax.evaluation.latents import (
     posterior_means,
     pseudo_input_distances,
 )
-from vaepriors_jax.evaluation.likelihood import LogMarginal, evaluate_elbo, log_marginal, log_marginal_over_classes
+from vaepriors_jax.evaluation.likelihood import LogMarginal, log_marginal, log_marginal_over_classes
 from vaepriors_jax.evaluation.two_sample import density_ratio, maximum_mean_discrepancy, two_sample_test
+from vaepriors_jax.factories import factory, flow_from_config, plain_config, prior_from_config
 from vaepriors_jax.fitting import Failure, FitResult, TrainingFailedError, fit
 from vaepriors_jax.flows.affine_coupling import affine_coupling
 from vaepriors_jax.flows.masked_autoregressive import masked_autoregressive

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaepriors_jax.base import Prior, VAEParams, plain_config, prior_from_config
+from vaepriors_jax.base import Prior, VAEParams
+from vaepriors_jax.factories import plain_config, prior_from_config
 
 History = list[dict[str, np.ndarray]]
 

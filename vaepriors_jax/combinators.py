@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaepriors_jax.base import Flow, Prior, factory
+from vaepriors_jax.base import Flow, Prior
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.distributions import DiagonalMixture, FullMixture, Mixture
+from vaepriors_jax.factories import factory
 from vaepriors_jax.flows.bijector import FlowBijector, no_volume_change
 
 

@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Mesh
 
 from vaepriors_jax.base import VAE, VAEParams
-from vaepriors_jax.evaluation.likelihood import map_elbo
+from vaepriors_jax.evaluation.elbo import map_elbo
 from vaepriors_jax.sharding import REPLICAS, Data, num_examples, over_replicas, take
 from vaepriors_jax.training import TrainState, Transform, init_train_state, update
 

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.cluster.vq import kmeans2
 
-from vaepriors_jax.base import Prior, prior_from_config
+from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_finite, check_labels
+from vaepriors_jax.factories import prior_from_config
 from vaepriors_jax.priors.vamp import component_classes, from_bounds
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from vaepriors_jax.base import VAE, VAEParams
+from vaepriors_jax.base import VAE, VAEParams, context_of
 from vaepriors_jax.objectives import ELBO, elbo
 from vaepriors_jax.sharding import check_mesh, over_devices
 
@@ -87,7 +87,7 @@ def batch_elbo(
     """The terms of the ELBO for each example of a batch, [B] each; `options` are those of `elbo`."""
 
     def of_device(keys: jax.Array, batch: Batch, params: VAEParams, beta: Any) -> ELBO:
-        context = {name: value for name, value in batch.items() if name != "x"}
+        context = context_of(batch)
         one = lambda key, x, context: elbo(vae, params, key, x, beta=beta, **options, **context)  # noqa: E731
         return jax.vmap(one)(keys, batch["x"], context)
 

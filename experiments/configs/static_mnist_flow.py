@@ -2,7 +2,8 @@
 
 Command: python -m experiments.configs.static_mnist_flow
 Published: none found with these networks; 79.99 with residual ones (Xu et al. 2019).
-Measured: not yet.
+Measured: 84.51 ± 0.22 (one seed, error over test images, S = 5000, 79 minutes, on 1 core of an Intel(R) Xeon(R)
+Processor @ 2.10GHz; jax 0.10.2, flax 0.12.8, distrax 0.1.9, Python 3.11.7).
 """
 
 from experiments import command_line, compare_priors

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vaepriors_jax.base import VAE, Prior, VAEParams, innermost
+from vaepriors_jax.base import VAE, Prior, VAEParams
 from vaepriors_jax.checks import check_positive_integer
+from vaepriors_jax.configuration import innermost
 from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.initialization import init_from_data
 

@@ -7,7 +7,7 @@ import distrax
 import jax
 import jax.numpy as jnp
 
-from vaepriors_jax.base import VAE, VAEParams
+from vaepriors_jax.base import VAE, VAEParams, context_of
 from vaepriors_jax.checks import check_positive, check_positive_integer
 from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.distributions import Mixture
@@ -16,7 +16,7 @@ from vaepriors_jax.posterior_mixture import gaussian_arrays, mixture_of_posterio
 
 
 def _encode(vae: VAE, params: VAEParams, example: dict[str, jax.Array]) -> distrax.Distribution:
-    context = {name: value for name, value in example.items() if name != "x"}
+    context = context_of(example)
     return vae.posterior(params, example["x"], **context)
 
 

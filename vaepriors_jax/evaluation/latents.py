@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.lax import Precision
 
-from vaepriors_jax.base import VAE, Prior, VAEParams
+from vaepriors_jax.base import VAE, Prior, VAEParams, context_of
 from vaepriors_jax.checks import check_positive, check_positive_integer
 from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.distributions import (
@@ -137,7 +137,7 @@ def _dimensions(
     vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], num_points: int, chunk_size: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     def encode(example: dict[str, jax.Array]) -> distrax.Distribution:
-        context = {name: value for name, value in example.items() if name != "x"}
+        context = context_of(example)
         return vae.posterior(params, example["x"], **context)
 
     def encode_all(inputs: tuple[jax.Array, dict[str, jax.Array]]) -> tuple[jax.Array, ...]:
@@ -169,7 +169,7 @@ def _dimensions(
         own = _marginal_log_prob(marginals, z)
         others = aggregated.with_log_weights(aggregated.log_weights.at[row].set(-jnp.inf))
         log_q = jnp.logaddexp(own - log_num, _marginal_log_prob(others, z))
-        context = {name: value for name, value in example.items() if name != "x"}
+        context = context_of(example)
         marginals = _marginal_mixture(vae.latent_prior(params, **context), key_prior)
         log_p = jnp.full_like(z, jnp.nan) if marginals is None else _marginal_log_prob(marginals, z)
         return own - log_q, own - log_p
@@ -243,7 +243,7 @@ class Usage(NamedTuple):
 def _usage(vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], chunk_size: int) -> Usage:
     def one(inputs: tuple[jax.Array, dict[str, jax.Array]]) -> tuple[jax.Array, jax.Array]:
         key, example = inputs
-        context = {name: value for name, value in example.items() if name != "x"}
+        context = context_of(example)
         prior = vae.latent_prior(params, **context)
         z = vae.posterior(params, example["x"], **context).sample(seed=key)
         if isinstance(prior, TwoLevel):

@@ -1,4 +1,4 @@
-"""How probable the data are: the ELBO of each example, and importance-weighted log p(x)."""
+"""How probable the data are: importance-weighted log p(x) of each example."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -8,16 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from vaepriors_jax.base import VAE, VAEParams, split_context
+from vaepriors_jax.base import VAE, VAEParams, context_of, split_context
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.evaluation import estimates
-from vaepriors_jax.evaluation.pareto import pareto_k, tail_length
-from vaepriors_jax.objectives import ELBO, elbo, log_importance_weights
+from vaepriors_jax.evaluation.weight_stream import Reading, Stream, curve_sizes, empty_stream, extend, read_off
+from vaepriors_jax.objectives import log_importance_weights
 from vaepriors_jax.sharding import Data, check_mesh, load, map_examples, replicate, to_one_device
-
-# Where the bound's curve in S is read off, up to the number of samples.
-CURVE_SIZES = (1, 10, 100, 1000, 5000)
 
 
 class LogMarginal(NamedTuple):
@@ -43,129 +40,6 @@ class LogMarginal(NamedTuple):
     curve: dict[int, jax.Array]
 
 
-def map_elbo(
-    vae: VAE, params: VAEParams, key: jax.Array, data: Data, chunk_size: int, mesh: Mesh | None = None
-) -> ELBO:
-    """The ELBO at beta = 1 of each example [N], in chunks on each device; not compiled, not checked."""
-
-    def of_device(keys: jax.Array, data: dict[str, jax.Array], params: VAEParams) -> ELBO:
-        context = {name: value for name, value in data.items() if name != "x"}
-
-        def one(inputs: Any) -> ELBO:
-            key, x, context = inputs
-            return elbo(vae, params, key, x, **context)
-
-        return jax.lax.map(one, (keys, data["x"], context), batch_size=chunk_size)
-
-    return map_examples(mesh, of_device, key, data, params)
-
-
-_map_elbo = jax.jit(map_elbo, static_argnums=(0, 4, 5))
-
-
-def evaluate_elbo(
-    vae: VAE,
-    params: VAEParams,
-    key: jax.Array,
-    x: Any,
-    *,
-    chunk_size: int = 500,
-    mesh: Mesh | None = None,
-    **context: Any,
-) -> ELBO:
-    """The ELBO, reconstruction and KL of each example, at beta = 1, in nats.
-
-    Args:
-        vae: the VAE.
-        params: its parameters.
-        key: a random key.
-        x: examples [N, ...].
-        chunk_size: examples at a time, on each device.
-        mesh: see `log_marginal`.
-        **context: per-example context [N, ...], such as `y=`.
-
-    Returns:
-        An `ELBO` of arrays [N].
-    """
-    check_positive_integer(chunk_size=chunk_size)
-    mesh = check_mesh(mesh)
-    data = load(mesh, {"x": x, **context}, partial(check_data, vae, params, key=key))
-    return to_one_device(mesh, _map_elbo(vae, *replicate(mesh, (params, key)), data, chunk_size, mesh))
-
-
-class _Estimate(NamedTuple):
-    """What is known of each example [N]; the curve [N, sizes]."""
-
-    values: jax.Array
-    effective_sample_size: jax.Array
-    pareto_k: jax.Array
-    curve: jax.Array
-
-
-def _curve_sizes(num_samples: int) -> tuple[int, ...]:
-    return (*(size for size in CURVE_SIZES if size < num_samples), num_samples)
-
-
-class _Stream(NamedTuple):
-    """What is kept of the log-weights that have gone by, whatever their number.
-
-    Attributes:
-        first: log-sum of the weights.
-        second: log-sum of the squared weights.
-        largest: the largest log-weights, as many as `pareto_k` reads, in descending order.
-        groups: for each size on the curve that fits into a block, the sum over groups of so many weights of the
-            log-sum of the group.
-        prefixes: for each larger one, the log-sum of the first so many weights.
-    """
-
-    first: jax.Array
-    second: jax.Array
-    largest: jax.Array
-    groups: dict[int, jax.Array]
-    prefixes: dict[int, jax.Array]
-
-
-def _empty_stream(num_samples: int, block: int, dtype: Any) -> _Stream:
-    sizes = _curve_sizes(num_samples)[:-1]
-    nothing = jnp.full((), -jnp.inf, dtype)
-    return _Stream(
-        nothing,
-        nothing,
-        jnp.full(tail_length(num_samples) + 1, -jnp.inf, dtype),
-        {size: jnp.zeros((), dtype) for size in sizes if size <= block},
-        {size: nothing for size in sizes if size > block},
-    )
-
-
-def _extend(stream: _Stream, log_weights: jax.Array, start: int | jax.Array) -> _Stream:
-    """Takes in a block of log-weights [B], of which `start` have gone by before."""
-    num = log_weights.shape[0]
-
-    def of_groups(size: int) -> jax.Array:
-        grouped = log_weights[: num // size * size].reshape(-1, size)
-        return jnp.sum(jax.nn.logsumexp(grouped, axis=1))
-
-    def of_prefix(size: int) -> jax.Array:
-        return jax.nn.logsumexp(jnp.where(start + jnp.arange(num) < size, log_weights, -jnp.inf))
-
-    candidates = jnp.concatenate([stream.largest, log_weights])
-    return _Stream(
-        jnp.logaddexp(stream.first, jax.nn.logsumexp(log_weights)),
-        jnp.logaddexp(stream.second, jax.nn.logsumexp(2 * log_weights)),
-        jax.lax.top_k(candidates, stream.largest.shape[0])[0],
-        {size: total + of_groups(size) for size, total in stream.groups.items()},
-        {size: jnp.logaddexp(total, of_prefix(size)) for size, total in stream.prefixes.items()},
-    )
-
-
-def _read_off(stream: _Stream, num_samples: int, block: int) -> _Estimate:
-    num_blocks, remainder = divmod(num_samples, block)
-    sums = [total / (num_blocks * (block // size) + remainder // size) for size, total in stream.groups.items()]
-    sums += [*stream.prefixes.values(), stream.first]
-    curve = jnp.stack(sums) - jnp.log(jnp.asarray(_curve_sizes(num_samples), stream.first.dtype))
-    return _Estimate(curve[-1], jnp.exp(2 * stream.first - stream.second), pareto_k(stream.largest), curve)
-
-
 @partial(jax.jit, static_argnums=(0, 5, 6, 7))
 def _log_marginal(
     vae: VAE,
@@ -176,7 +50,7 @@ def _log_marginal(
     num_samples: int,
     chunk_size: int,
     mesh: Mesh | None = None,
-) -> _Estimate:
+) -> Reading:
     of_device = partial(_log_marginal_of_device, vae, num_samples, chunk_size)
     return map_examples(mesh, of_device, key, data, params, shared)
 
@@ -189,28 +63,28 @@ def _log_marginal_of_device(
     data: dict[str, jax.Array],
     params: VAEParams,
     shared: dict[str, Any],
-) -> _Estimate:
+) -> Reading:
     block = min(num_samples, chunk_size)
     num_blocks, remainder = divmod(num_samples, block)
-    per_example = {name: value for name, value in data.items() if name != "x"}
+    per_example = context_of(data)
     common_prior = None if per_example else vae.latent_prior(params, **shared)
 
-    def one(inputs: Any) -> _Estimate:
+    def one(inputs: Any) -> Reading:
         key, x, context = inputs
         context = context | shared
         posterior = vae.posterior(params, x, **context)
         prior = vae.latent_prior(params, **context) if common_prior is None else common_prior
         weigh = partial(log_importance_weights, vae, params, posterior, prior, **context)
 
-        def step(stream: _Stream, index: jax.Array) -> tuple[_Stream, None]:
-            return _extend(stream, weigh(jax.random.fold_in(key, index), x, block), index * block), None
+        def step(stream: Stream, index: jax.Array) -> tuple[Stream, None]:
+            return extend(stream, weigh(jax.random.fold_in(key, index), x, block), index * block), None
 
         dtype = jax.eval_shape(lambda: weigh(key, x, 1)).dtype
-        stream, _ = jax.lax.scan(step, _empty_stream(num_samples, block, dtype), jnp.arange(num_blocks))
+        stream, _ = jax.lax.scan(step, empty_stream(num_samples, block, dtype), jnp.arange(num_blocks))
         if remainder:
             log_weights = weigh(jax.random.fold_in(key, num_blocks), x, remainder)
-            stream = _extend(stream, log_weights, num_blocks * block)
-        return _read_off(stream, num_samples, block)
+            stream = extend(stream, log_weights, num_blocks * block)
+        return read_off(stream, num_samples, block)
 
     examples_at_once = max(1, chunk_size // num_samples)
     return jax.lax.map(one, (keys, data["x"], per_example), batch_size=examples_at_once)
@@ -225,7 +99,7 @@ def _estimate(
     chunk_size: int,
     mesh: Mesh | None,
     context: dict[str, Any],
-) -> _Estimate:
+) -> Reading:
     check_positive_integer(num_samples=num_samples, chunk_size=chunk_size)
     per_example, shared = split_context(context)
     mesh = check_mesh(mesh)
@@ -234,9 +108,9 @@ def _estimate(
     return to_one_device(mesh, _log_marginal(vae, params, key, data, shared, num_samples, chunk_size, mesh))
 
 
-def _summarize(estimate: _Estimate, num_samples: int) -> LogMarginal:
+def _summarize(estimate: Reading, num_samples: int) -> LogMarginal:
     mean, error = estimates.estimate(estimate.values)
-    curve = dict(zip(_curve_sizes(num_samples), jnp.mean(estimate.curve, axis=0), strict=True))
+    curve = dict(zip(curve_sizes(num_samples), jnp.mean(estimate.curve, axis=0), strict=True))
     return LogMarginal(estimate.values, estimate.effective_sample_size, mean, error, estimate.pareto_k, curve)
 
 
@@ -344,7 +218,7 @@ def log_marginal_over_classes(
             given.append(estimate._replace(values=values, curve=curve))
     joint = jax.tree.map(lambda *leaves: jnp.stack(leaves), *given)
     best = jnp.argmax(joint.values, axis=0)[None]
-    total = _Estimate(
+    total = Reading(
         jax.nn.logsumexp(joint.values, axis=0),
         jnp.take_along_axis(joint.effective_sample_size, best, axis=0)[0],
         jnp.take_along_axis(joint.pareto_k, best, axis=0)[0],

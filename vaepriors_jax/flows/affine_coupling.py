@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from vaepriors_jax.base import Flow, factory
+from vaepriors_jax.base import Flow
 from vaepriors_jax.checks import check_positive
+from vaepriors_jax.factories import factory
 from vaepriors_jax.flows.coupling import coupling
 
 

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.lax import Precision
 
-from vaepriors_jax.base import Flow, factory
+from vaepriors_jax.base import Flow
 from vaepriors_jax.checks import check_positive, check_positive_integer, check_shape
 from vaepriors_jax.conditioning import check_condition, condition_vector, run_network
+from vaepriors_jax.factories import factory
 from vaepriors_jax.flows.affine_coupling import affine_forward, affine_inverse
 from vaepriors_jax.flows.bijector import FlowBijector
 

@@ -5,8 +5,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from vaepriors_jax.base import Flow, factory
+from vaepriors_jax.base import Flow
 from vaepriors_jax.checks import check_positive_integer
+from vaepriors_jax.factories import factory
 from vaepriors_jax.flows.bijector import FlowBijector, no_volume_change
 
 

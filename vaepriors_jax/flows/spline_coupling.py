@@ -5,8 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vaepriors_jax.base import Flow, factory
+from vaepriors_jax.base import Flow
 from vaepriors_jax.checks import check_positive, check_positive_integer
+from vaepriors_jax.factories import factory
 from vaepriors_jax.flows.coupling import coupling
 
 MIN_BIN_SIZE = 0.1  # of the mean bin size

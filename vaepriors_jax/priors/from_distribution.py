@@ -5,8 +5,9 @@ from typing import Any
 import distrax
 import jax
 
-from vaepriors_jax.base import Prior, factory
+from vaepriors_jax.base import Prior
 from vaepriors_jax.distributions import normalize_posterior
+from vaepriors_jax.factories import factory
 
 
 @factory

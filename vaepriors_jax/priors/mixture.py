@@ -5,9 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vaepriors_jax.base import Prior, factory
+from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_choice, check_positive, check_positive_integer
 from vaepriors_jax.distributions import DiagonalMixture, FullMixture
+from vaepriors_jax.factories import factory
 
 
 @factory

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from vaepriors_jax.base import Prior, factory
+from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_positive_integer, check_shape
 from vaepriors_jax.conditioning import Conditioner, run_network
 from vaepriors_jax.distributions import normal_diag
+from vaepriors_jax.factories import factory
 from vaepriors_jax.two_level_distribution import TwoLevel, top_posterior
 
 

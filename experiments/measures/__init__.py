@@ -1,0 +1,1 @@
+"""What is measured of one trained model; `experiments.metrics` gathers it."""

@@ -1,0 +1,34 @@
+"""What the dimensions of z carry, and how many components are used."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+import vaepriors_jax as vp
+from experiments.data import Dataset
+from experiments.measures.keys import KEYS
+from experiments.trained import Model
+from vaepriors_jax.configuration import innermost
+from vaepriors_jax.evaluation.latents import latent_dimensions, mixture_usage, pseudo_input_distances
+
+
+def latents(model: Model, data: Dataset) -> dict[str, Any]:
+    """What each dimension carries and, for a mixture, how many components are used; over the training set."""
+    x, context = data.fixed_train["x"], model.context(data.fixed_train)
+    arguments = (model.vae, model.params, KEYS["latents"], x)
+    dimensions = latent_dimensions(*arguments, **context)
+    found: dict[str, Any] = {
+        "collapsed": int(dimensions.collapsed.sum()),
+        "mutual_information_by_dimension": np.asarray(dimensions.mutual_information).tolist(),
+        "kl_by_dimension": np.asarray(dimensions.kl).tolist(),
+    }
+    prior = model.example_prior(data)
+    if isinstance(getattr(prior, "top", prior), vp.Mixture):  # the upper one of two levels
+        usage = mixture_usage(*arguments, **context)
+        for name in ("weight_perplexity", "responsibility_perplexity", "num_unused"):
+            found[name] = float(getattr(usage, name))
+    if innermost(model.vae.prior.config)[0]["factory"] == "vamp":
+        distances = pseudo_input_distances(model.vae.prior, model.params.prior, x)
+        found["pseudo_input_distance"] = float(jnp.mean(distances))
+    return found

@@ -1,0 +1,112 @@
+"""How probable the test images are: log p(x) by importance weighting and by annealing, and the ELBO."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+import vaepriors_jax as vp
+from experiments.cost import decoded_at_once
+from experiments.data import Dataset
+from experiments.measures.keys import KEYS
+from experiments.trained import Model
+from vaepriors_jax.evaluation.annealing import annealed_importance_sampling
+
+NUM_ANNEALED = 100  # test images on which annealed importance sampling checks the importance weighting
+
+
+class LogMarginals(NamedTuple):
+    """Of each test image [N]: log p(x), the Pareto k of its weights, and log p(x|y) for a conditional model."""
+
+    values: np.ndarray
+    pareto_k: np.ndarray
+    given_label: np.ndarray | None
+
+
+def log_marginals(model: Model, data: Dataset, num_samples: int, bar: tqdm) -> LogMarginals:
+    """Importance-weighted log-likelihoods of the test images, in slices that move the bar."""
+    x = data.test["x"]
+    parts, given = [], []
+    chunk_size = decoded_at_once(model.vae, model.params, data)
+    options: dict[str, Any] = {"num_samples": num_samples, "chunk_size": chunk_size}
+    # Twenty slices of a large test set; a small one whole, since each size of slice is compiled.
+    slice_size = len(x) // 20 if len(x) >= 2000 else len(x)
+    for start in range(0, len(x), slice_size):
+        rows = slice(start, start + slice_size)
+        arguments = (model.vae, model.params, jax.random.fold_in(KEYS["log_marginal"], start), x[rows])
+        if model.conditional:
+            probabilities = data.class_probabilities
+            parts.append(vp.log_marginal_over_classes(*arguments, **options, class_probabilities=probabilities))
+            given.append(vp.log_marginal(*arguments, **options, y=data.test["y"][rows]).values)
+        else:
+            parts.append(vp.log_marginal(*arguments, **options))
+        bar.update(len(x[rows]))
+    values, pareto_k = (
+        np.concatenate([np.asarray(getattr(part, name)) for part in parts]) for name in ("values", "pareto_k")
+    )
+    return LogMarginals(values, pareto_k, np.concatenate(given) if given else None)
+
+
+class Annealing(NamedTuple):
+    """How annealed importance sampling runs."""
+
+    num_chains: int
+    num_temperatures: int
+    num_leapfrog_steps: int
+
+
+def annealed(model: Model, data: Dataset, weighted: np.ndarray, settings: Annealing) -> dict[str, float]:
+    """Annealed importance sampling beside the importance weighting [N] of the same test images, evenly chosen."""
+    rows = np.linspace(0, len(weighted) - 1, min(NUM_ANNEALED, len(weighted))).round().astype(int)
+    chosen = {name: array[rows] for name, array in data.test.items()}
+    arguments = (model.vae, model.params, KEYS["annealing"], chosen["x"])
+    options = settings._asdict() | {"chunk_size": decoded_at_once(model.vae, model.params, data)}
+    found = annealed_importance_sampling(*arguments, **options, **model.context(chosen))
+    values = np.asarray(found.values)
+    difference = _mean_with_error("annealed_minus_weighted", values - weighted[rows])
+    return _mean_with_error("log_marginal_annealed", values) | difference | {"num_annealed": len(rows)}
+
+
+def likelihood(
+    model: Model,
+    data: Dataset,
+    num_samples: int,
+    bar: tqdm,
+    annealing: Annealing | None = None,
+    *,
+    in_bits: bool = False,
+) -> dict[str, Any]:
+    """log p(x), by importance weighting and, where wanted, on some images by annealing; the ELBO; in nats.
+
+    With `in_bits`, for probabilities of grey levels, -log p(x) also in bits per dimension. A conditional model is
+    annealed given the label, and held against its log p(x|y).
+    """
+    marginals = log_marginals(model, data, num_samples, bar)
+    weighted = marginals.values if marginals.given_label is None else marginals.given_label
+    active = vp.active_units(model.vae, model.params, data.test["x"], **model.context(data.test))
+    found = elbo(model, data)
+    found |= _mean_with_error("log_marginal", marginals.values)
+    if in_bits:
+        found |= _mean_with_error("bits_per_dim", vp.bits_per_dim(marginals.values, math.prod(data.image_shape)))
+    if marginals.given_label is not None:
+        found |= _mean_with_error("log_marginal_given_label", marginals.given_label)
+    if annealing is not None:
+        found |= annealed(model, data, weighted, annealing)
+    if not np.isnan(marginals.pareto_k).all():  # a few samples have none
+        found["pareto_k_above_0.7"] = float(np.mean(marginals.pareto_k > 0.7))
+    return found | {"active_units": int(active.sum())}
+
+
+def elbo(model: Model, data: Dataset) -> dict[str, Any]:
+    """The ELBO of the test images and its two terms, in nats."""
+    x, context = data.test["x"], model.context(data.test)
+    chunk_size = min(500, decoded_at_once(model.vae, model.params, data))
+    terms = vp.evaluate_elbo(model.vae, model.params, KEYS["elbo"], x, chunk_size=chunk_size, **context)
+    return {name: float(np.mean(getattr(terms, name))) for name in ("elbo", "reconstruction", "kl")}
+
+
+def _mean_with_error(name: str, values: np.ndarray) -> dict[str, float]:
+    error = np.std(values, ddof=1) / np.sqrt(len(values))
+    return {name: float(np.mean(values)), f"{name}_standard_error": float(error)}

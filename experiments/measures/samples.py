@@ -1,0 +1,60 @@
+"""How good the samples of a model are."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import vaepriors_jax as vp
+from experiments.data import Dataset
+from experiments.measures.judge import NUM_RESAMPLES, Judge, sample_keys
+from experiments.trained import Model
+from vaepriors_jax.evaluation.quality import sample_quality
+
+AT_ONCE = 500  # images that are drawn at a time
+
+
+@partial(jax.jit, static_argnums=(0, 4))
+def _draw(vae: vp.VAE, params: vp.VAEParams, keys: jax.Array, context: Any, mean: bool) -> jax.Array:
+    one = lambda key, context: vp.generate(vae, params, key, 1, mean=mean, **context)[0]  # noqa: E731
+    return jax.lax.map(lambda inputs: one(*inputs), (keys, context), batch_size=AT_ONCE)
+
+
+def generate(model: Model, data: Dataset, num: int, *, mean: bool = False) -> jax.Array:
+    """Samples x ~ p(x|z), or their means, with the same decoder noise for every model; labels of the test images."""
+    keys = jax.random.split(sample_keys()[0], len(data.test["x"]))[:num]
+    context = {name: array[:num] for name, array in model.context(data.test).items()}
+    return _draw(model.vae, model.params, keys, context, mean)
+
+
+@partial(jax.jit, static_argnums=0)
+def _reconstruct(vae: vp.VAE, params: vp.VAEParams, keys: jax.Array, x: jax.Array, context: Any) -> jax.Array:
+    def one(key: jax.Array, x: jax.Array, context: Any) -> jax.Array:
+        key_z, key_x = jax.random.split(key)
+        z = vae.posterior(params, x, **context).sample(seed=key_z)
+        return vae.likelihood(params, z, **context).sample(seed=key_x)
+
+    return jax.lax.map(lambda inputs: one(*inputs), (keys, x, context), batch_size=AT_ONCE)
+
+
+def samples(model: Model, data: Dataset, judge: Judge) -> dict[str, dict[str, float]]:
+    """Scores of samples x ~ p(x|z), as many as test images, and of what to read them against.
+
+    A conditional model draws the labels of the test images.
+    """
+    _, key_reconstruct, key_score = sample_keys()
+    num, context = len(data.test["x"]), model.context(data.test)
+    generated = generate(model, data, num)
+    keys = jax.random.split(key_reconstruct, num)
+    rebuilt = _reconstruct(model.vae, model.params, keys, jnp.asarray(data.test["x"]), context)
+    return sample_quality(
+        key_score,
+        judge.network.features,
+        train=data.fixed_train["x"],
+        test=data.test["x"],
+        generated=jnp.clip(generated, 0, 1),  # some likelihoods reach further than the data
+        reconstructions=jnp.clip(rebuilt, 0, 1),
+        references=judge.references,
+        num_resamples=NUM_RESAMPLES,
+    )

@@ -1,0 +1,135 @@
+"""Factories record their arguments, so that a prior or a flow can be made again from its configuration."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+from vaepriors_jax.base import Flow, Params, Prior
+from vaepriors_jax.configuration import Config, format_config
+
+P = ParamSpec("P")
+R = TypeVar("R", Prior, Flow)
+
+
+def _requiring_context(apply: Callable[..., Any], config: Config) -> Callable[..., Any]:
+    """Names the context that an `apply` reads when it is missing."""
+    parameters = inspect.signature(apply).parameters.values()
+    required = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+
+    @functools.wraps(apply)
+    def checked(params: Params, /, **context: Any) -> Any:
+        if missing := [name for name in required if name not in context]:
+            raise TypeError(
+                f"{format_config(config)} reads the context {', '.join(map(repr, missing))}, which is missing. A VAE "
+                "passes `encode`; per-example context, such as `y`, is an entry of the batch beside 'x', or a keyword "
+                "argument."
+            )
+        return apply(params, **context)
+
+    return checked if required else apply
+
+
+def factory(make: Callable[P, R]) -> Callable[P, R]:
+    """Records the arguments of a factory in the `config` of the prior or flow that it makes.
+
+    Arguments that are left at their default are left out; a list of positional ones (`chain`) is named "*". A prior or
+    flow among the arguments goes in by its own configuration. Arrays and functions go in as they are: such a
+    configuration is not plain data (see `plain_config`).
+
+    The decorated function may leave `config` empty: `return Prior(init, apply, {})`.
+    """
+    signature = inspect.signature(make)
+
+    @functools.wraps(make)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        made = make(*args, **kwargs)
+        config: Config = {"factory": make.__name__}
+        for name, value in signature.bind(*args, **kwargs).arguments.items():
+            if isinstance(value, (Prior, Flow)):
+                value = value.config
+            elif isinstance(value, (list, tuple)):
+                value = tuple(item.config if isinstance(item, (Prior, Flow)) else item for item in value)
+            if signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL:
+                name = "*"
+            default = inspect.Parameter.empty if name == "*" else signature.parameters[name].default
+            if default is inspect.Parameter.empty or value is not default and value != default:
+                config[name] = value
+        return made._replace(config=config, apply=_requiring_context(made.apply, config))
+
+    vars(wrapped)["is_factory"] = True
+    return wrapped
+
+
+def plain_config(prior: Prior | Flow) -> Config:
+    """Returns the configuration as plain data that JSON can hold.
+
+    Raises:
+        ValueError: the prior holds a function, an array or another object of the user's.
+    """
+
+    def plain(value: Any, where: str) -> Any:
+        if isinstance(value, Mapping):
+            return {name: plain(item, f"{where}.{name}") for name, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item, where) for item in value]
+        if isinstance(value, (bool, int, float, str, type(None))):
+            return value
+        raise ValueError(
+            f"Expected plain data in the configuration of {prior!r}; `{where}` is {type(value).__name__}, which cannot "
+            "be written to a file. Keep the call that makes the prior, and pass `prior=` when loading."
+        )
+
+    return plain(prior.config, prior.config["factory"])
+
+
+def _from_config(config: Config, factories: Iterable[Callable[..., Any]]) -> Any:
+    import vaepriors_jax
+
+    named = {name: getattr(vaepriors_jax, name) for name in vaepriors_jax.__all__}
+    named |= {function.__name__: function for function in factories}
+    known = {name: function for name, function in named.items() if getattr(function, "is_factory", False)}
+
+    def build(value: Any) -> Any:
+        if isinstance(value, Mapping) and "factory" in value:
+            if value["factory"] not in known:
+                raise ValueError(
+                    f"Expected a factory among {', '.join(sorted(known))}; got {value['factory']!r}. "
+                    "Pass your own factories as `factories=(my_prior,)`."
+                )
+            named = {name: build(item) for name, item in value.items() if name not in ("factory", "*")}
+            return known[value["factory"]](*build(value.get("*", ())), **named)
+        return tuple(build(item) for item in value) if isinstance(value, (list, tuple)) else value
+
+    if not (isinstance(config, Mapping) and "factory" in config):
+        raise ValueError(f"Expected a configuration with the key 'factory', as in `prior.config`; got {config!r}.")
+    return build(config)
+
+
+def prior_from_config(config: Config, factories: Iterable[Callable[..., Prior]] = ()) -> Prior:
+    """Makes a prior again from its configuration (as it stands, or after a round trip through JSON).
+
+    Args:
+        config: `prior.config`, or what `plain_config` returned.
+        factories: factories of your own, made with `factory`, that the configuration names.
+
+    Raises:
+        ValueError: the configuration names no known factory, or an argument is out of range.
+
+    Example:
+        >>> import vaepriors_jax as vp
+        >>> vp.prior_from_config({"factory": "standard_normal", "dim": 2})
+        standard_normal(dim=2)
+    """
+    made = _from_config(config, factories)
+    if not isinstance(made, Prior):
+        raise ValueError(f"Expected the configuration of a prior; {made!r} is a flow. Use `flow_from_config`.")
+    return made
+
+
+def flow_from_config(config: Config, factories: Iterable[Callable[..., Flow]] = ()) -> Flow:
+    """Makes a flow again from its configuration; see `prior_from_config`."""
+    made = _from_config(config, factories)
+    if not isinstance(made, Flow):
+        raise ValueError(f"Expected the configuration of a flow; {made!r} is a prior. Use `prior_from_config`.")
+    return made
