@@ -13,6 +13,7 @@ import numpy as np
 
 from experiments import command_line, compare_priors, document, figures, generation, metrics, report
 from experiments.comparison import failures_of
+from experiments.config import resolve
 from experiments.data import Dataset, load
 from experiments.document import Figure, Section, Table
 from experiments.options import SeedsOptions
@@ -175,7 +176,7 @@ def main(options: Options) -> dict[str, Any]:
     if STANDARD not in options.priors:
         raise ValueError(f"Expected `standard` among --priors, to hold the others against; got {options.priors}.")
     data = load(options.dataset, data_dir=options.data_dir)
-    config = compare_priors.resolve(options.comparison(), data)
+    config = resolve(options.comparison(), data)
     data = compare_priors.take_test(data, config.num_test)
     output_dir = report.make_output_dir(options.output_dir, "choose_prior", options.dataset)
     found = generation.train_and_measure(config, data, output_dir)

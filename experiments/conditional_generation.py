@@ -18,6 +18,7 @@ import numpy as np
 
 import vaepriors_jax as vp
 from experiments import command_line, compare_priors, document, figures, metrics, paired, report
+from experiments.config import Config, resolve, sizes_of
 from experiments.data import Dataset, load
 from experiments.document import Figure, Section, Table
 from experiments.metrics import Judge
@@ -47,9 +48,9 @@ class Options(SeedsOptions):
     """Samples of each class that are given to the classifier."""
 
 
-def make_all(config: compare_priors.Config, data: Dataset) -> dict[str, Made]:
+def make_all(config: Config, data: Dataset) -> dict[str, Made]:
     """Networks that read the label with both priors, and networks that do not with a prior for each class."""
-    sizes = compare_priors.sizes_of(config)
+    sizes = sizes_of(config)
     vae, init = make_vae("conditional", sizes, data)
     plain, init_plain = make_vae("standard", sizes, data)
     shared, blind = vae._replace(prior=plain.prior), plain._replace(prior=vae.prior)
@@ -190,7 +191,7 @@ def main(options: Options) -> dict[str, Any]:
     data = load(options.dataset, data_dir=options.data_dir)
     if data.num_classes is None:
         raise ValueError(f"Expected labels, which are the classes to ask for; {data.name} has none.")
-    config = compare_priors.resolve(options.comparison(priors=("conditional",)), data)
+    config = resolve(options.comparison(priors=("conditional",)), data)
     output_dir = report.make_output_dir(options.output_dir, "conditional_generation", options.dataset)
     judge = metrics.make_judge(data := compare_priors.take_test(data, config.num_test))
     assert judge is not None  # `resolve` asks for labels

@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 import vaepriors_jax as vp
 from experiments import command_line, document, metrics, report
-from experiments.compare_priors import Config, annealing_of, model_folder, sizes_of
+from experiments.compare_priors import model_folder
 from experiments.comparison import sections_of, summarize
+from experiments.config import Config, annealing_of, sizes_of
 from experiments.data import Dataset, load
 from experiments.likelihoods import is_discrete
 from experiments.models import make_vae

@@ -163,7 +163,7 @@ def _same_seeds(by_prior: Mapping[str, Mapping[int, float]]) -> bool:
 
 def share_lines(path: Path, shares: Mapping[str, np.ndarray], real: np.ndarray) -> None:
     """Draws shares [seeds, classes] by class, and those of real images [classes]."""
-    figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    figure, axis = plt.subplots(figsize=(7, 3.8), layout="constrained")
     classes = np.arange(len(real))
     for i, (name, values) in enumerate(shares.items()):
         place = classes + 0.16 * (i - (len(shares) - 1) / 2)
@@ -175,6 +175,6 @@ def share_lines(path: Path, shares: Mapping[str, np.ndarray], real: np.ndarray) 
     axis.set_xlabel("class asked for")
     axis.set_ylabel("share put into that class")
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=9)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8)  # within, it would lie on points
     figure.savefig(path, dpi=130)
     plt.close(figure)

@@ -8,8 +8,9 @@ import jax
 import numpy as np
 
 from experiments import figures, metrics
-from experiments.compare_priors import Config, train_all
+from experiments.compare_priors import train_all
 from experiments.comparison import SAMPLES, summarize
+from experiments.config import Config
 from experiments.data import Dataset
 from experiments.document import Figure
 from experiments.metrics import Judge

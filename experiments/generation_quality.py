@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from experiments import command_line, compare_priors, document, generation, metrics, paired, report
 from experiments.comparison import SAMPLES, failures_of, samples_table
+from experiments.config import resolve
 from experiments.data import load
 from experiments.document import Section, Table
 from experiments.options import SeedsOptions
@@ -86,7 +87,7 @@ def main(options: Options) -> dict[str, Any]:
             f"Expected labels, which train the features that score samples; {data.name} has none. "
             "Use mnist for binarized_mnist, or experiments.compare_priors for likelihoods and holes."
         )
-    config = compare_priors.resolve(options.comparison(), data)
+    config = resolve(options.comparison(), data)
     data = compare_priors.take_test(data, config.num_test)
     output_dir = report.make_output_dir(options.output_dir, "generation_quality", options.dataset)
     found = generation.train_and_measure(config, data, output_dir)

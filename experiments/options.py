@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from experiments.compare_priors import Config
+from experiments.config import Config
 
 
 @dataclass(frozen=True)

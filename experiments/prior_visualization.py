@@ -15,6 +15,7 @@ import numpy as np
 
 import vaepriors_jax as vp
 from experiments import command_line, compare_priors, document, latent_figures, metrics, report
+from experiments.config import Config, resolve
 from experiments.data import Dataset, load
 from experiments.document import Figure, Section, Table
 from experiments.latent_figures import Portrait
@@ -52,10 +53,10 @@ class Options:
     """Where results go; by default a new folder under runs/."""
 
 
-def comparison_of(options: Options) -> compare_priors.Config:
+def comparison_of(options: Options) -> Config:
     """The options as compare_priors takes them."""
     shared = {name: value for name, value in asdict(options).items() if name != "num_points"}
-    return compare_priors.Config(**shared, seeds=1)
+    return Config(**shared, seeds=1)
 
 
 def _decode(model: Model, z: jax.Array) -> np.ndarray:
@@ -120,7 +121,7 @@ def main(options: Options) -> dict[str, Any]:
     if options.num_points < 1:
         raise ValueError(f"Expected --num-points >= 1; got {options.num_points}.")
     data = load(options.dataset, data_dir=options.data_dir)
-    config = compare_priors.resolve(comparison_of(options), data)
+    config = resolve(comparison_of(options), data)
     output_dir = report.make_output_dir(options.output_dir, "prior_visualization", options.dataset)
     models = []
     for name in options.priors:

@@ -15,7 +15,8 @@ import numpy as np
 import optax
 
 import vaepriors_jax as vp
-from experiments import command_line, compare_priors, document, metrics, pseudo_input_figures, report
+from experiments import command_line, document, metrics, pseudo_input_figures, report
+from experiments.config import Config, resolve, sizes_of
 from experiments.data import Dataset, load
 from experiments.document import Figure, Section, Table
 from experiments.models import make_vae
@@ -94,11 +95,9 @@ def class_entropies(network: FeatureNetwork, images: np.ndarray) -> np.ndarray:
     return np.asarray(-jnp.sum(jnp.exp(log_p) * log_p, axis=1))
 
 
-def learn(
-    start: str, config: compare_priors.Config, data: Dataset, held_out: np.ndarray, network: FeatureNetwork
-) -> Learned:
+def learn(start: str, config: Config, data: Dataset, held_out: np.ndarray, network: FeatureNetwork) -> Learned:
     """Trains from one start, and measures."""
-    sizes = compare_priors.sizes_of(config)._replace(pseudo_inputs=start)
+    sizes = sizes_of(config)._replace(pseudo_inputs=start)
     vae, init = make_vae("vamp", sizes, data)
     key_init, key_fit = jax.random.split(jax.random.key(config.seed))
     params = init(key_init)
@@ -251,7 +250,7 @@ def main(options: Options) -> dict[str, Any]:
     """Trains from each start, prints table and answer, and writes the output folder."""
     began = time.perf_counter()
     data = load(options.dataset, data_dir=options.data_dir)
-    config = compare_priors.resolve(options.comparison(seeds=1, priors=("vamp",)), data)
+    config = resolve(options.comparison(seeds=1, priors=("vamp",)), data)
     output_dir = report.make_output_dir(options.output_dir, "pseudo_inputs", options.dataset)
     network = metrics.feature_network(data)
     if network is None:

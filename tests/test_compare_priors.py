@@ -10,7 +10,7 @@ import pytest
 
 import vaepriors_jax as vp
 from experiments import command_line, compare_priors, evaluate
-from experiments.compare_priors import Config
+from experiments.config import Config, resolve
 from experiments.data import load
 
 SMALL = {
@@ -121,9 +121,9 @@ def test_refitted_priors_are_rows_of_their_own(tmp_path):
 def test_holes_of_two_levels_are_left_out_of_large_data(capsys):
     digits = compare_priors.load("digits")
     large = digits._replace(train={name: np.repeat(array, 5, axis=0) for name, array in digits.train.items()})
-    assert compare_priors.resolve(Config(levels=2), digits).metrics == "all"
-    assert compare_priors.resolve(Config(), large).metrics == "all"
-    assert compare_priors.resolve(Config(levels=2), large).metrics == "likelihood"
+    assert resolve(Config(levels=2), digits).metrics == "all"
+    assert resolve(Config(), large).metrics == "all"
+    assert resolve(Config(levels=2), large).metrics == "likelihood"
     assert "up to 5,000 it is measured" in capsys.readouterr().out
 
 
@@ -185,16 +185,16 @@ def test_help_is_readable():
 def test_the_warm_up_ends_within_a_short_run(capsys):
     digits = compare_priors.load("digits")
     capsys.readouterr()
-    assert compare_priors.resolve(Config(), digits).warmup_epochs == 20
-    assert compare_priors.resolve(Config(epochs=30, warmup_epochs=25), digits).warmup_epochs == 25
+    assert resolve(Config(), digits).warmup_epochs == 20
+    assert resolve(Config(epochs=30, warmup_epochs=25), digits).warmup_epochs == 25
     assert capsys.readouterr().out == ""
-    assert compare_priors.resolve(Config(preset="paper", epochs=30), digits).warmup_epochs == 7
+    assert resolve(Config(preset="paper", epochs=30), digits).warmup_epochs == 7
     assert "shortened to 7; --warmup-epochs sets it" in capsys.readouterr().out
 
 
 def test_conditional_needs_labels():
     digits = compare_priors.load("digits")
     unlabelled = digits._replace(num_classes=None)
-    assert "conditional" not in (compare_priors.resolve(Config(), unlabelled).priors or ())
+    assert "conditional" not in (resolve(Config(), unlabelled).priors or ())
     with pytest.raises(ValueError, match="Expected labels for the prior 'conditional'; digits has none"):
-        compare_priors.resolve(Config(priors=("conditional",)), unlabelled)
+        resolve(Config(priors=("conditional",)), unlabelled)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments import configs, tables
-from experiments.compare_priors import Config
+from experiments.config import Config
 
 # What does not change a result: where it goes, what else is measured, which seeds.
 FREE = {"output_dir", "data_dir", "metrics", "checkpoints", "seeds", "seed"}

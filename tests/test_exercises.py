@@ -24,6 +24,7 @@ from experiments import (
     prior_visualization,
     pseudo_inputs,
 )
+from experiments.config import Config, resolve
 from experiments.metrics import Model
 from experiments.pseudo_inputs import SETS, Learned
 from experiments.recommendation import recommend
@@ -36,7 +37,7 @@ def standard(tmp_path_factory):
     """N(0, I) and two seeds, hardly trained, and what was measured of them: the tests share what is compiled."""
     digits = compare_priors.take_test(data.load("digits"), 100)
     options = {"priors": ("standard",), "seeds": 2, "hidden": (8,), "batch_size": 500, **SMALL}
-    config = compare_priors.resolve(compare_priors.Config(**options), digits)
+    config = resolve(Config(**options), digits)
     return generation.train_and_measure(config, digits, tmp_path_factory.mktemp("trained"))
 
 

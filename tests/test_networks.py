@@ -12,7 +12,8 @@ from scipy.signal import correlate2d
 import vaepriors_jax as vp
 from experiments import cost, grid
 from experiments.benchmarks import paper
-from experiments.compare_priors import OPTIMIZERS, Config, resolve
+from experiments.compare_priors import OPTIMIZERS
+from experiments.config import Config, resolve
 from experiments.data import Dataset
 from experiments.image_networks import patches, spread
 from experiments.likelihoods import KINDS, check_likelihood

@@ -8,7 +8,7 @@ memory.
 from pathlib import Path
 from typing import Any
 
-from experiments.compare_priors import Config
+from experiments.config import Config
 
 NAMES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("*_*.py") if path.stem != "__init__"))
 
