@@ -21,11 +21,13 @@ from tqdm import tqdm
 
 import vaepriors_jax as vp
 from experiments import command_line, cost, document, grid, metrics, report
-from experiments.comparison import Trained, draw, failures_of, sections_of, summarize
+from experiments.comparison import failures_of, sections_of, summarize
+from experiments.comparison_figures import draw
 from experiments.config import Config, annealing_of, resolve, sizes_of
 from experiments.data import Dataset, load
 from experiments.likelihoods import is_discrete
 from experiments.models import Made, make_prior, make_vae
+from experiments.trained import Trained
 from vaepriors_jax.sharding import make_mesh
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {

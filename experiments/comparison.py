@@ -1,15 +1,11 @@
-"""What a comparison of priors shows: its summary over seeds, and the tables and figures of it."""
+"""What a comparison of priors says: its summary over seeds, in words and tables."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from experiments import report
-from experiments.comparison_figures import draw
-from experiments.comparison_tables import LATENTS, SAMPLES, samples_table, tables
+from experiments.comparison_tables import LATENTS, SAMPLES, tables
 from experiments.document import Section
-from experiments.trained import Trained
-
-__all__ = ["SAMPLES", "Trained", "draw", "failures_of", "samples_table", "sections_of", "summarize", "tables"]
 
 LIKELIHOOD = (
     "log_marginal",

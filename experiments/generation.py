@@ -9,7 +9,8 @@ import numpy as np
 
 from experiments import figures, metrics
 from experiments.compare_priors import train_all
-from experiments.comparison import SAMPLES, summarize
+from experiments.comparison import summarize
+from experiments.comparison_tables import SAMPLES
 from experiments.config import Config
 from experiments.data import Dataset
 from experiments.document import Figure

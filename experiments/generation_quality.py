@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from experiments import command_line, compare_priors, document, generation, metrics, paired, report
-from experiments.comparison import SAMPLES, failures_of, samples_table
+from experiments.comparison import failures_of
+from experiments.comparison_tables import SAMPLES, samples_table
 from experiments.config import resolve
 from experiments.data import load
 from experiments.document import Section, Table

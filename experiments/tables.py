@@ -26,7 +26,7 @@ from experiments import (
     pseudo_inputs,
     report,
 )
-from experiments.comparison import samples_table, tables
+from experiments.comparison_tables import samples_table, tables
 from experiments.document import Table, markdown_table
 from experiments.recommendation import called
 
