@@ -144,7 +144,7 @@ def test_distributions_are_safe_under_vmap():
     np.testing.assert_allclose(mapped, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("dim", [2, 40])
+@pytest.mark.parametrize("dim", [3, 40])
 def test_fast_density_against_float64_for_small_scales_and_far_means(dim):
     """Scales from e^-3 to e^1, means up to 10, K = 500: 1e-4 nats, gradients 1e-3 relative."""
     rng = np.random.default_rng(1)
@@ -176,17 +176,42 @@ def test_fast_density_against_float64_for_small_scales_and_far_means(dim):
 
 
 def test_fast_density_keeps_equal_components_and_those_switched_off():
-    equal = vp.DiagonalMixture(jnp.log(jnp.full(20, 0.05)), jnp.zeros((20, 2)), jnp.ones((20, 2)))
-    assert equal.log_prob(jnp.ones(2)) == pytest.approx(float(vp.normal_diag(jnp.zeros(2), jnp.ones(2)).log_prob(1.0)))
+    equal = vp.DiagonalMixture(jnp.log(jnp.full(40, 0.025)), jnp.zeros((40, 3)), jnp.ones((40, 3)))
+    assert equal.log_prob(jnp.ones(3)) == pytest.approx(float(vp.normal_diag(jnp.zeros(3), jnp.ones(3)).log_prob(1.0)))
 
     def density(z, logits):
-        log_weights = jax.nn.log_softmax(jnp.where(jnp.arange(20) < 3, logits, -jnp.inf))
-        return vp.DiagonalMixture(log_weights, jnp.arange(40.0).reshape(20, 2), jnp.ones((20, 2))).log_prob(z)
+        log_weights = jax.nn.log_softmax(jnp.where(jnp.arange(40) < 3, logits, -jnp.inf))
+        return vp.DiagonalMixture(log_weights, jnp.arange(120.0).reshape(40, 3), jnp.ones((40, 3))).log_prob(z)
 
-    value, gradient = jax.value_and_grad(density, (0, 1))(jnp.ones(2), jnp.zeros(20))
-    first = vp.DiagonalMixture(jnp.log(jnp.full(3, 1 / 3)), jnp.arange(6.0).reshape(3, 2), jnp.ones((3, 2)))
-    assert value == pytest.approx(float(first.log_prob(jnp.ones(2))), rel=1e-5)
+    value, gradient = jax.value_and_grad(density, (0, 1))(jnp.ones(3), jnp.zeros(40))
+    first = vp.DiagonalMixture(jnp.log(jnp.full(3, 1 / 3)), jnp.arange(9.0).reshape(3, 3), jnp.ones((3, 3)))
+    assert value == pytest.approx(float(first.log_prob(jnp.ones(3))), rel=1e-5)
     assert all(np.isfinite(g).all() for g in gradient)
+    none = vp.DiagonalMixture(jnp.full(40, -jnp.inf), *equal.parameters)
+    value, gradient = jax.value_and_grad(none.log_prob)(jnp.ones(3))
+    assert value == -jnp.inf
+    assert np.isfinite(gradient).all()
+
+
+def test_fast_density_is_exact_where_many_components_overlap():
+    """Two groups of 30 small components at +-10: a few leading ones computed exactly would not do."""
+    rng = np.random.default_rng(3)
+    loc = np.repeat(rng.choice([-10.0, 10.0], (2, 8)), 30, axis=0) + rng.normal(size=(60, 8)) * 0.01
+    loc, z = np.float32(loc), np.float32(loc[::3] + rng.normal(size=(20, 8)) * 0.05)
+    mixture = vp.DiagonalMixture(jnp.full(60, -jnp.log(60)), jnp.asarray(loc), jnp.full((60, 8), 0.05))
+    terms = scipy.stats.norm(loc[:, None].astype(np.float64), np.float64(np.float32(0.05))).logpdf(z).sum(-1)
+    expected = scipy.special.logsumexp(terms, axis=0) - np.log(60)
+    np.testing.assert_allclose(mixture.log_prob(jnp.asarray(z)), expected, atol=1e-4)
+
+
+def test_fast_density_has_the_second_derivatives_of_a_general_mixture():
+    with jax.enable_x64(True):
+        loc = jnp.asarray(np.random.default_rng(4).normal(size=(40, 3)))
+        arrays = (jnp.full(40, -jnp.log(40.0)), (loc, jnp.exp(loc[::-1] / 2)))
+        general = vp.Mixture(*arrays, lambda slice_: vp.normal_diag(*slice_))
+        fast = vp.DiagonalMixture(arrays[0], *arrays[1])
+        second = [jax.jit(jax.hessian(one.log_prob))(jnp.arange(3.0)) for one in (fast, general)]
+    np.testing.assert_allclose(*second, rtol=1e-9)
 
 
 def test_many_components_are_streamed_in_constant_memory():
