@@ -323,7 +323,7 @@ class DiagonalMixture(Mixture):
     The density is the exact sum. Its gradient weights that of each component by the component's responsibility, as
     matrix products of $(z^2, z)$ and $(-\sigma^{-2} / 2, \mu \sigma^{-2})$. These cancel where scales are small, so
     that the leading component of each point is differentiated without them. In the others only the gradient to the
-    scale feels it: 1e-4 of its largest entry, up to 1e-2 where groups of components at +-10 share scales of e^-3.
+    scale feels it: 1e-4 of its largest entry, up to 2e-2 where groups of components at +-10 share scales of e^-3.
     """
 
     def __init__(self, log_weights: jax.Array, loc: jax.Array, scale: jax.Array):
