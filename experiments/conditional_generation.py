@@ -115,8 +115,8 @@ def answer(shares: dict[str, list[float]], real: float) -> str:
     )
     if np.isnan(difference.p_value):
         return text + "One seed cannot say whether the difference is larger than the noise between seeds."
-    size = f"{100 * abs(difference.mean):.1f} ± {100 * difference.standard_error:.1f} points, p = "
-    size += f"{difference.p_value:.3f}"
+    size = f"{100 * abs(difference.mean):.1f} ± {100 * difference.standard_error:.1f} points, "
+    size += difference.chance
     if not difference.clear:
         return text + f"The difference ({size}) is within the noise between seeds."
     better = "The prior for each class" if difference.mean > 0 else "One N(0, I) for all"

@@ -24,12 +24,16 @@ class Difference(NamedTuple):
         """Whether it is larger than the noise between seeds, at 5 %."""
         return self.p_value < LEVEL
 
+    @property
+    def chance(self) -> str:
+        """The p-value in words."""
+        return "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.3f}"
+
     def written(self, digits: int = 2) -> str:
         """Mean ± standard error (p-value)."""
         if np.isnan(self.p_value):
             return f"{self.mean:+.{digits}f}"
-        chance = "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.3f}"
-        return f"{self.mean:+.{digits}f} ± {self.standard_error:.{digits}f} ({chance})"
+        return f"{self.mean:+.{digits}f} ± {self.standard_error:.{digits}f} ({self.chance})"
 
     __str__ = written
 
