@@ -28,6 +28,7 @@ from experiments.config import Config, resolve
 from experiments.metrics import Model
 from experiments.pseudo_inputs import SETS, Learned
 from experiments.recommendation import recommend
+from experiments.trained import Trained
 
 SMALL = {"epochs": 1, "warmup_epochs": 1, "latent_dim": 2, "num_components": 4, "num_test": 100}
 
@@ -295,7 +296,7 @@ def test_each_class_is_asked_for(standard, tmp_path, monkeypatch):
         vae, init = made
         params = jax.tree.map(lambda leaf: leaf[None], init(jax.random.key(0)))
         result = standard.trained[0].result._replace(params=params)
-        return comparison.Trained(name, vae, result, (0,))
+        return Trained(name, vae, result, (0,))
 
     monkeypatch.setattr(compare_priors, "train", untrained)
     monkeypatch.setattr(metrics, "samples", lambda *_: standard.rows[0]["samples"])
