@@ -3,7 +3,8 @@
 from vaepriors_jax.base import VAE, Flow, Prior, VAEParams, generate
 from vaepriors_jax.checkpoint import load_model, save_model
 from vaepriors_jax.combinators import chain, freeze, frozen, invert, marginalize, repeat, transformed
-from vaepriors_jax.distributions import DiagonalMixture, FullMixture, Mixture, bernoulli, normal_diag
+from vaepriors_jax.diagonal_mixture import DiagonalMixture
+from vaepriors_jax.distributions import bernoulli, normal_diag
 from vaepriors_jax.evaluation.elbo import evaluate_elbo
 from vaepriors_jax.evaluation.ex_post import fit_prior
 from vaepriors_jax.evaluation.holes import (
@@ -36,6 +37,7 @@ from vaepriors_jax.likelihoods.discretized_logistic import discretized_logistic
 from vaepriors_jax.likelihoods.discretized_logistic_mixture import discretized_logistic_mixture
 from vaepriors_jax.likelihoods.pixelwise import bits_per_dim
 from vaepriors_jax.likelihoods.student_t import student_t
+from vaepriors_jax.mixtures import FullMixture, Mixture
 from vaepriors_jax.objectives import ELBO, elbo, iwae, kl_divergence
 from vaepriors_jax.optimizers import normalize_per_tensor
 from vaepriors_jax.priors.conditional_mixture import conditional_mixture

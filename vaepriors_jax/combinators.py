@@ -9,9 +9,10 @@ import numpy as np
 
 from vaepriors_jax.base import Flow, Prior
 from vaepriors_jax.checks import check_positive_integer
-from vaepriors_jax.distributions import DiagonalMixture, FullMixture, Mixture
+from vaepriors_jax.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.factories import factory
 from vaepriors_jax.flows.bijector import FlowBijector, no_volume_change
+from vaepriors_jax.mixtures import FullMixture, Mixture
 
 
 @factory

@@ -7,13 +7,9 @@ import distrax
 import jax
 import jax.numpy as jnp
 
-from vaepriors_jax.distributions import (
-    DiagonalMixture,
-    Mixture,
-    is_normal_diag,
-    location_and_scale,
-    over_leading_axes,
-)
+from vaepriors_jax.diagonal_mixture import DiagonalMixture
+from vaepriors_jax.distributions import is_normal_diag, location_and_scale, over_leading_axes
+from vaepriors_jax.mixtures import Mixture
 
 # How many components are encoded and evaluated at a time: memory is this times the points times the encoder's widths.
 ENCODED_AT_ONCE = 64

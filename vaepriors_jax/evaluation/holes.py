@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from vaepriors_jax.base import VAE, VAEParams, context_of
 from vaepriors_jax.checks import check_positive, check_positive_integer
 from vaepriors_jax.data_checks import check_data
-from vaepriors_jax.distributions import Mixture
 from vaepriors_jax.evaluation.estimates import Estimate, estimate
+from vaepriors_jax.mixtures import Mixture
 from vaepriors_jax.posterior_mixture import gaussian_arrays, mixture_of_posteriors
 
 

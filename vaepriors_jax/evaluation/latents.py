@@ -11,14 +11,9 @@ from jax.lax import Precision
 from vaepriors_jax.base import VAE, Prior, VAEParams, context_of
 from vaepriors_jax.checks import check_positive, check_positive_integer
 from vaepriors_jax.data_checks import check_data
-from vaepriors_jax.distributions import (
-    DiagonalMixture,
-    FullMixture,
-    Mixture,
-    is_normal_diag,
-    location_and_scale,
-    normalize_posterior,
-)
+from vaepriors_jax.diagonal_mixture import DiagonalMixture
+from vaepriors_jax.distributions import is_normal_diag, location_and_scale, normalize_posterior
+from vaepriors_jax.mixtures import FullMixture, Mixture
 from vaepriors_jax.posterior_mixture import moments
 from vaepriors_jax.priors.vamp import pseudo_inputs
 from vaepriors_jax.two_level_distribution import NUM_DRAWS, TwoLevel

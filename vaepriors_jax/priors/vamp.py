@@ -12,8 +12,8 @@ from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_choice, check_positive_integer, check_shape
 from vaepriors_jax.conditioning import take_class
 from vaepriors_jax.configuration import innermost
-from vaepriors_jax.distributions import Mixture
 from vaepriors_jax.factories import factory
+from vaepriors_jax.mixtures import Mixture
 from vaepriors_jax.posterior_mixture import gaussian_arrays, mixture_of_posteriors
 
 # How far inside the bounds a start from data stays: at the bounds themselves the parameters would be infinite.
