@@ -140,7 +140,9 @@ def test_replicas_and_growth_read_the_times(tmp_path, monkeypatch):
     monkeypatch.setattr(paper, "seconds_per_epoch", seconds)
     part = replicas.run(replicas.SMALL)
     check(part)
-    assert {row[-1] for row in part.tables[0].rows} == {"1.0x"}
+    assert {row[-2] for row in part.tables[0].rows} == {"1.0x"}
+    mapped = [seconds["mapped"] for prior in part.measured["seconds_per_epoch"].values() for seconds in prior.values()]
+    assert min(mapped) > 0
     values = replicas.SMALL.num_images
     result = type("Result", (), {"seconds_per_epoch": 1.0})
     monkeypatch.setattr(paper, "fit", lambda *args, num_images, **options: result)

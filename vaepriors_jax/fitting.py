@@ -42,7 +42,8 @@ class FitResult(NamedTuple):
         params: parameters of the best epoch by validation (of the last one without validation data).
         state: the train state at the end.
         best_epoch: the epoch of `params`, counted from 1; 0 for the initial parameters.
-        history: "elbo", "reconstruction", "kl" of training and "validation_elbo", in nats, by epoch [epochs].
+        history: "elbo", "reconstruction", "kl" of training and "validation_elbo", in nats, by epoch [epochs]; NaN where
+            a replica had stopped and others went on.
         failures: the replicas that were frozen.
         seconds_per_epoch: median wall-clock time of an epoch, of all replicas together, compilation apart.
         compile_seconds: time of compilation.
@@ -98,8 +99,9 @@ def fit(
     warm-up.
 
     A batch of keys [R] trains R replicas: `params` have a leading axis of R, `beta` and `hyperparameters` may have one,
-    and each replica stops early and fails on its own. A replica whose loss or gradient is not finite is frozen with its
-    last good parameters and reported.
+    and each replica stops early and fails on its own: it is then left as it is. A replica whose loss or gradient is not
+    finite is frozen with its last good parameters and reported. On accelerators replicas are mapped (`vmap`); on a CPU
+    they run one after another within the program, which is faster there, and one that has stopped costs nothing.
 
     With a mesh the examples are shared out over its devices, and so is each batch; parameters are on all of them.
     Shuffling, keys and so results are those of one device, up to float error. With several processes (see
@@ -220,7 +222,7 @@ def fit(
                 history.append({name: to_host(value) for name, value in metrics.items()})
                 seconds.append(time.perf_counter() - began)
                 _report(state, failures, bar, first_process)
-                bar.set_postfix({name: f"{np.mean(value):.2f}" for name, value in history[-1].items()}, refresh=False)
+                bar.set_postfix({name: f"{_mean(value):.2f}" for name, value in history[-1].items()}, refresh=False)
                 bar.update()
                 if callback is not None:
                     callback(len(history), jax.tree.map(pick, to_one_device(mesh, state.train.params)))
@@ -265,6 +267,12 @@ def _check_same_everywhere(
         f"num_epochs={num_epochs}, batch_size={batch_size}, replicas={num_replicas}, warmup_epochs={warmup_epochs}, "
         f"patience={patience}, examples of shape {shapes(data)}, for validation {validation and shapes(validation)}"
     )
+
+
+def _mean(values: np.ndarray) -> float:
+    """The mean over the replicas that were trained."""
+    trained = values[~np.isnan(values)]
+    return float(np.mean(trained)) if trained.size else float("nan")
 
 
 def _finished(state: Progress) -> bool:

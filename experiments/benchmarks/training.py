@@ -146,9 +146,12 @@ def _likelihood_table(settings: Settings, measured: dict[str, Any]) -> Table:
         slow = measured["others"][f"{name} log p(x)"].get("seconds")
         target = f"{LIKELIHOOD_TARGETS[name]:.0f}x"
         rows.append([name, format_seconds(fast), format_seconds(slow), format_ratio(slow, fast), target])
+    sizes, peak = settings.sizes, measured["peak_operations_per_second"]
+    operations = 2.0 * settings.num_samples * paper.gated_products(sizes.latent_dim, sizes.hidden, 784)
     notes = [
         "As the original does it, PyTorch encodes the image and all pseudo-inputs again for each 100 samples. "
-        "Compilation apart; PyTorch without gradients."
+        f"Compilation apart; PyTorch without gradients. The decoder's products of {settings.num_samples:,} samples, "
+        f"{operations / 1e9:.1f} GFLOP, take {format_seconds(operations / peak)} at the peak of the table above."
     ]
     title = f"log p(x) of one image, S = {settings.num_samples}"
     return Table(title, ["prior", "vaepriors_jax", "PyTorch", "ratio", "target"], rows, notes)
