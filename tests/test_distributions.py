@@ -204,6 +204,31 @@ def test_fast_density_is_exact_where_many_components_overlap():
     np.testing.assert_allclose(mixture.log_prob(jnp.asarray(z)), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+@pytest.mark.parametrize("dim", [3, 40])
+def test_fast_gradient_is_right_where_many_components_overlap(dim, backend, monkeypatch):
+    """Ten groups of small components at +-10, each point shared by many: products of z^2 would be 2e-2 off."""
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    rng = np.random.default_rng(5)
+    loc = np.repeat(rng.choice([-10.0, 10.0], (10, dim)), 20, axis=0) + rng.normal(size=(200, dim)) * 0.01
+    scale, logits = np.full((200, dim), np.exp(-3)), rng.normal(size=200)
+    z = loc[rng.integers(0, 200, 50)] + rng.normal(size=(50, dim)) * np.exp(-3)
+    arrays = [jnp.asarray(array, jnp.float32) for array in (z, logits, loc, scale)]
+
+    def total(z, logits, loc, scale):
+        return jnp.sum(vp.DiagonalMixture(jax.nn.log_softmax(logits), loc, scale).log_prob(z))
+
+    z, logits, loc, scale = (np.asarray(array, np.float64) for array in arrays)
+    standard = (z[:, None] - loc) / scale
+    joint = logits - 0.5 * (standard**2).sum(-1) - np.log(scale).sum(-1)
+    share = scipy.special.softmax(joint, axis=1)
+    pull = share[..., None] * standard / scale
+    to_scale = (share[..., None] * (standard**2 - 1) / scale).sum(0)
+    expected = (-pull.sum(1), share.sum(0) - 50 * scipy.special.softmax(logits), pull.sum(0), to_scale)
+    for value, true in zip(jax.jit(jax.grad(total, (0, 1, 2, 3)))(*arrays), expected, strict=True):
+        np.testing.assert_allclose(value, true, atol=1e-3 * np.abs(true).max())
+
+
 def test_fast_density_has_the_second_derivatives_of_a_general_mixture():
     with jax.enable_x64(True):
         loc = jnp.asarray(np.random.default_rng(4).normal(size=(40, 3)))

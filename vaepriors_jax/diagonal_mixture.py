@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.lax import Precision
 
-from vaepriors_jax.distributions import LOG_2PI, normal_diag
+from vaepriors_jax.distributions import LOG_2PI, normal_diag, over_leading_axes
 from vaepriors_jax.mixtures import Mixture
 
 # Up to so many components, or in so few dimensions (where many components matter at once), the plain sum costs little.
@@ -27,63 +27,77 @@ def _add_dimension(joint: jax.Array, dimension: tuple[jax.Array, ...]) -> tuple[
 
 
 def _joint(value: jax.Array, log_weights: jax.Array, loc: jax.Array, scale: jax.Array) -> jax.Array:
-    """Log of weight times density of each component at z [..., dim]: [..., K]; no cancellation.
+    """Log of weight times density of each component [K] at one z [dim]; no cancellation.
 
-    It adds up one dimension after the other, so that no [..., K, dim] is ever in memory.
+    It adds up one dimension after the other, so that for many z no [..., K, dim] is ever in memory.
     """
     constant = log_weights - jnp.sum(jnp.log(scale) + 0.5 * LOG_2PI, axis=-1)
-    start = jnp.broadcast_to(constant, (*value.shape[:-1], *constant.shape)).astype(jnp.result_type(value, constant))
-    dimensions = (jnp.moveaxis(value, -1, 0)[..., None], loc.T, (0.5**0.5 / scale).T)
-    return jax.lax.scan(_add_dimension, start, dimensions, unroll=8)[0]
+    start = constant.astype(jnp.result_type(value, constant))
+    return jax.lax.scan(_add_dimension, start, (value, loc.T, (0.5**0.5 / scale).T), unroll=8)[0]
 
 
-def _joint_by_products(value: jax.Array, log_weights: jax.Array, loc: jax.Array, scale: jax.Array) -> jax.Array:
-    """The same by one matrix product; its derivative is fast, its value cancels where scales are small."""
-    centre = jax.lax.stop_gradient(jnp.mean(loc, axis=0))  # smaller numbers cancel less
-    value, loc = value - centre, loc - centre
-    precision = 1 / scale**2
-    # -(z - mu)^2 / 2 sigma^2 = -z^2 / 2 sigma^2 + z mu / sigma^2 - mu^2 / 2 sigma^2, the first two as one product.
-    powers = jnp.concatenate([value**2, value], axis=-1)
-    coefficients = jnp.concatenate([-0.5 * precision, loc * precision], axis=-1)
-    constant = log_weights - jnp.sum(0.5 * loc**2 * precision + jnp.log(scale) + 0.5 * LOG_2PI, axis=-1)
-    return jnp.matmul(powers, coefficients.T, precision=Precision.HIGHEST) + constant
+def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.dot(a, b, precision=Precision.HIGHEST)
+
+
+def _add_squares(
+    total: jax.Array, weights: jax.Array, value: jax.Array, loc: jax.Array, inverse: jax.Array, factor: jax.Array
+) -> jax.Array:
+    """Adds weights [K] times t^2 times factor [K, dim], t = (z - loc) * inverse, over components and dimensions."""
+    if jax.default_backend() != "cpu":
+        return total + jnp.sum(weights[:, None] * ((value - loc) * inverse) ** 2 * factor)
+
+    # For many z a CPU is slow at such a sum, and fast at products, one dimension after the other; backwards as well.
+    @jax.checkpoint
+    def add(total: jax.Array, dimension: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+        value, loc, inverse, factor = dimension
+        standardized = (value - loc) * inverse
+        return total + _dot(weights * standardized * standardized, factor), None
+
+    return jax.lax.scan(add, total, (value, loc.T, inverse.T, factor.T))[0]
 
 
 @jax.custom_jvp
 def _mixture_log_prob(value: jax.Array, log_weights: jax.Array, loc: jax.Array, scale: jax.Array) -> jax.Array:
-    """Log-density of a mixture of diagonal Gaussians at z [..., dim]: [...]."""
-    return jax.nn.logsumexp(_joint(value, log_weights, loc, scale), axis=-1)
+    """Log-density of a mixture of diagonal Gaussians at one z [dim]."""
+    return jax.nn.logsumexp(_joint(value, log_weights, loc, scale))
 
 
 @_mixture_log_prob.defjvp
 def _mixture_log_prob_jvp(
     primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]
 ) -> tuple[jax.Array, jax.Array]:
-    """The components' derivatives weighted by responsibility: by products, exact for each point's leading component."""
-    joint = _joint(*primals)
-    leading = jnp.argmax(joint, axis=-1, keepdims=True)
-    highest = jnp.take_along_axis(joint, leading, axis=-1)
+    """The components' derivatives, each weighted by its responsibility.
+
+    With t = (z - mu) / sigma that of one is dlog w + t (dmu - dz) / sigma + (t^2 - 1) dsigma / sigma, summed over
+    dimensions. What is linear in z comes by matrix products; in t^2 they would cancel where scales are small.
+    """
+    value, log_weights, loc, scale = primals
+    d_value, d_log_weights, d_loc, d_scale = tangents
+    joint = _joint(value, log_weights, loc, scale)
+    highest = jnp.max(joint)
     highest = jnp.where(jnp.isfinite(highest), highest, 0)
     relative = jnp.exp(joint - highest)
-    total = jnp.sum(relative, axis=-1)
+    total = jnp.sum(relative)
+    responsibilities = relative / jnp.maximum(total, 1)  # below 1 only where all weights are 0
 
-    def leading_joint(value: jax.Array, log_weights: jax.Array, loc: jax.Array, scale: jax.Array) -> jax.Array:
-        return (log_weights[leading] + _diagonal_log_prob(value, loc[leading], scale[leading]))[..., 0]
-
-    of_leading = jax.jvp(leading_joint, primals, tangents)[1]
-    of_all = jax.jvp(_joint_by_products, primals, tangents)[1]
-    others = jnp.where(jnp.arange(joint.shape[-1]) == leading, 0, relative)
-    weighted = of_leading + jnp.sum(others * of_all, axis=-1)
-    return highest[..., 0] + jnp.log(total), weighted / jnp.maximum(total, 1)  # below 1 only where all weights are 0
+    centre = jax.lax.stop_gradient(jnp.mean(loc, axis=0))  # smaller numbers cancel less
+    value, loc, inverse = value - centre, loc - centre, 1 / scale
+    precision, d_log_scale = inverse**2, d_scale * inverse
+    pull, strength = jnp.split(_dot(responsibilities, jnp.concatenate([loc * precision, precision], axis=-1)), 2)
+    slope = precision * d_loc
+    constant = d_log_weights - jnp.sum(d_log_scale + loc * slope, axis=-1)
+    linear = jnp.sum((pull - value * strength) * d_value + value * _dot(responsibilities, slope))
+    linear += _dot(responsibilities, constant)
+    return highest + jnp.log(total), _add_squares(linear, responsibilities, value, loc, inverse, d_log_scale)
 
 
 class DiagonalMixture(Mixture):
     r"""$p(z) = \sum_k w_k\, \mathcal{N}(z; \mu_k, \mathrm{diag}(\sigma_k^2))$.
 
-    The density is the exact sum. Its gradient weights that of each component by the component's responsibility, as
-    matrix products of $(z^2, z)$ and $(-\sigma^{-2} / 2, \mu \sigma^{-2})$. These cancel where scales are small, so
-    that the leading component of each point is differentiated without them. In the others only the gradient to the
-    scale feels it: 1e-4 of its largest entry, up to 2e-2 where groups of components at +-10 share scales of e^-3.
+    The density is the exact sum. Its gradient weights that of each component by the component's responsibility; what is
+    linear in z comes by matrix products, which cancel a little where scales are small: up to 4e-4 of an array's largest
+    entry, where groups of components at +-10 share scales of e^-3.
     """
 
     def __init__(self, log_weights: jax.Array, loc: jax.Array, scale: jax.Array):
@@ -105,7 +119,8 @@ class DiagonalMixture(Mixture):
             return self._streamed_log_prob(value)
         if self.num_components <= FEW_COMPONENTS or self.event_shape[0] <= FEW_DIMS:
             return super().log_prob(value)
-        return _mixture_log_prob(value, self.log_weights, *self.parameters)
+        one = lambda value: _mixture_log_prob(value, self.log_weights, *self.parameters)  # noqa: E731
+        return over_leading_axes(one, value)
 
     def _streamed_log_prob(self, value: jax.Array) -> jax.Array:
         """Log-sum-exp over chunks of components; the gradient makes each chunk again."""
