@@ -2,7 +2,8 @@
 
 Command: python -m experiments.configs.static_mnist_vamp
 Published: 85.57 (Tomczak & Welling 2018), 85.79 (pythae), 87.42 elsewhere.
-Measured: not yet.
+Measured: 85.92 ± 0.23 (one seed, error over test images, S = 5000, 140 minutes, on 1 core of an AMD EPYC; jax 0.10.2,
+flax 0.12.8, distrax 0.1.9, Python 3.11.7).
 """
 
 from experiments import command_line, compare_priors
