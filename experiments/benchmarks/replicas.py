@@ -82,5 +82,5 @@ def run(settings: Settings) -> Part:
         f"{settings.num_epochs}; batch {settings.batch_size}. Mapped: steps of training under `vmap`, as `fit` does it "
         "on an accelerator; on a CPU it trains replicas one after another within its program."
     ]
-    header = ["prior", "replicas", "fit", "runs one after another", "mapped", "fit is faster by", "mapped is"]
+    header = ["prior", "replicas", "fit", "runs one after another", "mapped", "fit is faster by", "mapped is faster by"]
     return Part([Table("replicas trained at once", header, rows, notes)], {"seconds_per_epoch": found})
