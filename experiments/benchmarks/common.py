@@ -31,18 +31,23 @@ def timed(function: Callable[..., Any], *arguments: Any) -> float:
     return time.perf_counter() - began
 
 
-def medians(calls: Mapping[str, Callable[[], Any]], repeats: int, warmup: int = 3) -> dict[str, float]:
+def medians(
+    calls: Mapping[str, Callable[[], Any]], repeats: int, warmup: int = 3, in_a_row: int = 1
+) -> dict[str, float]:
     """Median seconds of each call, after warm-up.
 
-    The calls take turns, so that another load on the machine falls on all of them alike.
+    The calls take turns, so that another load on the machine falls on all of them alike. A turn of several calls in a
+    row starts with one more that is not timed, which brings back into the caches what the others drove out.
     """
     for _ in range(warmup):
         for call in calls.values():
             jax.block_until_ready(call())
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repeats):
+    for _ in range(repeats // in_a_row):
         for name, call in calls.items():
-            seconds[name].append(timed(call))
+            if in_a_row > 1:
+                jax.block_until_ready(call())
+            seconds[name] += [timed(call) for _ in range(in_a_row)]
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
