@@ -77,7 +77,8 @@ DATA_ERRORS = [
     (lambda: fit({"x": ONES, "y": LABELS * 0.5}, prior=CLASSES), r"integer labels in `y`; got dtype float"),
     (lambda: fit({"x": ONES[:5]}), r"at least one batch of 10 examples; got 5. Use a smaller `batch_size`"),
     (lambda: fit({"x": ONES, "y": LABELS[:7]}), r"arrays of one length .*'x': 20, 'y': 7"),
-    (lambda: fit({"images": ONES}), r"an entry 'x' \[N, ...\]; got the entries \['images'\]"),
+    (lambda: fit({"images": ONES}), r"an entry 'x' \[N, ...\], .*; got the entries \['images'\]"),
+    (lambda: fit(ONES), r"an entry 'x' \[N, ...\], such as \{'x': images\}; got ndarray"),
     (lambda: fit({"x": ONES}, num_epochs=0), r"`num_epochs` to be an integer >= 1"),
     (lambda: fit({"x": ONES}, validation={"x": WITH_NAN}), r"finite values in `x`"),
 ]
@@ -94,6 +95,107 @@ def test_missing_context_of_a_batch_is_named():
         fit({"x": ONES}, prior=CLASSES)
     with pytest.raises(TypeError, match=r"vamp\(.*\) reads the context 'encode', which is missing. A VAE passes"):
         vp.vamp(3, (6,)).apply(vp.vamp(3, (6,)).init(KEY))
+
+
+def fit_three(**options):
+    """Three replicas; their parameters have no leading axis unless `stacked`."""
+    vae, params = vae_of(vp.standard_normal(2))
+    if options.pop("stacked", True):
+        params = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), params)
+    arguments = {"optimizer": optax.adam(1e-3), "num_epochs": 1, "batch_size": 10, "progress": False, **options}
+    return vp.fit(vae, params, jax.random.split(KEY, 3), {"x": ONES}, **arguments)
+
+
+def fit_params(params):
+    vae, _ = vae_of(vp.standard_normal(2))
+    return vp.fit(vae, params, KEY, {"x": ONES}, optax.adam(1e-3), num_epochs=1, batch_size=10)
+
+
+ARGUMENT_ERRORS = [
+    (lambda: fit({"x": ONES}, beta=-1.0), r"`beta` to be finite and >= 0; got -1.0"),
+    (lambda: fit({"x": ONES}, beta=float("nan")), r"`beta` to be finite and >= 0; got nan"),
+    (lambda: fit({"x": ONES}, warmup_epochs=-1), r"`warmup_epochs` to be finite and >= 0; got -1"),
+    (lambda: fit({"x": ONES}, free_bits=-0.5), r"`free_bits` to be finite and >= 0; got -0.5"),
+    (lambda: fit({"x": ONES}, patience=3), r"Expected `validation` data with `patience`"),
+    (lambda: fit_three(beta=np.ones(2)), r"`beta` to be one value, or one for each of 3 replicas .* shape \[2\]"),
+    (lambda: fit_three(stacked=False), r"leading axis of 3, one for each key of `key`; params.encoder is \[2, 6\]"),
+    (
+        lambda: fit_three(optimizer=optax.adam, hyperparameters={"learning_rate": np.ones(2)}),
+        r"`learning_rate` to be one",
+    ),
+    (
+        lambda: fit_three(hyperparameters={"learning_rate": 1.0}),
+        r"a function that makes the optimizer from learning_rate",
+    ),
+    (lambda: fit_three(optimizer=optax.adam), r"an optax transformation, such as `optax.adam\(1e-3\)`; got <function"),
+    (lambda: vp.make_train_step(vae_of(CLASSES)[0], 1e-3), r"an optax transformation, .*; got 0.001"),
+    (lambda: vp.make_train_step(vae_of(CLASSES)[0], optax.sgd(1.0), beta=-1), r"`beta` to be finite and >= 0"),
+    (lambda: fit_params({"encoder": ONES}), r"`params` as `vp.VAEParams\(encoder, decoder, prior\)`; got dict"),
+    (lambda: fit_params(vp.VAEParams(np.ones((2, 6), int), {}, {})), r"parameters of floats; params.encoder is of int"),
+    (lambda: vp.generate(*vae_of(CLASSES), KEY, -1, y=0), r"`num_samples` to be an integer >= 1; got -1"),
+    (lambda: vp.active_units(*vae_of(CLASSES), ONES[:1], y=LABELS[:1] % 3), r"at least 2 examples"),
+    (
+        lambda: vp.log_marginal_over_classes(*vae_of(CLASSES), KEY, ONES, class_probabilities=(0.5, 0.5)),
+        r"one probability for each of 3 classes; got 2",
+    ),
+    (lambda: vp.two_sample_test(KEY, vp.normal_diag(ONES[0], ONES[0]), ONES), r"samples .* got a distribution. Draw"),
+]
+
+
+@pytest.mark.parametrize(("run", "message"), ARGUMENT_ERRORS, ids=[message[:40] for _, message in ARGUMENT_ERRORS])
+def test_functions_check_their_arguments_before_they_compile(run, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        run()
+
+
+def test_parameters_of_another_prior_are_named():
+    prior, other = vp.mixture(2, 3), vp.mixture(2, 3, covariance="full")
+    expected = (
+        r"`init` of mixture\(dim=2, num_components=3\) .*'log_scale': \[3, 2\].*; got .*'scale_tril': \[3, 2, 2\]"
+    )
+    with pytest.raises(ValueError, match=expected):
+        prior.apply(other.init(KEY))
+    with pytest.raises(ValueError, match=r"shapes \{'pseudo_inputs': \[4, 6\]\}; got \{'pseudo_inputs': \[4, 5\]\}"):
+        vp.vamp(4, (6,)).apply(vp.vamp(4, (5,)).init(KEY), encode=encode)
+
+
+def test_errors_of_the_users_own_networks_stay_as_they_are():
+    """What the prior can't explain goes through, with a note of what the networks got."""
+
+    def broken(x):
+        raise KeyError("mine")
+
+    prior = vp.vamp(4, (6,))
+    with pytest.raises(KeyError, match="mine"):
+        prior.apply(prior.init(KEY), encode=broken)
+    vae, params = vae_of(vp.standard_normal(2))
+    with pytest.raises(TypeError) as caught:
+        vp.log_marginal(vae, params, KEY, np.ones((20, 5)), num_samples=2)
+    assert "one example of the data, {'x': [20, 5]} [N, ...]" in "".join(caught.value.__notes__)
+
+
+@pytest.mark.parametrize("flow", [vp.permute(3), vp.affine_coupling(3), vp.masked_autoregressive(3)])
+def test_a_flow_over_another_dimension_is_refused(flow):
+    prior = vp.transformed(vp.standard_normal(2), vp.repeat(flow, 2))
+    distribution = prior.apply(prior.init(KEY))
+    with pytest.raises(ValueError, match=r"shape \[..., 3\] for a flow; got \[2\]. Give the flow"):
+        distribution.sample(seed=KEY)
+    with pytest.raises(ValueError, match=r"shape \[..., 3\] for a flow; got \[2\]"):
+        distribution.log_prob(jnp.zeros((5, 2)))
+
+
+def test_keys_of_both_styles_and_nothing_else():
+    vae, params = vae_of(vp.mixture(2, 3))
+    both = [vp.log_marginal(vae, params, key, ONES, num_samples=5).mean for key in (KEY, jax.random.PRNGKey(0))]
+    assert both[0] == both[1]
+    trained = [
+        vp.fit(vae, params, key, {"x": ONES}, optax.adam(1e-3), num_epochs=1, batch_size=10, progress=False)
+        for key in (KEY, jax.random.PRNGKey(0))
+    ]
+    np.testing.assert_array_equal(trained[0].params.decoder, trained[1].params.decoder)
+    for key in (0, np.zeros(2), None):
+        with pytest.raises(TypeError, match=r"a random key, such as `jax.random.key\(0\)`; got"):
+            vp.log_marginal(vae, params, key, ONES, num_samples=5)
 
 
 def test_evaluation_checks_its_data():

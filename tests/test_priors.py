@@ -185,6 +185,16 @@ def test_missing_context_is_named(case):
 
 
 @EVERY_PRIOR
+def test_a_point_of_another_dimension_is_refused(case):
+    """Broadcasting would give the density of a point that nobody meant."""
+    if not case.dtype_follows:
+        pytest.skip("a distribution of the user's checks what it likes")
+    for shape in ((3,), (1,), (), (2, 1)):
+        with pytest.raises(ValueError, match=r"of shape \[\.\.\., (2|dim)\].*; got \["):
+            jax.eval_shape(lambda z: distribution(case, params_of(case)).log_prob(z), jnp.zeros(shape))
+
+
+@EVERY_PRIOR
 def test_float32_agrees_with_float64_under_strict_promotion(case):
     if not case.dtype_follows:
         pytest.skip("a fixed distribution has a fixed dtype")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import distrax
 import jax
 
+from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.configuration import Config, equal_config, hash_config, repr_as_call, unequal_config
 from vaepriors_jax.distributions import normalize_posterior
 
@@ -189,6 +190,7 @@ def generate(
     Returns:
         Examples [num_samples, ...].
     """
+    check_positive_integer(num_samples=num_samples)
     key_z, key_x = jax.random.split(key)
     z = vae.latent_prior(params, **context).sample(seed=key_z, sample_shape=num_samples)
 

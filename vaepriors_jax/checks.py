@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -21,6 +23,14 @@ def check_positive(**values: Any) -> None:
             raise ValueError(f"Expected `{name}` to be a finite number > 0; got {value!r}.")
 
 
+def check_not_negative(**values: Any) -> None:
+    """Raises ValueError for the first of `values` that is not a finite number, or an array of them, of at least 0."""
+    for name, value in values.items():
+        array = np.asarray(value)
+        if not np.issubdtype(array.dtype, np.number) or not np.isfinite(array).all() or (array < 0).any():
+            raise ValueError(f"Expected `{name}` to be finite and >= 0; got {value!r}.")
+
+
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     """Raises ValueError unless `value` is one of `choices`."""
     if value not in choices:
@@ -33,6 +43,23 @@ def check_shape(name: str, value: Any) -> tuple[int, ...]:
     if not shape or any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1 for n in shape):
         raise ValueError(f"Expected `{name}` to be a shape of integers >= 1, such as (784,); got {value!r}.")
     return tuple(int(n) for n in shape)
+
+
+def check_event(value: Any, event_shape: Sequence[int]) -> None:
+    """Raises ValueError unless `value` is [..., *event_shape]: broadcasting would give the density of another point."""
+    shape, event_shape = np.shape(value), tuple(event_shape)
+    if len(shape) < len(event_shape) or shape[len(shape) - len(event_shape) :] != event_shape:
+        expected = ", ".join(map(str, ("...", *event_shape)))
+        raise ValueError(f"Expected values of shape [{expected}], the event of the distribution; got {list(shape)}.")
+
+
+def check_key(key: Any) -> jax.Array:
+    """Returns a key, or a batch of keys, as typed ones (`jax.random.key`; those of `PRNGKey` are wrapped)."""
+    if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return key
+    if isinstance(key, jax.Array) and key.dtype == jnp.uint32 and key.ndim:
+        return jax.random.wrap_key_data(key)
+    raise TypeError(f"Expected a random key, such as `jax.random.key(0)`; got {key!r}.")
 
 
 def check_finite(name: str, value: Any) -> None:

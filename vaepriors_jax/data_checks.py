@@ -9,10 +9,10 @@ import numpy as np
 from jax.core import Tracer
 
 from vaepriors_jax.base import VAE, VAEParams
-from vaepriors_jax.checks import check_finite, check_labels
+from vaepriors_jax.checks import check_finite, check_key, check_labels
 
 
-def _label_counts(config: Any) -> Iterator[int]:
+def label_counts(config: Any) -> Iterator[int]:
     """The `num_classes` of a prior and of what it is made of, where the label is read."""
     if not isinstance(config, Mapping) or config.get("factory") == "marginalize":
         return
@@ -20,7 +20,14 @@ def _label_counts(config: Any) -> Iterator[int]:
         yield config["num_classes"]
     for value in config.values():
         for item in value if isinstance(value, (list, tuple)) else [value]:
-            yield from _label_counts(item)
+            yield from label_counts(item)
+
+
+def check_params(params: Any) -> VAEParams:
+    """Returns parameters as `VAEParams`, or raises TypeError."""
+    if not isinstance(params, tuple) or len(params) != len(VAEParams._fields):
+        raise TypeError(f"Expected `params` as `vp.VAEParams(encoder, decoder, prior)`; got {type(params).__name__}.")
+    return VAEParams(*params)
 
 
 def check_data(
@@ -46,14 +53,15 @@ def check_data(
         ValueError: no `x`, unequal lengths, NaN, labels outside the classes, values outside the likelihood's support.
         TypeError: context missing that a network or the prior reads.
     """
-    if "x" not in data:
-        raise ValueError(f"Expected data with an entry 'x' [N, ...]; got the entries {sorted(data)}.")
+    if not isinstance(data, Mapping) or "x" not in data:
+        got = f"the entries {sorted(data)}" if isinstance(data, Mapping) else type(data).__name__
+        raise ValueError(f"Expected data with an entry 'x' [N, ...], such as {{'x': images}}; got {got}.")
     lengths = {name: np.shape(value)[0] if np.ndim(value) else 0 for name, value in data.items()}
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         raise ValueError(f"Expected arrays of one length [N, ...], at least 1; got {lengths}.")
     for name, value in data.items():
         check_finite(name, value)
-    for num_classes in _label_counts(vae.prior.config):
+    for num_classes in label_counts(vae.prior.config):
         if "y" in data:
             check_labels(data["y"], num_classes)
     arrays = {name: place(value) for name, value in data.items()}
@@ -75,11 +83,16 @@ def _check_support(
         checks.append(getattr(likelihood, "check_support", None))
         return z
 
-    params = VAEParams(*params)
+    params, key = check_params(params), check_key(key)
     if key.ndim:
         key, params = key[0], jax.tree.map(lambda leaf: leaf[0], params)
     example = {name: jax.ShapeDtypeStruct(value.shape[1:], value.dtype) for name, value in data.items()}
-    jax.eval_shape(find, params, key, example)
+    try:
+        jax.eval_shape(find, params, key, example)
+    except Exception as error:
+        shapes = {name: list(value.shape) for name, value in data.items()}
+        error.add_note(f"This came from the networks or the prior given one example of the data, {shapes} [N, ...].")
+        raise
     if checks[0] is None or isinstance(data["x"], Tracer):
         return
     if transform is None:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.lax import Precision
 
+from vaepriors_jax.checks import check_event
 from vaepriors_jax.distributions import LOG_2PI, normal_diag, over_leading_axes
 from vaepriors_jax.mixtures import Mixture
 
@@ -111,10 +112,12 @@ class DiagonalMixture(Mixture):
 
     def component_log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats of each component at z [..., dim]: [..., K]."""
+        check_event(value, self.event_shape)
         return _diagonal_log_prob(value, *self.parameters)
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats at z [..., dim]: [...]."""
+        check_event(value, self.event_shape)
         if self.num_components > MAX_AT_ONCE:
             return self._streamed_log_prob(value)
         if self.num_components <= FEW_COMPONENTS or self.event_shape[0] <= FEW_DIMS:

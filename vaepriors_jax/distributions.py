@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vaepriors_jax.checks import check_event
+
 LOG_2PI = float(np.log(2.0 * np.pi))
 
 
@@ -21,7 +23,16 @@ def _full_precision(array: jax.Array) -> jax.Array:
     return array.astype(jnp.float32) if is_small else array
 
 
-def normal_diag(loc: jax.Array, scale: jax.Array) -> distrax.Independent:
+class NormalDiag(distrax.Independent):
+    """Diagonal Gaussian over one array; see `normal_diag`."""
+
+    def log_prob(self, value: jax.Array) -> jax.Array:
+        """Log-density in nats at [..., *event_shape]: [...]."""
+        check_event(value, self.event_shape)
+        return super().log_prob(value)
+
+
+def normal_diag(loc: jax.Array, scale: jax.Array) -> NormalDiag:
     r"""Diagonal Gaussian, $\mathcal{N}(z; \mu, \mathrm{diag}(\sigma^2))$, over one array.
 
     Args:
@@ -37,7 +48,7 @@ def normal_diag(loc: jax.Array, scale: jax.Array) -> distrax.Independent:
         -1.837877
     """
     loc, scale = jnp.broadcast_arrays(_full_precision(loc), _full_precision(scale))
-    return distrax.Independent(distrax.Normal(loc, scale), reinterpreted_batch_ndims=loc.ndim)
+    return NormalDiag(distrax.Normal(loc, scale), reinterpreted_batch_ndims=loc.ndim)
 
 
 def is_normal_diag(distribution: Any) -> bool:

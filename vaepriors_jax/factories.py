@@ -5,6 +5,9 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
+import jax
+import jax.numpy as jnp
+
 from vaepriors_jax.base import Flow, Params, Prior
 from vaepriors_jax.configuration import Config, format_config
 
@@ -12,8 +15,13 @@ P = ParamSpec("P")
 R = TypeVar("R", Prior, Flow)
 
 
-def _requiring_context(apply: Callable[..., Any], config: Config) -> Callable[..., Any]:
-    """Names the context that an `apply` reads when it is missing."""
+def _shapes(params: Params) -> Any:
+    return jax.tree.map(lambda leaf: list(jnp.shape(leaf)), params)
+
+
+def _explaining(made: Prior | Flow, config: Config) -> Callable[..., Any]:
+    """The `apply` that says what is wrong with the context or the parameters that it gets."""
+    apply = made.apply
     parameters = inspect.signature(apply).parameters.values()
     required = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
 
@@ -25,9 +33,18 @@ def _requiring_context(apply: Callable[..., Any], config: Config) -> Callable[..
                 "passes `encode`; per-example context, such as `y`, is an entry of the batch beside 'x', or a keyword "
                 "argument."
             )
-        return apply(params, **context)
+        try:
+            return apply(params, **context)
+        except (AttributeError, KeyError, TypeError) as error:
+            expected, got = _shapes(jax.eval_shape(made.init, jax.random.key(0))), _shapes(params)
+            if got == expected:
+                raise
+            raise ValueError(
+                f"Expected parameters as the `init` of {format_config(config)} makes them, arrays of the shapes "
+                f"{expected}; got {got}."
+            ) from error
 
-    return checked if required else apply
+    return checked
 
 
 def factory(make: Callable[P, R]) -> Callable[P, R]:
@@ -55,7 +72,7 @@ def factory(make: Callable[P, R]) -> Callable[P, R]:
             default = inspect.Parameter.empty if name == "*" else signature.parameters[name].default
             if default is inspect.Parameter.empty or value is not default and value != default:
                 config[name] = value
-        return made._replace(config=config, apply=_requiring_context(made.apply, config))
+        return made._replace(config=config, apply=_explaining(made, config))
 
     vars(wrapped)["is_factory"] = True
     return wrapped

@@ -16,12 +16,13 @@ from tqdm import tqdm
 
 from vaepriors_jax.base import VAE, VAEParams
 from vaepriors_jax.checkpoint import open_run
-from vaepriors_jax.checks import check_positive_integer
-from vaepriors_jax.data_checks import check_data
+from vaepriors_jax.checks import check_key, check_not_negative, check_positive_integer
+from vaepriors_jax.data_checks import check_data, check_params
 from vaepriors_jax.distributed import check_same, explain_lost_process
 from vaepriors_jax.epoch import Options, Progress, epoch_program, start_program
 from vaepriors_jax.sharding import check_mesh, load, num_examples, replicate, to_host, to_one_device
 from vaepriors_jax.training import TERMS, TrainState, Transform
+from vaepriors_jax.training_checks import check_optimizer, check_per_replica, check_replicas, check_trainable
 
 
 class Failure(NamedTuple):
@@ -142,9 +143,10 @@ def fit(
         A `FitResult`.
 
     Raises:
-        ValueError: data that are not finite, outside the likelihood's support, with labels outside the classes, or
-            fewer than a batch; a checkpoint that cannot be read; a batch or replicas that the mesh does not divide; a
-            process without examples, or with arguments of its own.
+        TypeError: `params`, `key` or `optimizer` of another kind, or parameters that are not floats.
+        ValueError: an argument out of range; data that are not finite, outside the likelihood's support, with labels
+            outside the classes, or fewer than a batch; a checkpoint that cannot be read; a batch or replicas that the
+            mesh does not divide; a process without examples, or with arguments of its own.
         TrainingFailedError: no replica is left.
         ProcessLostError: another process is gone.
 
@@ -161,11 +163,21 @@ def fit(
         (3,)
     """
     check_positive_integer(num_epochs=num_epochs, batch_size=batch_size, checkpoint_every=checkpoint_every)
+    check_not_negative(beta=beta, warmup_epochs=warmup_epochs, free_bits=free_bits)
     if patience is not None:
         check_positive_integer(patience=patience)
+        if validation is None:
+            raise ValueError("Expected `validation` data with `patience`: the validation ELBO tells when to stop.")
+    check_optimizer(optimizer, hyperparameters)
+    params, key = check_params(params), check_key(key)
+    check_trainable(params)
     one = key.ndim == 0  # one replica, without a leading axis
     keys = key[None] if one else key
     num_replicas = len(keys)
+    if not one:
+        check_replicas(params, num_replicas)
+    hyper = {name: check_per_replica(name, value, num_replicas) for name, value in (hyperparameters or {}).items()}
+    betas = check_per_replica("beta", beta, num_replicas, jnp.float32)
     mesh = check_mesh(mesh, batch_size, num_replicas)
     if mesh is not None:
         _check_same_everywhere(num_epochs, batch_size, num_replicas, warmup_epochs, patience, data, validation)
@@ -178,11 +190,7 @@ def fit(
             f"Expected at least one batch of {batch_size} examples; got {num_examples(train)}. Use a smaller "
             "`batch_size`."
         )
-    stacked = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None] if one else jnp.asarray(leaf), VAEParams(*params))
-    if any(leaf.shape[:1] != (num_replicas,) for leaf in jax.tree.leaves(stacked)):
-        raise ValueError(f"Expected parameters with a leading axis of {num_replicas}, one for each key of `key`.")
-    hyper = {name: jnp.broadcast_to(jnp.asarray(v), (num_replicas,)) for name, v in (hyperparameters or {}).items()}
-    betas = jnp.broadcast_to(jnp.asarray(beta, jnp.float32), (num_replicas,))
+    stacked = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None] if one else jnp.asarray(leaf), params)
     stacked, keys, betas, hyper = replicate(mesh, (stacked, keys, betas, hyper), replicas=True)
     first_process = mesh is None or jax.process_index() == 0
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.lax import Precision
 
+from vaepriors_jax.checks import check_event
 from vaepriors_jax.distributions import LOG_2PI, over_leading_axes
 
 
@@ -53,6 +54,7 @@ class Mixture(distrax.Distribution):
         def one(value: jax.Array) -> jax.Array:
             return jax.vmap(lambda slice_: self._component(slice_).log_prob(value))(self.parameters)
 
+        check_event(value, self.event_shape)
         return over_leading_axes(one, value, event_ndims=len(self.event_shape))
 
     def log_prob(self, value: jax.Array) -> jax.Array:
@@ -114,6 +116,7 @@ class FullMixture(Mixture):
 
     def component_log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats of each component at z [..., dim]: [..., K]."""
+        check_event(value, self.event_shape)
 
         def one(loc: jax.Array, scale_tril: jax.Array) -> jax.Array:
             # Solves L u = z - mu for all points at once: [dim, ...] on the right.

@@ -7,6 +7,7 @@ import distrax
 import jax
 import jax.numpy as jnp
 
+from vaepriors_jax.checks import check_event
 from vaepriors_jax.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.distributions import is_normal_diag, location_and_scale, over_leading_axes
 from vaepriors_jax.mixtures import Mixture
@@ -28,6 +29,7 @@ class EncodedMixture(Mixture):
         def one(value: jax.Array) -> jax.Array:
             return _map(lambda inputs: self._component(inputs).log_prob(value), self.parameters)
 
+        check_event(value, self.event_shape)
         return over_leading_axes(one, value)
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:

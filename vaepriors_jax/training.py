@@ -10,8 +10,10 @@ import optax
 from jax.sharding import Mesh
 
 from vaepriors_jax.base import VAE, VAEParams, context_of
+from vaepriors_jax.checks import check_not_negative
 from vaepriors_jax.objectives import ELBO, elbo
 from vaepriors_jax.sharding import check_mesh, over_devices
+from vaepriors_jax.training_checks import check_optimizer
 
 Batch = Mapping[str, jax.Array]  # {"x": [B, ...], and per-example context such as "y": [B]}
 Transform = Callable[[jax.Array, Batch], Batch]
@@ -47,6 +49,7 @@ def init_train_state(params: VAEParams, optimizer: optax.GradientTransformation)
         >>> int(state.step)
         0
     """
+    check_optimizer(optimizer)
     params = jax.tree.map(jnp.array, VAEParams(*params))
     step, none = jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32)
     return TrainState(step, params, optimizer.init(params), none, jnp.array(none))
@@ -183,7 +186,10 @@ def make_train_step(
         >>> int(state.step), metrics.elbo.shape
         (1, ())
     """
+    check_optimizer(optimizer)
+    check_not_negative(free_bits=free_bits)
     if not callable(beta):
+        check_not_negative(beta=beta)
         beta = float(beta)
     return _train_step(
         vae,

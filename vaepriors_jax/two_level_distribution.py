@@ -7,6 +7,7 @@ import distrax
 import jax
 import jax.numpy as jnp
 
+from vaepriors_jax.checks import check_event
 from vaepriors_jax.distributions import is_normal_diag, location_and_scale, normal_diag, normalize_posterior
 
 # How many z2 the moments of z1 are averaged over; the standard error is an eighth of the spread that z2 makes.
@@ -33,6 +34,7 @@ class TwoLevel(distrax.Distribution):
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats at z [..., dim]: [...]."""
+        check_event(value, self.event_shape)
         bottom, top = self.split(value)
         conditional = jnp.vectorize(lambda z1, z2: self.bottom(z2).log_prob(z1), signature="(b),(t)->()")
         return self.top.log_prob(top) + conditional(bottom, top)

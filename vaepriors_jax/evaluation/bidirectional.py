@@ -9,7 +9,7 @@ import numpy as np
 
 from vaepriors_jax.base import VAE, VAEParams, split_context
 from vaepriors_jax.checks import check_labels, check_positive_integer
-from vaepriors_jax.data_checks import _label_counts, check_data
+from vaepriors_jax.data_checks import check_data, label_counts
 from vaepriors_jax.evaluation.annealed_chains import Settings, anneal_examples, check_settings, log_mean_exp
 from vaepriors_jax.evaluation.estimates import estimate
 
@@ -124,7 +124,7 @@ def bidirectional_monte_carlo(
                 f"{np.shape(value)}."
             )
     # Before anything is simulated: a label outside the classes would make NaN of x.
-    for num_classes in _label_counts(vae.prior.config):
+    for num_classes in label_counts(vae.prior.config):
         if "y" in per_example:
             check_labels(per_example["y"], num_classes)
     key_data, key_chains = jax.random.split(key)

@@ -64,11 +64,17 @@ def active_units(
     Returns:
         Booleans [dim].
 
+    Raises:
+        ValueError: fewer than 2 examples, and as `log_marginal`.
+
     References:
         Burda, Grosse & Salakhutdinov (2016), Importance weighted autoencoders, section 5.
     """
     check_positive(threshold=threshold)
-    return jnp.var(posterior_means(vae, params, x, chunk_size=chunk_size, **context), axis=0) > threshold
+    means = posterior_means(vae, params, x, chunk_size=chunk_size, **context)
+    if len(means) < 2:
+        raise ValueError("Expected at least 2 examples, between which means can vary; got 1.")
+    return jnp.var(means, axis=0) > threshold
 
 
 class Dimensions(NamedTuple):

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from vaepriors_jax.base import VAE, VAEParams, context_of, split_context
 from vaepriors_jax.checks import check_positive_integer
-from vaepriors_jax.data_checks import check_data
+from vaepriors_jax.data_checks import check_data, label_counts
 from vaepriors_jax.evaluation import estimates
 from vaepriors_jax.evaluation.weight_stream import Reading, Stream, curve_sizes, empty_stream, extend, read_off
 from vaepriors_jax.objectives import log_importance_weights
@@ -201,11 +201,14 @@ def log_marginal_over_classes(
         its curve sums the classes' curves, each with S samples for each class.
 
     Raises:
-        ValueError: the probabilities do not sum to 1, and as `log_marginal`.
+        ValueError: the probabilities do not sum to 1, or are not one for each class, and as `log_marginal`.
     """
     probabilities = np.asarray(class_probabilities, np.float64)
     if probabilities.ndim != 1 or (probabilities < 0).any() or abs(probabilities.sum() - 1) > 1e-5:
         raise ValueError(f"Expected `class_probabilities` >= 0 that sum to 1; got {class_probabilities!r}.")
+    for num_classes in label_counts(vae.prior.config):
+        if num_classes != len(probabilities):
+            raise ValueError(f"Expected one probability for each of {num_classes} classes; got {len(probabilities)}.")
     x = jnp.asarray(x)
     given = []
     for label, probability in enumerate(probabilities):

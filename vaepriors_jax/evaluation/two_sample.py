@@ -15,6 +15,9 @@ from vaepriors_jax.checks import check_choice, check_finite, check_positive_inte
 
 
 def _check_samples(**samples: jax.Array) -> list[jax.Array]:
+    for name, value in samples.items():
+        if hasattr(value, "log_prob"):
+            raise TypeError(f"Expected samples [N, dim] as `{name}`; got a distribution. Draw from it with `sample`.")
     arrays = {name: jnp.asarray(value) for name, value in samples.items()}
     for name, array in arrays.items():
         if array.ndim != 2 or array.shape[0] < 4:

@@ -17,21 +17,29 @@ Map = Callable[[Any, dict[str, Any], jax.Array], tuple[jax.Array, jax.Array]]
 class FlowBijector(distrax.Bijector):
     """A bijector z = f(u) of vectors [..., dim]."""
 
-    def __init__(self, forward: Map, inverse: Map, params: Any, context: dict[str, Any]):
-        """Takes the two directions as functions of params, context and one vector."""
+    def __init__(self, forward: Map, inverse: Map, params: Any, context: dict[str, Any], dim: int | None = None):
+        """Takes the two directions as functions of params, context and one vector [dim]; None where others check it."""
         super().__init__(event_ndims_in=1)
+        self._dim = dim
         self._forward, self._inverse = forward, inverse
         self._params, self._flow_context = params, context
 
     def forward_and_log_det(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """From the base variable u [..., dim] to z, and log |det dz/du| [...]."""
-        self._check_forward_input_shape(x)
+        self._check_dim(x)
         return over_leading_axes(partial(self._forward, self._params, self._flow_context), x)
 
     def inverse_and_log_det(self, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         """From z [..., dim] to the base variable u, and log |det du/dz| [...]."""
-        self._check_inverse_input_shape(y)
+        self._check_dim(y)
         return over_leading_axes(partial(self._inverse, self._params, self._flow_context), y)
+
+    def _check_dim(self, value: jax.Array) -> None:
+        if not value.ndim or self._dim not in (None, value.shape[-1]):
+            raise ValueError(
+                f"Expected vectors of shape [..., {self._dim or 'dim'}] for a flow; got {list(value.shape)}. Give the "
+                "flow, and the prior under it, the dimension of z."
+            )
 
 
 def no_volume_change(vector: jax.Array) -> jax.Array:

@@ -71,6 +71,6 @@ def coupling(
         return jnp.concatenate([a, b]), jnp.sum(log_det_a) + jnp.sum(log_det_b)
 
     def apply(params: Any, **context: Any) -> FlowBijector:
-        return FlowBijector(forward, inverse, params, context)
+        return FlowBijector(forward, inverse, params, context, dim)
 
     return Flow(init, apply, {})

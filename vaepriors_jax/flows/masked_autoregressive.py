@@ -121,6 +121,6 @@ def masked_autoregressive(
         return u, jnp.sum(log_det)
 
     def apply(params: Any, **context: Any) -> FlowBijector:
-        return FlowBijector(forward, inverse, params, context)
+        return FlowBijector(forward, inverse, params, context, dim)
 
     return Flow(init, apply, {})

@@ -46,6 +46,6 @@ def permute(dim: int, order: tuple[int, ...] | None = None) -> Flow:
         return {}
 
     def apply(params: Any, **context: Any) -> FlowBijector:
-        return FlowBijector(forward, inverse, params, context)
+        return FlowBijector(forward, inverse, params, context, dim)
 
     return Flow(init, apply, {})

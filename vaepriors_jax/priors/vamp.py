@@ -12,6 +12,7 @@ from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_choice, check_positive_integer, check_shape
 from vaepriors_jax.conditioning import take_class
 from vaepriors_jax.configuration import innermost
+from vaepriors_jax.distributions import normalize_posterior
 from vaepriors_jax.factories import factory
 from vaepriors_jax.mixtures import Mixture
 from vaepriors_jax.posterior_mixture import gaussian_arrays, mixture_of_posteriors
@@ -148,7 +149,7 @@ def vamp(
     def apply(params: Any, *, encode: Callable[..., distrax.Distribution], **context: Any) -> Mixture:
         def encode_one(one: tuple[jax.Array, jax.Array]) -> distrax.Distribution:
             u, y = one
-            return encode(u, y=y) if encoder_reads_class else encode(u)
+            return normalize_posterior(encode(u, y=y) if encoder_reads_class else encode(u))
 
         inputs = (to_bounds(params["pseudo_inputs"], bounds), jnp.asarray(classes))
         encoded = jax.vmap(lambda one: gaussian_arrays(encode_one(one)))(inputs)

@@ -1,0 +1,51 @@
+"""Checks of what training is asked to do: before anything is compiled."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vaepriors_jax.base import VAEParams
+
+
+def check_trainable(params: VAEParams) -> None:
+    """Raises TypeError unless all parameters are floats."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        dtype = jnp.result_type(leaf)
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise TypeError(f"Expected parameters of floats; params{jax.tree_util.keystr(path)} is of {dtype}.")
+
+
+def check_optimizer(optimizer: Any, hyperparameters: Mapping[str, Any] | None = None) -> None:
+    """Raises TypeError unless it is an optax transformation, or with hyperparameters what makes one from them."""
+    is_transformation = hasattr(optimizer, "init") and hasattr(optimizer, "update")
+    if hyperparameters and (is_transformation or not callable(optimizer)):
+        raise TypeError(
+            f"Expected with `hyperparameters` a function that makes the optimizer from {', '.join(hyperparameters)}, "
+            f"such as `optax.adam`; got {type(optimizer).__name__}."
+        )
+    if not hyperparameters and not is_transformation:
+        raise TypeError(f"Expected an optax transformation, such as `optax.adam(1e-3)`; got {optimizer!r}.")
+
+
+def check_per_replica(name: str, value: Any, num_replicas: int, dtype: Any = None) -> jax.Array:
+    """Returns one value for each replica [R], from one of all or from [R], or raises ValueError."""
+    array = jnp.asarray(value, dtype)
+    if array.shape not in ((), (num_replicas,)):
+        raise ValueError(
+            f"Expected `{name}` to be one value, or one for each of {num_replicas} replicas (keys); got the shape "
+            f"{list(array.shape)}."
+        )
+    return jnp.broadcast_to(array, (num_replicas,))
+
+
+def check_replicas(params: VAEParams, num_replicas: int) -> None:
+    """Raises ValueError unless all parameters have a leading axis of replicas."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if np.shape(leaf)[:1] != (num_replicas,):
+            raise ValueError(
+                f"Expected parameters with a leading axis of {num_replicas}, one for each key of `key`; "
+                f"params{jax.tree_util.keystr(path)} is {list(np.shape(leaf))}."
+            )
