@@ -7,7 +7,6 @@ python -m experiments.compare_priors --dataset binarized_mnist --preset paper --
 import math
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from tqdm import tqdm
 
 import vaepriors_jax as vp
@@ -27,13 +25,9 @@ from experiments.config import Config, annealing_of, resolve, sizes_of
 from experiments.data import Dataset, load
 from experiments.likelihoods import is_discrete
 from experiments.models import Made, make_prior, make_vae
+from experiments.optimizers import optimizer_factory
 from experiments.trained import Trained
 from vaepriors_jax.sharding import make_mesh
-
-OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
-    "plain": optax.adam,
-    "normalized": lambda learning_rate: optax.chain(vp.normalize_per_tensor(), optax.adam(learning_rate)),
-}
 
 
 def model_folder(prior: str, seed: int) -> str:
@@ -66,7 +60,7 @@ def train(name: str, config: Config, data: Dataset, output_dir: Path, made: Made
             params,
             jnp.stack([key_fit for _, key_fit in keys] * len(settings)),
             arrays[0],
-            OPTIMIZERS[config.gradients],
+            optimizer_factory(config.gradients, config.prior_learning_rate_factor),
             num_epochs=config.epochs or 0,
             batch_size=config.batch_size or 0,
             validation=arrays[1],

@@ -46,7 +46,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 MAX_ENCODED = 5000  # examples whose q(z) is evaluated where each density runs a network
 AT_LEAST_ONE = ("seeds", "epochs", "batch_size", "latent_dim", "num_components", "num_samples", "patience")
-AT_LEAST_ONE += ("hidden", "channels", "likelihood_components")
+AT_LEAST_ONE += ("hidden", "channels", "likelihood_components", "annealing", "flow_layers", "flow_hidden")
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,8 @@ class Config:
     """Learning rate of Adam."""
     gradients: Literal["plain", "normalized"] = "plain"
     """What Adam gets: the gradient, or that of each tensor divided by its norm, as in the paper's code."""
+    prior_learning_rate_factor: float = 1.0
+    """The prior's parameters, such as pseudo-inputs, learn at so many times the learning rate."""
     learning_rates: tuple[float, ...] = ()
     """Several of them, trained at once with all seeds; for each prior the validation ELBO chooses."""
     betas: tuple[float, ...] = (1.0,)
@@ -164,10 +166,12 @@ def resolve(config: Config, data: Dataset) -> Config:
             f"{config.epochs} epochs are few for the preset's warm-up of the KL, which is shortened to "
             f"{config.warmup_epochs}; --warmup-epochs sets it."
         )
-    for name in ("learning_rate", "learning_rates", "betas", "likelihood_scale"):
+    if (config.warmup_epochs or 0) < 0:
+        raise ValueError(f"Expected --warmup-epochs >= 0; got {config.warmup_epochs}.")
+    for name in ("learning_rate", "learning_rates", "prior_learning_rate_factor", "betas", "likelihood_scale"):
         value = getattr(config, name)
-        if not np.all(np.asarray(value) > 0):
-            raise ValueError(f"Expected --{name.replace('_', '-')} > 0; got {value}.")
+        if not np.all((np.asarray(value) > 0) & np.isfinite(value)):
+            raise ValueError(f"Expected --{name.replace('_', '-')} > 0 and finite; got {value}.")
     check_likelihood(config.likelihood, data)
     if config.num_test is not None and not 2 <= config.num_test <= len(data.test["x"]):
         raise ValueError(f"Expected --num-test from 2 to {len(data.test['x'])}; got {config.num_test}.")

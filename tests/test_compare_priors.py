@@ -145,6 +145,9 @@ def test_wrong_options_end_in_one_clear_line(tmp_path, monkeypatch, capsys):
         (("--dataset", "cifar"), "cifar"),
         (("--priors", "gaussian"), "gaussian"),
         (("--seeds", "0"), "error: Expected --seeds >= 1; got 0."),
+        (("--annealing", "4", "0", "5"), "error: Expected --annealing >= 1; got (4, 0, 5)."),
+        (("--warmup-epochs", "-1"), "error: Expected --warmup-epochs >= 0; got -1."),
+        (("--learning-rates", "1e-3", "inf"), "error: Expected --learning-rates > 0 and finite; got"),
         (("--output-dir", str(tmp_path / "file" / "below")), "error: Expected an output folder that can be written"),
         (
             (

@@ -12,12 +12,12 @@ from scipy.signal import correlate2d
 import vaepriors_jax as vp
 from experiments import cost, grid
 from experiments.benchmarks import paper
-from experiments.compare_priors import OPTIMIZERS
 from experiments.config import Config, resolve
 from experiments.data import Dataset
 from experiments.image_networks import patches, spread
 from experiments.likelihoods import KINDS, check_likelihood
 from experiments.models import Sizes, make_vae
+from experiments.optimizers import optimizer_factory
 
 SIZES = Sizes(
     latent_dim=2,
@@ -111,7 +111,7 @@ def test_two_levels_are_the_networks_of_the_paper():
 
 def test_normalized_gradients_forget_the_scale_of_the_loss():
     gradient = {"a": jnp.array([3.0, 4.0]), "b": jnp.array([2.0])}
-    plain, normalized = (OPTIMIZERS[name](0.1) for name in ("plain", "normalized"))
+    plain, normalized = (optimizer_factory(name, 1.0)(0.1) for name in ("plain", "normalized"))
 
     def second_step(optimizer, scale):  # Adam's first step forgets the scale as well
         _, state = optimizer.update(gradient, optimizer.init(gradient))
@@ -119,6 +119,17 @@ def test_normalized_gradients_forget_the_scale_of_the_loss():
 
     np.testing.assert_allclose(second_step(normalized, 100.0), second_step(normalized, 1.0), rtol=1e-5)
     assert np.abs(second_step(plain, 100.0) - second_step(plain, 1.0)).max() > 0.01
+
+
+@pytest.mark.parametrize("gradients", ["plain", "normalized"])
+def test_the_prior_learns_at_a_rate_of_its_own(gradients):
+    params = vp.VAEParams(*({"a": jnp.ones(2)} for _ in range(3)))
+    optimizer = optimizer_factory(gradients, 10.0)(0.1)
+    moved, _ = optimizer.update(params, optimizer.init(params), params)
+    np.testing.assert_allclose(moved.encoder["a"], -0.1, rtol=1e-5)  # Adam's first step is the learning rate
+    np.testing.assert_allclose(moved.decoder["a"], -0.1, rtol=1e-5)
+    np.testing.assert_allclose(moved.prior["a"], -1.0, rtol=1e-5)
+    assert optimizer_factory(gradients, 10.0) is optimizer_factory(gradients, 10.0)
 
 
 def test_operations_of_a_step_agree_with_the_count_by_hand():

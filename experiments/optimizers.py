@@ -1,0 +1,22 @@
+"""The optimisers that the programs train with."""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import optax
+
+import vaepriors_jax as vp
+
+
+@lru_cache  # one function for the same options: `fit` compiles once for each
+def optimizer_factory(gradients: str, prior_factor: float) -> Callable[..., optax.GradientTransformation]:
+    """What makes Adam from a learning rate; the prior's parameters learn at `prior_factor` times that rate."""
+
+    def make(learning_rate: float) -> optax.GradientTransformation:
+        adam = optax.adam(learning_rate)
+        if prior_factor != 1:
+            of_group = {"networks": adam, "prior": optax.adam(prior_factor * learning_rate)}
+            adam = optax.partition(of_group, vp.parameter_groups)
+        return optax.chain(vp.normalize_per_tensor(), adam) if gradients == "normalized" else adam
+
+    return make
