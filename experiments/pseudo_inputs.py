@@ -21,8 +21,8 @@ from experiments.data import Dataset, load
 from experiments.document import Figure, Section, Table
 from experiments.models import make_vae
 from experiments.options import RunOptions
+from vaepriors_jax.evaluation.components import mixture_usage
 from vaepriors_jax.evaluation.features import FeatureNetwork
-from vaepriors_jax.evaluation.latents import mixture_usage
 from vaepriors_jax.evaluation.samples import nearest_distances
 
 SNAPSHOTS = (0, 1, 3, 10, 30, 100, 300, 1000)

@@ -7,7 +7,8 @@ import pytest
 
 import vaepriors_jax as vp
 from vaepriors_jax.evaluation.annealing import annealed_importance_sampling
-from vaepriors_jax.evaluation.latents import latent_dimensions, mixture_usage
+from vaepriors_jax.evaluation.components import mixture_usage
+from vaepriors_jax.evaluation.latents import latent_dimensions
 
 LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 OPTIMIZER = optax.adam(1e-3)

@@ -5,22 +5,12 @@ from vaepriors_jax.checkpoint import load_model, save_model
 from vaepriors_jax.combinators import chain, freeze, frozen, invert, marginalize, repeat, transformed
 from vaepriors_jax.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.distributions import bernoulli, normal_diag
+from vaepriors_jax.evaluation.aggregated_posterior import aggregated_posterior, log_prob_in_chunks
+from vaepriors_jax.evaluation.components import mixture_usage, pseudo_input_distances
 from vaepriors_jax.evaluation.elbo import evaluate_elbo
 from vaepriors_jax.evaluation.ex_post import fit_prior
-from vaepriors_jax.evaluation.holes import (
-    aggregated_posterior,
-    elbo_surgery,
-    hole_map,
-    hole_mass,
-    log_prob_in_chunks,
-)
-from vaepriors_jax.evaluation.latents import (
-    active_units,
-    latent_dimensions,
-    mixture_usage,
-    posterior_means,
-    pseudo_input_distances,
-)
+from vaepriors_jax.evaluation.holes import elbo_surgery, hole_map, hole_mass
+from vaepriors_jax.evaluation.latents import active_units, latent_dimensions, posterior_means
 from vaepriors_jax.evaluation.likelihood import LogMarginal, log_marginal, log_marginal_over_classes
 from vaepriors_jax.evaluation.two_sample import density_ratio, maximum_mean_discrepancy, two_sample_test
 from vaepriors_jax.factories import factory, flow_from_config, plain_config, prior_from_config

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from vaepriors_jax.base import Flow, Params, Prior
 from vaepriors_jax.configuration import Config, format_config
@@ -16,7 +16,7 @@ R = TypeVar("R", Prior, Flow)
 
 
 def _shapes(params: Params) -> Any:
-    return jax.tree.map(lambda leaf: list(jnp.shape(leaf)), params)
+    return jax.tree.map(lambda leaf: list(np.shape(leaf)), params)
 
 
 def _explaining(made: Prior | Flow, config: Config) -> Callable[..., Any]:

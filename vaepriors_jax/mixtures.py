@@ -54,8 +54,9 @@ class Mixture(distrax.Distribution):
         def one(value: jax.Array) -> jax.Array:
             return jax.vmap(lambda slice_: self._component(slice_).log_prob(value))(self.parameters)
 
-        check_event(value, self.event_shape)
-        return over_leading_axes(one, value, event_ndims=len(self.event_shape))
+        event_shape = self.event_shape  # traces a component
+        check_event(value, event_shape)
+        return over_leading_axes(one, value, event_ndims=len(event_shape))
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats at z [..., dim]: [...]."""

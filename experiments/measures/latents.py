@@ -10,7 +10,8 @@ from experiments.data import Dataset
 from experiments.measures.keys import KEYS
 from experiments.trained import Model
 from vaepriors_jax.configuration import innermost
-from vaepriors_jax.evaluation.latents import latent_dimensions, mixture_usage, pseudo_input_distances
+from vaepriors_jax.evaluation.components import mixture_usage, pseudo_input_distances
+from vaepriors_jax.evaluation.latents import latent_dimensions
 
 
 def latents(model: Model, data: Dataset) -> dict[str, Any]:
