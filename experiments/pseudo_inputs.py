@@ -12,7 +12,6 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 import vaepriors_jax as vp
 from experiments import command_line, document, metrics, pseudo_input_figures, report
@@ -20,6 +19,7 @@ from experiments.config import Config, resolve, sizes_of
 from experiments.data import Dataset, load
 from experiments.document import Figure, Section, Table
 from experiments.models import make_vae
+from experiments.optimizers import optimizer_factory
 from experiments.options import RunOptions
 from vaepriors_jax.evaluation.components import mixture_usage
 from vaepriors_jax.evaluation.features import FeatureNetwork
@@ -56,6 +56,8 @@ class Options(RunOptions):
     """Pseudo-inputs."""
     starts: tuple[Literal["random", "data"], ...] = ("random", "data")
     """Where the pseudo-inputs start: N(0.05, 0.01) as in the paper, or training images."""
+    prior_learning_rate_factor: float = 1.0
+    """Pseudo-inputs learn at so many times the learning rate."""
 
 
 class Learned(NamedTuple):
@@ -113,7 +115,7 @@ def learn(start: str, config: Config, data: Dataset, held_out: np.ndarray, netwo
         params,
         key_fit,
         {"x": data.train["x"]},
-        optax.adam(config.learning_rate or 0.0),
+        optimizer_factory(config.gradients, config.prior_learning_rate_factor)(config.learning_rate or 0.0),
         num_epochs=config.epochs or 0,
         batch_size=config.batch_size or 0,
         validation={"x": data.validation["x"]},
@@ -252,11 +254,14 @@ def main(options: Options) -> dict[str, Any]:
     data = load(options.dataset, data_dir=options.data_dir)
     config = resolve(options.comparison(seeds=1, priors=("vamp",)), data)
     output_dir = report.make_output_dir(options.output_dir, "pseudo_inputs", options.dataset)
+    rest, held_out = hold_out(data)
+    num = len(rest.train["x"])
+    if "data" in options.starts and options.num_components > num:
+        raise ValueError(f"Expected --num-components <= {num} to start at images; got {options.num_components}.")
     network = metrics.feature_network(data)
     if network is None:
         raise ValueError(f"Expected labels, which train the features that judge likeness; {data.name} has none.")
-    data, held_out = hold_out(data)
-    learned = [learn(start, config, data, held_out, network) for start in options.starts]
+    learned = [learn(start, config, rest, held_out, network) for start in options.starts]
     rows = [measure(one) for one in learned]
     for one in rows:
         one["answer"] = answer(one)

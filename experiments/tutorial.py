@@ -34,6 +34,7 @@ STEPS = {
     "quality": Step("generation_quality", ("scores", "means")),
     "cure": Step("prior_visualization --priors standard mixture vamp flow", ("latent_plane",)),
     "pseudo_inputs": Step("pseudo_inputs", ("neighbours_data", "distances")),
+    "pseudo_inputs_faster": Step("pseudo_inputs --prior-learning-rate-factor 10", ("neighbours_random",)),
     "choice": Step("choose_prior", ("scores", "hole_maps")),
     "classes": Step("conditional_generation", ("by_class", "shares")),
     "mnist_pseudo_inputs": Step(

@@ -328,6 +328,7 @@ def test_share_of_samples_in_their_class(monkeypatch):
     [
         (generation_quality, {"dataset": "none"}, "none"),
         (conditional_generation, {"num_by_class": 0}, "--num-by-class >= 1; got 0"),
+        (pseudo_inputs, {"num_components": 5000}, "--num-components <= 1078 to start at images; got 5000"),
         (choose_prior, {"priors": ("mixture",)}, "`standard` among --priors"),
     ],
 )
