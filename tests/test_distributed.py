@@ -21,7 +21,7 @@ import optax
 import pytest
 
 import vaepriors_jax as vp
-from tests.test_training import bernoulli_vae, binary_data, exploding, stacked
+from tests.bernoulli_vae import bernoulli_vae, binary_data, exploding, stacked
 from vaepriors_jax import distributed, sharding
 
 KEY = jax.random.key(0)
