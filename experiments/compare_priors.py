@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 import vaepriors_jax as vp
-from experiments import command_line, cost, document, grid, metrics, report
+from experiments import command_line, cooldown, cost, document, grid, metrics, report
 from experiments.comparison import failures_of, sections_of, summarize
 from experiments.comparison_figures import draw
 from experiments.config import Config, annealing_of, resolve, sizes_of
@@ -54,25 +54,41 @@ def train(name: str, config: Config, data: Dataset, output_dir: Path, made: Made
     num_replicas = len(seeds) * len(settings)
     mesh = make_mesh(math.gcd(num_replicas, jax.local_device_count())) if config.devices == "all" else None
     arrays = [part if metrics.reads_label(vae) else {"x": part["x"]} for part in (data.train, data.validation)]
+    folder = output_dir / "checkpoints" if config.checkpoints else None
+    fit_options: dict[str, Any] = {
+        "data": arrays[0],
+        "optimizer": optimizer_factory(config.gradients, config.prior_learning_rate_factor),
+        "batch_size": config.batch_size or 0,
+        "validation": arrays[1],
+        "beta": of_replicas["beta"],
+        "transform": data.transform,
+        "mesh": mesh,
+    }
+    rates, fit_keys = of_replicas["learning_rate"], jnp.stack([key_fit for _, key_fit in keys] * len(settings))
     try:
         result = vp.fit(
             vae,
             params,
-            jnp.stack([key_fit for _, key_fit in keys] * len(settings)),
-            arrays[0],
-            optimizer_factory(config.gradients, config.prior_learning_rate_factor),
+            fit_keys,
             num_epochs=config.epochs or 0,
-            batch_size=config.batch_size or 0,
-            validation=arrays[1],
             patience=config.patience,
-            beta=of_replicas["beta"],
-            hyperparameters={"learning_rate": of_replicas["learning_rate"]},
+            hyperparameters={"learning_rate": rates},
             warmup_epochs=config.warmup_epochs or 0,
-            transform=data.transform,
-            checkpoint_dir=output_dir / "checkpoints" / name if config.checkpoints else None,
+            checkpoint_dir=folder and folder / name,
             description=name,
-            mesh=mesh,
+            **fit_options,
         )
+        if config.cooldown_epochs:
+            result = cooldown.cool(
+                result,
+                vae,
+                fit_keys,
+                num_epochs=config.cooldown_epochs,
+                learning_rates=rates,
+                checkpoint_dir=folder and folder / f"{name}-cooldown",
+                description=f"{name}, cooldown",
+                **fit_options,
+            )
     except vp.TrainingFailedError as error:
         print(f"{name}: {error}", file=sys.stderr)
         result = error.result  # the other priors go on

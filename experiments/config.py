@@ -123,6 +123,8 @@ class Config:
     """Epochs in which the weight of the KL rises to 1; by default those of the preset, or a quarter of a short run."""
     patience: int | None = None
     """Epochs without a better validation ELBO before training stops."""
+    cooldown_epochs: int = 0
+    """Epochs after that, from the best parameters, at a tenth of the learning rate."""
     num_samples: int | None = None
     """Importance samples S for log p(x)."""
     annealing: tuple[int, int, int] | None = None
@@ -166,8 +168,9 @@ def resolve(config: Config, data: Dataset) -> Config:
             f"{config.epochs} epochs are few for the preset's warm-up of the KL, which is shortened to "
             f"{config.warmup_epochs}; --warmup-epochs sets it."
         )
-    if (config.warmup_epochs or 0) < 0:
-        raise ValueError(f"Expected --warmup-epochs >= 0; got {config.warmup_epochs}.")
+    for name in ("warmup_epochs", "cooldown_epochs"):
+        if (getattr(config, name) or 0) < 0:
+            raise ValueError(f"Expected --{name.replace('_', '-')} >= 0; got {getattr(config, name)}.")
     for name in ("learning_rate", "learning_rates", "prior_learning_rate_factor", "betas", "likelihood_scale"):
         value = getattr(config, name)
         if not np.all((np.asarray(value) > 0) & np.isfinite(value)):

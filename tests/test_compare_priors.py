@@ -98,9 +98,11 @@ def test_priors_are_trained_compared_and_reported(tmp_path):
 
 @pytest.mark.slow
 def test_refitted_priors_are_rows_of_their_own(tmp_path):
-    """With two levels of latents."""
+    """With two levels of latents, and an epoch of cooldown."""
     options = {
         "levels": 2,
+        "cooldown_epochs": 1,
+        "checkpoints": True,
         "seeds": 1,
         "num_test": 80,
         "priors": ("standard",),
@@ -110,6 +112,8 @@ def test_refitted_priors_are_rows_of_their_own(tmp_path):
     content = compare_priors.main(Config(**options, **SMALL, output_dir=str(tmp_path)))
     standard, refitted = content["rows"]
     assert [row["prior"] for row in content["rows"]] == ["standard", "standard, refit mixture"]
+    assert 1 <= standard["best_epoch"] <= SMALL["epochs"] + 1
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"standard", "standard-cooldown"}
     # The networks are the same, the prior is not.
     assert refitted["test"]["reconstruction"] == pytest.approx(standard["test"]["reconstruction"], abs=1e-4)
     assert refitted["test"]["kl"] != pytest.approx(standard["test"]["kl"], abs=1e-3)
@@ -147,6 +151,7 @@ def test_wrong_options_end_in_one_clear_line(tmp_path, monkeypatch, capsys):
         (("--seeds", "0"), "error: Expected --seeds >= 1; got 0."),
         (("--annealing", "4", "0", "5"), "error: Expected --annealing >= 1; got (4, 0, 5)."),
         (("--warmup-epochs", "-1"), "error: Expected --warmup-epochs >= 0; got -1."),
+        (("--cooldown-epochs", "-1"), "error: Expected --cooldown-epochs >= 0; got -1."),
         (("--learning-rates", "1e-3", "inf"), "error: Expected --learning-rates > 0 and finite; got"),
         (("--output-dir", str(tmp_path / "file" / "below")), "error: Expected an output folder that can be written"),
         (
