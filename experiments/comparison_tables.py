@@ -1,5 +1,6 @@
 """The tables of a comparison of priors, from its summary over seeds."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,13 +54,14 @@ def _likelihood_table(summary: list[dict[str, Any]]) -> Table:
         row += ["–" if unreliable is None else f"{100 * unreliable['mean']:.1f} %"]
         row += [report.format_mean(entry.get("elbo")) + (" *" if given else "")]
         row += [report.format_mean(entry.get(name)) for name in ("reconstruction", "kl")]
-        row += [f"{entry['num_parameters']:,}"]
-        rows.append([*row, f"{entry['seconds_per_epoch']:.3f}"])
+        seconds = entry["seconds_per_epoch"]  # of a run that was finished before, no epoch was timed
+        timed = seconds is not None and math.isfinite(seconds)
+        rows.append([*row, f"{entry['num_parameters']:,}", f"{seconds:.3f}" if timed else "–"])
     replicas = summary[0]["replicas_at_once"]
     notes = [
         "In nats per test image, larger is better; ± is the standard error over seeds (over images for one seed). "
         "log p(x): importance-weighted (IW). AIS - IW: what annealed importance sampling adds to it, on 100 images of "
-        "the first seed" + ("; for `conditional` to log p(x|y)." if conditional else "."),
+        "a run's first seed" + ("; for `conditional` to log p(x|y)." if conditional else "."),
         "k > 0.7: share of images whose importance weights have so heavy a tail that their log p(x) is not reliable.",
         f"s / epoch: all {replicas} replicas together (compilation apart)."
         if replicas > 1

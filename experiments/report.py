@@ -81,8 +81,8 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def format_mean(entry: dict[str, Any] | None, digits: int = 2) -> str:
-    """Writes {"mean", "standard_error"} as "mean ± error"."""
-    if entry is None:
+    """Writes {"mean", "standard_error"} as "mean ± error"; a result file has null for what is not finite."""
+    if entry is None or entry["mean"] is None:
         return "–"
     error = entry["standard_error"]
     return f"{entry['mean']:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")

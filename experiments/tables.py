@@ -2,11 +2,13 @@
 
 python -m experiments.tables
 
-The docstrings of `experiments/configs`, and the README's table of them, tell what those runs gave.
+The docstrings of `experiments/configs`, and the README's table of them, tell what those runs gave; the docstrings also
+what they gave with other options, from `NAME_VARIANT.json`.
 
 Each `<!-- results: NAME -->` there is followed by the tables of `experiments/results/NAME.json`, a copy of the
-`results.json` of the run; with the command, the hardware and the versions that made it. Of a
-benchmark, and of the guide, `<!-- results: NAME PART -->` takes one part.
+`results.json` of the run; with the command, the hardware and the versions that made it. Runs of other seeds lie beside
+it as `NAME_seed1.json` and so on, and the tables are over all of them. `<!-- results: NAME, NAME -->` puts several runs
+into one table. Of a benchmark, and of the guide, `<!-- results: NAME PART -->` takes one part.
 """
 
 import importlib
@@ -26,13 +28,14 @@ from experiments import (
     pseudo_inputs,
     report,
 )
+from experiments.comparison import HOLES, summarize
 from experiments.comparison_tables import samples_table, tables
 from experiments.document import Table, markdown_table
 from experiments.recommendation import called
 
 RESULTS = Path(__file__).parent / "results"
 README, TUTORIAL = Path(__file__).parent.parent / "README.md", Path(__file__).parent / "README.md"
-BLOCK = re.compile(r"<!-- results: (\w+)(?: (\w+))? -->\n.*?<!-- end -->", re.DOTALL)
+BLOCK = re.compile(r"<!-- results: (\w+(?:, \w+)*)(?: (\w+))? -->\n.*?<!-- end -->", re.DOTALL)
 MEASURED = re.compile(r'^Measured: .*?"""', re.DOTALL | re.MULTILINE)
 
 
@@ -54,15 +57,28 @@ def tables_of(content: dict[str, Any], part: str | None) -> Sequence[Table]:
 
 def describe(content: dict[str, Any], part: str | None) -> str:
     """The tables of one run, or of one part of a benchmark, what they say, and how they were made."""
-    found = tables_of(content, part)
+    words = _words(content) if part is None else []
+    said = [line for paragraph in words for line in (f"> {paragraph}", "")]
+    return "\n".join([*_lines(tables_of(content, part)), *said, _made(content)])
+
+
+def describe_together(contents: dict[str, dict[str, Any]]) -> str:
+    """Several runs in one table, each called by its name, and how each was made."""
+    summary = [
+        {field: value for field, value in entry.items() if field not in HOLES} | {"prior": f"`{name}`"}
+        for name, content in contents.items()
+        for entry in content["summary"]
+    ]
+    made = [f"- `{name}`: {_made(content)}" for name, content in contents.items()]
+    return "\n".join([*_lines(tables(summary)), *made])
+
+
+def _lines(found: Sequence[Table]) -> list[str]:
     lines = []
     for table in found:
         lines += [f"{table.title[0].upper()}{table.title[1:]}:", ""] if len(found) > 1 else []
         lines += [markdown_table(table.header, table.rows), "", " ".join(table.notes), ""]
-    if part is None:
-        for words in _words(content):
-            lines += [f"> {words}", ""]
-    return "\n".join([*lines, _made(content)])
+    return lines
 
 
 def _words(content: dict[str, Any]) -> list[str]:
@@ -82,7 +98,8 @@ def _made(content: dict[str, Any]) -> str:
     if content["experiment"] == "benchmark":
         return f"`{content['command']}`, on {_machine(content)}."
     seeds = ", ".join(str(seed) for seed in dict.fromkeys(row["seed"] for row in content["rows"] if "seed" in row))
-    details = ([f"seeds {seeds}"] if seeds else []) + (
+    each = ", each a run by `--seed`" if content.get("runs", 1) > 1 else ""
+    details = ([f"seeds {seeds}{each}"] if seeds else []) + (
         [f"S = {content['config']['num_samples']}"] if content["experiment"] in ("compare_priors", "evaluate") else []
     )
     commands = [f"`{content[name].strip()}`" for name in ("trained_by", "command") if name in content]
@@ -105,18 +122,31 @@ def fill(text: str) -> str:
     """Returns a page's text with all tables filled."""
 
     def block(match: re.Match[str]) -> str:
-        described = settings_table() if match[1] == "configs" else describe(_read(match[1]), match[2])
+        names = match[1].split(", ")
+        if names == ["configs"]:
+            described = settings_table()
+        elif len(names) == 1:
+            described = describe(_read(names[0]), match[2])
+        else:
+            described = describe_together({name: _read(name) for name in names})
         return "\n".join([match[0].splitlines()[0], described, "<!-- end -->"])
 
     return BLOCK.sub(block, text)
 
 
 def _read(name: str) -> dict[str, Any]:
-    return json.loads((RESULTS / f"{name}.json").read_text())
+    """The result file of a run; with those of its other seeds as if all had been one run."""
+    files = [RESULTS / f"{name}.json", *sorted(RESULTS.glob(f"{name}_seed*.json"))]
+    first, *others = (json.loads(file.read_text()) for file in files)
+    if not others:
+        return first
+    rows = first["rows"] + [row for content in others for row in content["rows"]]
+    seconds = first["seconds"] + sum(content["seconds"] for content in others)
+    return first | {"rows": rows, "summary": summarize(rows), "seconds": seconds, "runs": 1 + len(others)}
 
 
 def _measured(name: str) -> tuple[str, str, str] | None:
-    """The test NLL of a published setting, how it was measured, and on what; None of a setting that was not run."""
+    """The test NLL of a result file, how it was measured, and on what; None of a setting that was not run."""
     if not (RESULTS / f"{name}.json").exists():
         return None
     content = _read(name)
@@ -127,11 +157,24 @@ def _measured(name: str) -> tuple[str, str, str] | None:
     return report.format_mean(entry | {"mean": -entry["mean"]}), how, _machine(content)
 
 
+def _variants(name: str) -> dict[str, str]:
+    """The result files of a published setting with other options, `NAME_*.json`, and those options."""
+    found = {}
+    for file in sorted(RESULTS.glob(f"{name}_*.json")):
+        of_another = any(file.stem.startswith(other) for other in configs.NAMES if len(other) > len(name))
+        if not of_another and not re.search(r"_seed\d+$", file.stem):
+            options = _read(file.stem)["command"].partition(name)[2]
+            found[file.stem] = re.sub(r" --(annealing( \d+)+|output-dir \S+|seed \d+)", "", options).strip()
+    return found
+
+
 def fill_docstring(name: str, text: str) -> str:
     """Returns the text of a published setting's file, with what we measured in its docstring."""
     measured = _measured(name)
-    words = "Measured: {} ({}, on {}).".format(*measured) if measured else "Measured: not yet."
-    wrapped = textwrap.fill(words, 120)
+    words = ["Measured: {} ({}, on {}).".format(*measured) if measured else "Measured: not yet."]
+    for variant, options in _variants(name).items():
+        words.append("With {}: {} ({}, on {}).".format(options, *(_measured(variant) or ())))
+    wrapped = "\n".join(textwrap.fill(sentence, 120, break_on_hyphens=False) for sentence in words)
     return MEASURED.sub(lambda _: wrapped + '\n"""', text, count=1)
 
 
