@@ -105,8 +105,14 @@ def _made(content: dict[str, Any]) -> str:
     commands = [f"`{content[name].strip()}`" for name in ("trained_by", "command") if name in content]
     return (
         f"{' and '.join(commands)}{' (' + '; '.join(details) + ')' if details else ''}, "
-        f"{content['seconds'] / 60:.1f} minutes on {_machine(content)}."
+        f"{_duration(content, 1)} on {_machine(content)}."
     )
+
+
+def _duration(content: dict[str, Any], digits: int) -> str:
+    # A run that timed no epoch found its training done, in a checkpoint.
+    resumed = any(row.get("seconds_per_epoch", 0) is None for row in content["rows"])
+    return f"{content['seconds'] / 60:.{digits}f} minutes{' from a checkpoint on' if resumed else ''}"
 
 
 def _machine(content: dict[str, Any]) -> str:
@@ -153,7 +159,7 @@ def _measured(name: str) -> tuple[str, str, str] | None:
     entry = content["summary"][0]["log_marginal"]
     seeds = len(content["rows"])
     over = f"{seeds} seeds" if seeds > 1 else "one seed, error over test images"
-    how = f"{over}, S = {content['config']['num_samples']}, {content['seconds'] / 60:.0f} minutes"
+    how = f"{over}, S = {content['config']['num_samples']}, {_duration(content, 0)}"
     return report.format_mean(entry | {"mean": -entry["mean"]}), how, _machine(content)
 
 
