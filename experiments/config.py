@@ -124,7 +124,7 @@ class Config:
     patience: int | None = None
     """Epochs without a better validation ELBO before training stops."""
     cooldown_epochs: int = 0
-    """Epochs after that, from the best parameters, at a tenth of the learning rate."""
+    """Epochs after training has stopped, from the best parameters on, at a tenth of the learning rate."""
     num_samples: int | None = None
     """Importance samples S for log p(x)."""
     annealing: tuple[int, int, int] | None = None
@@ -169,8 +169,8 @@ def resolve(config: Config, data: Dataset) -> Config:
             f"{config.warmup_epochs}; --warmup-epochs sets it."
         )
     for name in ("warmup_epochs", "cooldown_epochs"):
-        if (getattr(config, name) or 0) < 0:
-            raise ValueError(f"Expected --{name.replace('_', '-')} >= 0; got {getattr(config, name)}.")
+        if ((value := getattr(config, name)) or 0) < 0:
+            raise ValueError(f"Expected --{name.replace('_', '-')} >= 0; got {value}.")
     for name in ("learning_rate", "learning_rates", "prior_learning_rate_factor", "betas", "likelihood_scale"):
         value = getattr(config, name)
         if not np.all((np.asarray(value) > 0) & np.isfinite(value)):

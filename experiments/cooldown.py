@@ -7,15 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import vaepriors_jax as vp
+from experiments.grid import best_elbo
 
 FACTOR = 0.1
-
-
-def best_elbo(result: vp.FitResult) -> np.ndarray:
-    """The validation ELBO of each replica's parameters [R]; minus infinity where no epoch was finished."""
-    epochs = np.asarray(result.best_epoch)
-    elbos = np.asarray(result.history["validation_elbo"])
-    return np.where(epochs > 0, elbos[np.arange(len(epochs)), np.maximum(epochs, 1) - 1], -np.inf)
 
 
 def join(first: vp.FitResult, second: vp.FitResult) -> vp.FitResult:

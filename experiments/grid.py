@@ -23,6 +23,13 @@ def settings(learning_rates: tuple[float, ...], betas: tuple[float, ...]) -> lis
     return [Setting(*pair) for pair in product(learning_rates, betas)]
 
 
+def best_elbo(result: vp.FitResult) -> np.ndarray:
+    """The validation ELBO of each replica's parameters [R]; minus infinity where no epoch was finished."""
+    epochs = np.asarray(result.best_epoch)
+    elbos = np.asarray(result.history["validation_elbo"])
+    return np.where(epochs > 0, elbos[np.arange(len(epochs)), np.maximum(epochs, 1) - 1], -np.inf)
+
+
 def choose(result: vp.FitResult, grid: list[Setting], num_seeds: int) -> tuple[vp.FitResult, list[dict[str, Any]]]:
     """The replicas of the best setting, and what is reported of all.
 
@@ -35,12 +42,11 @@ def choose(result: vp.FitResult, grid: list[Setting], num_seeds: int) -> tuple[v
         num_seeds: number of seeds.
     """
     failed = {failure.replica for failure in result.failures}
-    epochs = np.asarray(result.best_epoch)
+    epochs, elbo = np.asarray(result.best_epoch), best_elbo(result)
     rows = []
     for i, setting in enumerate(grid):
         replicas = [r for r in range(i * num_seeds, (i + 1) * num_seeds) if r not in failed and epochs[r] > 0]
-        elbos = [float(result.history["validation_elbo"][r, epochs[r] - 1]) for r in replicas]
-        mean, error = report.mean_and_error(elbos) if elbos else (-np.inf, None)
+        mean, error = report.mean_and_error(elbo[replicas].tolist()) if replicas else (-np.inf, None)
         row = {"validation_elbo": {"mean": mean, "standard_error": error}, "num_failed": num_seeds - len(replicas)}
         rows.append(setting._asdict() | row | {"best_epochs": [int(epochs[r]) for r in replicas]})
     best = min(range(len(grid)), key=lambda i: (rows[i]["num_failed"], -rows[i]["validation_elbo"]["mean"]))

@@ -11,6 +11,7 @@ import pytest
 
 import vaepriors_jax as vp
 from experiments import cooldown
+from experiments.grid import best_elbo
 from tests.bernoulli_vae import bernoulli_vae, binary_data, exploding, stacked
 
 KEYS = jax.random.split(jax.random.key(0), 2)
@@ -29,7 +30,7 @@ def test_the_better_parameters_are_kept_for_each_replica():
     np.testing.assert_array_equal(joined.params["w"], [[10.0], [2.0], [3.0]])
     np.testing.assert_array_equal(joined.best_epoch, [4, 2, 1])
     assert joined.history["validation_elbo"].shape == (3, 5)
-    np.testing.assert_array_equal(cooldown.best_elbo(joined), [-6, -5, -4])
+    np.testing.assert_array_equal(best_elbo(joined), [-6, -5, -4])
 
 
 def trained(optimizer, rates, **options):
@@ -44,7 +45,7 @@ def trained(optimizer, rates, **options):
 def test_small_steps_at_the_end_raise_the_elbo():
     first, cool = trained(lambda learning_rate: optax.adam(learning_rate), np.float32([0.3, 0.3]))
     joined = cool()
-    assert (cooldown.best_elbo(joined) > cooldown.best_elbo(first) + 0.05).all()
+    assert (best_elbo(joined) > best_elbo(first) + 0.05).all()
     assert (joined.best_epoch > 15).all()
     assert joined.history["elbo"].shape == (2, 20)
 
@@ -60,4 +61,4 @@ def test_what_fails_then_leaves_what_was_there():
         joined = cool()
     assert joined.failures == ()
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(joined.params))
-    assert (cooldown.best_elbo(joined) >= cooldown.best_elbo(first)).all()
+    assert (best_elbo(joined) >= best_elbo(first)).all()
