@@ -45,16 +45,20 @@ def test_close_to_exact_from_the_prior():
     check_close(estimate, exact_log_marginal(params, x))
 
 
-@pytest.mark.parametrize("initial", ["posterior", "prior"])
-def test_estimates_are_unbiased_in_both_directions(initial):
-    """exp(forward) / p(x) and p(x) / exp(backward) have the mean 1, however few the temperatures."""
+@pytest.mark.parametrize(("initial", "num_temperatures"), [("posterior", 40), ("prior", 100)])
+def test_estimates_are_unbiased_in_both_directions(initial, num_temperatures):
+    """exp(forward) / p(x) and p(x) / exp(backward) have the mean 1, however few the temperatures.
+
+    From the prior, p(x) / exp(backward) has a heavy tail at 40 temperatures: one chain of 4,000 can decide its mean, and
+    its standard error is between 0.02 and 0.2. At 100 temperatures it is 0.011 for every key.
+    """
     vae, params, _ = linear_gaussian_vae()
     bounds = bidirectional_monte_carlo(
         vae,
         misled(params, 1.5),
         KEY,
         num_examples=1000,
-        num_temperatures=40,
+        num_temperatures=num_temperatures,
         num_chains=4,
         num_leapfrog_steps=5,
         initial=initial,
@@ -64,7 +68,7 @@ def test_estimates_are_unbiased_in_both_directions(initial):
     for log_ratio in (bounds.lower - exact, exact - bounds.upper):
         ratio = np.exp(np.asarray(log_ratio, np.float64))
         error = ratio.std(ddof=1) / np.sqrt(1000)
-        assert error < 0.05
+        assert error < 0.02
         assert abs(ratio.mean() - 1) < 5 * error
 
 

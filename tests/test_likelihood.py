@@ -113,7 +113,7 @@ def test_pareto_k_where_it_is_known(factor):
     assert np.mean(estimate.pareto_k) == pytest.approx((tail * k + 5) / (tail + 10), abs=5 * error)
 
 
-@pytest.mark.parametrize("num_samples", [1, 2, 10, 25])
+@pytest.mark.parametrize("num_samples", [1, 2, 10, 29])
 def test_no_pareto_k_from_few_samples(num_samples):
     vae, params, x = linear_gaussian_vae(2)
     estimate = vp.log_marginal(vae, widened(params), KEY, x, num_samples=num_samples)
@@ -122,7 +122,7 @@ def test_no_pareto_k_from_few_samples(num_samples):
     assert list(estimate.curve.values())[-1] == pytest.approx(float(estimate.mean), abs=1e-5)
 
 
-@pytest.mark.parametrize("num_samples", [26, 225, 5000])
+@pytest.mark.parametrize("num_samples", [30, 225, 5000])
 @pytest.mark.parametrize("k", [-0.5, 0.0, 0.7, 1.5])
 def test_the_fit_is_that_of_arviz(k, num_samples):
     log_weights = np.log(scipy.stats.genpareto(k).rvs(num_samples, random_state=0))

@@ -5,8 +5,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-# Below, the tail has five weights at most, and there is nothing to fit.
-MIN_WEIGHTS = 26
+# Below, the tail has five weights at most. The first quartile of five values is the smallest of them, and the fit needs a
+# quartile above it.
+MIN_WEIGHTS = 30
 
 
 def tail_length(num_samples: int) -> int:
