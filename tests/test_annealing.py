@@ -49,8 +49,8 @@ def test_close_to_exact_from_the_prior():
 def test_estimates_are_unbiased_in_both_directions(initial, num_temperatures):
     """exp(forward) / p(x) and p(x) / exp(backward) have the mean 1, however few the temperatures.
 
-    From the prior, p(x) / exp(backward) has a heavy tail at 40 temperatures: one chain of 4,000 can decide its mean, and
-    its standard error is between 0.02 and 0.2. At 100 temperatures it is 0.011 for every key.
+    From the prior, p(x) / exp(backward) has a heavy tail at 40 temperatures: one chain of 4,000 can decide its mean,
+    and its standard error is between 0.02 and 0.2. At 100 temperatures it is 0.011 for every key.
     """
     vae, params, _ = linear_gaussian_vae()
     bounds = bidirectional_monte_carlo(

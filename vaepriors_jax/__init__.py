@@ -1,5 +1,16 @@
 """Prior distributions p(z) for variational autoencoders in JAX."""
 
+from vaepriors_jax.version import TESTED_TFP_NIGHTLY, __version__
+
+try:
+    import distrax as _  # noqa: F401
+except Exception as error:  # whatever a nightly build of TFP may raise
+    raise ImportError(
+        f"distrax could not be imported ({type(error).__name__}: {error}). It reads tfp-nightly, whose newest build "
+        "may not fit the installed JAX. Install the build that was tested: pip install "
+        f"tfp-nightly=={TESTED_TFP_NIGHTLY}"
+    ) from None
+
 from vaepriors_jax.base import VAE, Flow, Prior, VAEParams, generate
 from vaepriors_jax.checkpoint import load_model, save_model
 from vaepriors_jax.combinators import chain, freeze, frozen, invert, marginalize, repeat, transformed
@@ -39,7 +50,6 @@ from vaepriors_jax.priors.two_level import two_level
 from vaepriors_jax.priors.vamp import pseudo_inputs, vamp
 from vaepriors_jax.training import TrainState, binarize, init_train_state, make_train_step, parameter_groups
 from vaepriors_jax.two_level_distribution import TwoLevel, two_level_posterior
-from vaepriors_jax.version import __version__
 
 __all__ = [
     "ELBO",

@@ -27,7 +27,7 @@ class LogMarginal(NamedTuple):
         standard_error: its standard error from the choice of examples.
         pareto_k: shape of the tail of each example's importance weights [N], see `pareto_k` in evaluation/pareto.py:
             above about 0.7 the estimate is not to be trusted, whatever its effective sample size; a small one is no
-            proof. NaN for 25 samples or fewer; minus infinity where the largest weights are all equal.
+            proof. NaN for 29 samples or fewer; minus infinity where the largest weights are all equal.
         curve: the mean bound over examples at S = 1 (the ELBO), 10, 100, 1000, 5000 and `num_samples`, as far as these
             are not more than `num_samples`: {S: bound}. Where it still rises at its end, the estimate is too low.
     """

@@ -5,8 +5,8 @@ import math
 import jax
 import jax.numpy as jnp
 
-# Below, the tail has five weights at most. The first quartile of five values is the smallest of them, and the fit needs a
-# quartile above it.
+# Below, the tail has five weights at most. The first quartile of five values is the smallest of them, and the fit needs
+# a quartile above it.
 MIN_WEIGHTS = 30
 
 
