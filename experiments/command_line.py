@@ -8,6 +8,7 @@ import jax
 import tyro
 
 from experiments.data import cache_folder
+from experiments.option_checks import check_options
 
 Options = TypeVar("Options")
 
@@ -25,6 +26,7 @@ def run(main: Callable[[Options], Any], options: type[Options] | Options) -> Non
     chosen = tyro.cli(options, **given)
     keep_compiled()
     try:
+        check_options(chosen)
         main(chosen)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")

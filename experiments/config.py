@@ -9,6 +9,7 @@ from experiments.data import Dataset
 from experiments.likelihoods import check_likelihood
 from experiments.metrics import Annealing
 from experiments.models import PRIORS, Sizes
+from experiments.option_checks import check_options, check_rate
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
@@ -154,9 +155,18 @@ def resolve(config: Config, data: Dataset) -> Config:
     """Fills what the user left open from the preset and the data set, and checks the rest.
 
     Raises:
-        ValueError: a value out of range, or a conditional prior on data without labels.
+        ValueError: a value out of range or named twice, a conditional prior on data without labels (of a class), or
+            data that do not vary.
     """
+    check_options(config)
+    if config.learning_rates and config.learning_rate is not None:
+        raise ValueError(
+            f"Expected --learning-rate or --learning-rates; got both, {config.learning_rate} and "
+            f"{config.learning_rates}. Add the one to the others, or leave it out."
+        )
     preset = {name: value for name, value in PRESETS[config.preset].items() if getattr(config, name) is None}
+    if config.learning_rates:
+        del preset["learning_rate"]
     config = replace(config, **preset)
     for name in AT_LEAST_ONE:
         value = getattr(config, name)
@@ -171,10 +181,15 @@ def resolve(config: Config, data: Dataset) -> Config:
     for name in ("warmup_epochs", "cooldown_epochs"):
         if ((value := getattr(config, name)) or 0) < 0:
             raise ValueError(f"Expected --{name.replace('_', '-')} >= 0; got {value}.")
+    if (config.warmup_epochs or 0) > (config.epochs or 0):
+        raise ValueError(
+            f"Expected --warmup-epochs <= --epochs; got {config.warmup_epochs} of {config.epochs}: the weight of "
+            "the KL would never be that of --betas."
+        )
     for name in ("learning_rate", "learning_rates", "prior_learning_rate_factor", "betas", "likelihood_scale"):
-        value = getattr(config, name)
-        if not np.all((np.asarray(value) > 0) & np.isfinite(value)):
-            raise ValueError(f"Expected --{name.replace('_', '-')} > 0 and finite; got {value}.")
+        if (value := getattr(config, name)) is not None:
+            check_rate(name, value)
+    _check_images(data)
     check_likelihood(config.likelihood, data)
     if config.num_test is not None and not 2 <= config.num_test <= len(data.test["x"]):
         raise ValueError(f"Expected --num-test from 2 to {len(data.test['x'])}; got {config.num_test}.")
@@ -182,6 +197,12 @@ def resolve(config: Config, data: Dataset) -> Config:
         raise ValueError(
             f"Expected labels for the prior 'conditional'; {data.name} has none. Choose among "
             f"{', '.join(name for name in PRIORS if name != 'conditional')}, or use --dataset mnist."
+        )
+    empty = _empty_classes(data)
+    if config.priors and "conditional" in config.priors and empty:
+        raise ValueError(
+            f"Expected training images of each class for the prior 'conditional'; {data.name} has none of class "
+            f"{', '.join(map(str, empty))}. Add images, or leave those of that class out."
         )
     if config.levels == 2 and config.metrics == "all" and len(data.train["x"]) > MAX_ENCODED:
         config = replace(config, metrics="likelihood")
@@ -193,10 +214,25 @@ def resolve(config: Config, data: Dataset) -> Config:
         raise ValueError("Expected the prior 'standard' among --priors, since --refit refits its VAE; add it.")
     if config.priors is None:
         config = replace(config, priors=PRIORS)
-        if data.num_classes is None:
-            print(f"{data.name} has no labels: the prior 'conditional' is left out.")
+        if data.num_classes is None or empty:
+            lacks = f"no training images of class {', '.join(map(str, empty))}" if empty else "no labels"
+            print(f"{data.name} has {lacks}: the prior 'conditional' is left out.")
             config = replace(config, priors=tuple(name for name in PRIORS if name != "conditional"))
     return config
+
+
+def _check_images(data: Dataset) -> None:
+    """Raises ValueError if all training images are the same: there is nothing to learn."""
+    x = data.train["x"]
+    if all((part == x[0]).all() for part in np.array_split(x, max(1, len(x) // 1000))):
+        raise ValueError(f"Expected training images that differ; those of {data.name} are all the same.")
+
+
+def _empty_classes(data: Dataset) -> list[int]:
+    """The classes without training images."""
+    if data.num_classes is None:
+        return []
+    return np.flatnonzero(np.bincount(data.train["y"], minlength=data.num_classes) == 0).tolist()
 
 
 def sizes_of(config: Config) -> Sizes:

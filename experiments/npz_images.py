@@ -8,6 +8,7 @@ from experiments.sources import Arrays, Source, scale, split_at_random
 
 LEAST_IMAGES, LEAST_SIZE = 100, 8
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's
+DARK = 32  # bytes below are another scale, such as labels or 17 grey levels
 WANTED = 'Save them with `np.savez("my_images.npz", images=images, labels=labels)`; labels are optional.'
 
 
@@ -67,6 +68,11 @@ def _check_images(path: Path, images: np.ndarray) -> None:
             "or enlarge them."
         )
     if images.dtype == np.uint8:
+        if 1 < images.max() < DARK:
+            raise ValueError(
+                f"Expected bytes from 0 to 255, or zeros and ones, as images in {path}; got values up to "
+                f"{images.max()}, which would be nearly black. Scale them, such as by `images / images.max()`."
+            )
         return
     if wrong := int((~np.isfinite(images)).sum()):
         raise ValueError(f"Expected finite images in {path}; got {wrong} values that are NaN or infinite. Fill them.")

@@ -63,11 +63,12 @@ def make_output_dir(output_dir: str | None, program: str, dataset: str) -> Path:
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     path = Path(output_dir) if output_dir else Path("runs") / f"{program}-{Path(dataset).stem}-{stamp}"
     try:
+        path = path.expanduser()
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".write-test"
         probe.touch()
         probe.unlink()
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # the latter of ~ where there is no such user
         raise ValueError(
             f"Expected an output folder that can be written; {path} cannot: {error}. Choose another `--output-dir`."
         ) from error
