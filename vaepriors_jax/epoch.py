@@ -44,6 +44,7 @@ class Options(NamedTuple):
     kl_method: str
     transform: Transform | None
     mesh: Mesh | None
+    beta: Callable[[jax.Array], Any] | None = None  # a schedule of the step
 
 
 def _optimizer_of(optimizer: Any, hyperparameters: Mapping[str, jax.Array]) -> optax.GradientTransformation:
@@ -68,7 +69,8 @@ def one_epoch(
     warmup_steps = options.warmup_epochs * options.num_steps
 
     def schedule(step: jax.Array) -> jax.Array:
-        return beta * jnp.minimum(1.0, step / warmup_steps) if warmup_steps else beta
+        weight = beta if options.beta is None else beta * options.beta(step)
+        return weight * jnp.minimum(1.0, step / warmup_steps) if warmup_steps else weight
 
     def step(state: TrainState, rows: jax.Array) -> tuple[TrainState, Any]:
         return update(

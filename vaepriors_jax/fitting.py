@@ -22,7 +22,15 @@ from vaepriors_jax.distributed import check_same, explain_lost_process
 from vaepriors_jax.epoch import Options, Progress, epoch_program, start_program
 from vaepriors_jax.sharding import check_mesh, load, num_examples, replicate, to_host, to_one_device
 from vaepriors_jax.training import TERMS, TrainState, Transform
-from vaepriors_jax.training_checks import check_optimizer, check_per_replica, check_replicas, check_trainable
+from vaepriors_jax.training_checks import (
+    check_hyperparameters,
+    check_optimizer,
+    check_per_replica,
+    check_precision,
+    check_replicas,
+    check_schedule,
+    check_trainable,
+)
 
 
 class Failure(NamedTuple):
@@ -79,7 +87,7 @@ def fit(
     batch_size: int = 100,
     validation: Mapping[str, Any] | None = None,
     patience: int | None = None,
-    beta: float | jax.Array = 1.0,
+    beta: float | jax.Array | Callable[[jax.Array], Any] = 1.0,
     warmup_epochs: int = 0,
     free_bits: float = 0.0,
     num_samples: int = 1,
@@ -116,12 +124,13 @@ def fit(
         params: initial parameters; they are copied.
         key: a key, or a batch of keys [R].
         data: {"x": [N, ...]} and per-example context such as "y": [N].
-        optimizer: an optax transformation, or with `hyperparameters` a function that makes one from them.
+        optimizer: an optax transformation, or with `hyperparameters` a function that makes one from them. See
+            `make_train_step` for what it may read.
         num_epochs: the most epochs.
         batch_size: examples a step, of all devices together.
         validation: like `data`; already binarised where training binarises.
         patience: stop after this many epochs without a better validation ELBO, counted from the end of warm-up.
-        beta: weight of the KL in the objective, after warm-up.
+        beta: weight of the KL in the objective, after warm-up; or a schedule of the step, for all replicas.
         warmup_epochs: the weight rises linearly from 0 and is exactly `beta` from this epoch on.
         free_bits: see `elbo`.
         num_samples: see `elbo`.
@@ -163,7 +172,16 @@ def fit(
         (3,)
     """
     check_positive_integer(num_epochs=num_epochs, batch_size=batch_size, checkpoint_every=checkpoint_every)
-    check_not_negative(beta=beta, warmup_epochs=warmup_epochs, free_bits=free_bits)
+    check_not_negative(warmup_epochs=warmup_epochs, free_bits=free_bits)
+    if warmup_epochs:
+        check_positive_integer(warmup_epochs=warmup_epochs)
+    schedule, beta = (beta, 1.0) if callable(beta) else (None, beta)
+    if schedule is not None:
+        check_schedule(schedule)
+    check_not_negative(beta=beta)
+    check_precision("argument `beta`", beta)
+    if hyperparameters:
+        check_hyperparameters(hyperparameters)
     if patience is not None:
         check_positive_integer(patience=patience)
         if validation is None:
@@ -207,6 +225,7 @@ def fit(
         kl_method=kl_method,
         transform=transform,
         mesh=mesh,
+        beta=schedule,
     )
 
     state = start_program(optimizer, mesh)(stacked, hyper)

@@ -36,8 +36,12 @@ def normalize_per_tensor(epsilon: float = 1e-7) -> optax.GradientTransformation:
     """
     check_positive(epsilon=epsilon)
 
+    def scaled(update: jax.Array) -> jax.Array:
+        wide = update.astype(jnp.promote_types(update.dtype, jnp.float32))  # squares overflow in float16
+        return (wide / (jnp.linalg.norm(wide.reshape(-1)) + epsilon)).astype(update.dtype)
+
     def normalize(updates: Any, params: Any) -> Any:
         del params
-        return jax.tree.map(lambda update: update / (jnp.linalg.norm(update.reshape(-1)) + epsilon), updates)
+        return jax.tree.map(scaled, updates)
 
     return optax.stateless(normalize)

@@ -13,7 +13,7 @@ from vaepriors_jax.base import VAE, VAEParams, context_of
 from vaepriors_jax.checks import check_not_negative
 from vaepriors_jax.objectives import ELBO, elbo
 from vaepriors_jax.sharding import check_mesh, over_devices
-from vaepriors_jax.training_checks import check_optimizer
+from vaepriors_jax.training_checks import check_optimizer, check_schedule
 
 Batch = Mapping[str, jax.Array]  # {"x": [B, ...], and per-example context such as "y": [B]}
 Transform = Callable[[jax.Array, Batch], Batch]
@@ -120,14 +120,19 @@ def update(
         return -terms.objective, terms
 
     gradient, terms = jax.grad(loss, has_aux=True)(state.params)
-    # The norm as inner products: several times as fast on a CPU as a sum of squares.
-    norm = sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(gradient))
+    norm = _squared_norm(gradient)
     broken = ~jnp.isfinite(jnp.stack([terms.reconstruction, terms.kl, norm]))
     alive = state.failed_step < 0
     fails = alive & broken.any()
 
     def move(params: VAEParams, opt_state: optax.OptState, gradient: VAEParams) -> tuple[VAEParams, optax.OptState]:
-        updates, opt_state = optimizer.update(gradient, opt_state, params)
+        # What some optimisers read beside the gradient: the loss, as a number and as a function.
+        extra = {"value": -terms.objective, "grad": gradient, "value_fn": lambda params: loss(params)[0]}
+        try:
+            updates, opt_state = optax.with_extra_args_support(optimizer).update(gradient, opt_state, params, **extra)
+        except TypeError as error:
+            error.add_note("This came from the optimizer: its `update` gets `value`, `grad` and `value_fn`, no more.")
+            raise
         return optax.apply_updates(params, updates), opt_state
 
     def stay(params: VAEParams, opt_state: optax.OptState, gradient: VAEParams) -> tuple[VAEParams, optax.OptState]:
@@ -142,6 +147,13 @@ def update(
         failed_step=jnp.where(fails, state.step, state.failed_step),
         failed_term=jnp.where(fails, jnp.argmax(broken).astype(jnp.int32), state.failed_term),
     ), terms
+
+
+def _squared_norm(gradient: VAEParams) -> jax.Array:
+    """The squared norm of all gradients, in at least float32: in float16 it overflows from a norm of 256 on."""
+    wide = [leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) for leaf in jax.tree.leaves(gradient)]
+    # As inner products: several times as fast on a CPU as a sum of squares.
+    return sum((jnp.vdot(leaf, leaf) for leaf in wide), jnp.zeros(()))
 
 
 def make_train_step(
@@ -159,7 +171,8 @@ def make_train_step(
 
     Args:
         vae: the VAE.
-        optimizer: any optax transformation.
+        optimizer: any optax transformation. Beside gradient and parameters its `update` gets `value`, the loss of the
+            batch, `grad`, and `value_fn`, the loss as a function of the parameters.
         beta: weight of the KL, or a schedule of the step.
         free_bits: see `elbo`.
         num_samples: see `elbo`.
@@ -188,7 +201,9 @@ def make_train_step(
     """
     check_optimizer(optimizer)
     check_not_negative(free_bits=free_bits)
-    if not callable(beta):
+    if callable(beta):
+        check_schedule(beta)
+    else:
         check_not_negative(beta=beta)
         beta = float(beta)
     return _train_step(

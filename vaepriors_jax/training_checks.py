@@ -1,6 +1,6 @@
 """Checks of what training is asked to do: before anything is compiled."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -28,6 +28,49 @@ def check_optimizer(optimizer: Any, hyperparameters: Mapping[str, Any] | None = 
         )
     if not hyperparameters and not is_transformation:
         raise TypeError(f"Expected an optax transformation, such as `optax.adam(1e-3)`; got {optimizer!r}.")
+
+
+def check_schedule(beta: Callable[[jax.Array], Any]) -> None:
+    """Raises TypeError or ValueError unless a schedule of beta gives one number >= 0 for the first step."""
+    first = jnp.asarray(beta(jnp.zeros((), jnp.int32)))
+    if first.shape or not jnp.issubdtype(first.dtype, jnp.number):
+        raise TypeError(
+            f"Expected `beta` as a schedule to give one number for a step; got an array of {first.dtype}, of shape "
+            f"{list(first.shape)}."
+        )
+    if not 0 <= float(first) < float("inf"):
+        raise ValueError(f"Expected `beta` as a schedule to be finite and >= 0; got {first} at step 0.")
+
+
+def check_hyperparameters(values: Any) -> None:
+    """Raises TypeError or ValueError unless they are finite numbers by name, and learning rates are not negative."""
+    if not isinstance(values, Mapping):
+        raise TypeError(
+            f'Expected `hyperparameters` by name, such as {{"learning_rate": rates}}; got {type(values).__name__}.'
+        )
+    for name, value in values.items():
+        array = np.asarray(value)
+        if not np.issubdtype(array.dtype, np.number) or not np.isfinite(array).all():
+            raise ValueError(f"Expected finite numbers in the hyperparameter `{name}`; got {value!r}.")
+        if "learning_rate" in name and (array < 0).any():
+            raise ValueError(
+                f"Expected the hyperparameter `{name}` to be >= 0; got {value!r}: it would raise the loss."
+            )
+        check_precision(f"hyperparameter `{name}`", value)
+
+
+def check_precision(name: str, value: Any) -> None:
+    """Raises ValueError if a number that is not 0 would be 0 or infinite as the program has it."""
+    given = np.asarray(value)
+    with np.errstate(over="ignore"):
+        kept = given.astype(jax.dtypes.canonicalize_dtype(given.dtype))
+    if np.issubdtype(kept.dtype, np.floating):
+        lost = (given != 0) & ((np.abs(kept) < np.finfo(kept.dtype).tiny) | ~np.isfinite(kept))
+        if lost.any():
+            raise ValueError(
+                f"Expected values in the {name} that {kept.dtype} can hold; got {value!r}, of which "
+                f"{given[lost].tolist()} would be 0 or infinite."
+            )
 
 
 def check_per_replica(name: str, value: Any, num_replicas: int, dtype: Any = None) -> jax.Array:
