@@ -115,7 +115,7 @@ def test_beta_as_a_schedule_of_the_step():
     ("options", "message"),
     [
         ({"warmup_epochs": 1.5}, "`warmup_epochs` to be an integer >= 1; got 1.5"),
-        ({"warmup_epochs": True}, "`warmup_epochs` to be an integer >= 1; got True"),
+        ({"warmup_epochs": True}, "`warmup_epochs` to be finite and >= 0; got True"),
         ({"beta": 1e-50}, "argument `beta` that float32 can hold; got 1e-50"),
         ({"beta": lambda step: -1.0}, "`beta` as a schedule to be finite and >= 0; got -1"),
         ({"beta": lambda step: jnp.ones(2)}, r"one number for a step; got .* shape \[2\]"),

@@ -1,7 +1,7 @@
 """Checkpoints of a training run, and saved models; written by orbax."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,16 @@ import numpy as np
 
 from vaepriors_jax.base import Prior, VAEParams
 from vaepriors_jax.factories import plain_config, prior_from_config
+from vaepriors_jax.fingerprint import Fingerprint, check_fingerprint
 
 History = list[dict[str, np.ndarray]]
 
 
 class _NoCheckpoints:
     """A run without a folder."""
+
+    def check(self) -> None:
+        """Nothing to compare."""
 
     def restore(self, state: Any) -> tuple[Any, History]:
         return state, []
@@ -29,8 +33,29 @@ class _NoCheckpoints:
 class _Checkpoints:
     """The checkpoints of one run, of which the last is kept."""
 
-    def __init__(self, directory: Path, manager: Any, num_replicas: int):
-        self.directory, self.manager, self.num_replicas = directory, manager, num_replicas
+    def __init__(self, directory: Path, manager: Any, num_replicas: int, run: Fingerprint):
+        self.directory, self.manager, self.num_replicas, self.run = directory, manager, num_replicas, run
+
+    def check(self) -> None:
+        """Raises ValueError if the last checkpoint is of another run: before anything is compiled."""
+        import orbax.checkpoint as ocp
+
+        epoch = self.manager.latest_step()
+        if epoch is None:
+            return
+        try:
+            arguments = ocp.args.Composite(history=ocp.args.JsonRestore())
+            there = self.manager.restore(epoch, args=arguments).history.get("run")
+        except Exception as error:
+            raise self._unreadable(epoch, error) from error
+        check_fingerprint(there, self.run, f"{self.directory} (epoch {epoch})")
+
+    def _unreadable(self, epoch: int, error: Exception) -> ValueError:
+        return ValueError(
+            f"Expected a checkpoint of this run, with {self.num_replicas} replicas of these parameters, in "
+            f"{self.directory} (epoch {epoch}); it cannot be read: {str(error).splitlines()[0]}. Name another "
+            "`checkpoint_dir`, or move this one away to start anew."
+        )
 
     def restore(self, state: Any) -> tuple[Any, History]:
         """The last checkpoint, or the state that comes and an empty history."""
@@ -49,11 +74,7 @@ class _Checkpoints:
             if any(a.shape != b.shape for a, b in zip(arrays, leaves.values(), strict=True)):
                 raise ValueError("its arrays have other shapes")
         except Exception as error:
-            raise ValueError(
-                f"Expected a checkpoint of this run, with {self.num_replicas} replicas of these parameters, in "
-                f"{self.directory} (epoch {epoch}); it cannot be read: {str(error).splitlines()[0]}. Name another "
-                "`checkpoint_dir`, or move this one away to start anew."
-            ) from error
+            raise self._unreadable(epoch, error) from error
         history = [{name: np.asarray(v, np.float32) for name, v in row.items()} for row in restored.history["epochs"]]
         # A copy: arrays that orbax made may not be given to a program that reuses their memory.
         return jax.tree.unflatten(jax.tree.structure(state), [jnp.array(a) for a in arrays]), history
@@ -68,14 +89,18 @@ class _Checkpoints:
         rows = [{name: value.tolist() for name, value in row.items()} for row in history]
         self.manager.save(
             len(history),
-            args=ocp.args.Composite(state=ocp.args.StandardSave(leaves), history=ocp.args.JsonSave({"epochs": rows})),
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(leaves), history=ocp.args.JsonSave({"epochs": rows, "run": self.run})
+            ),
         )
         self.manager.wait_until_finished()
 
 
 @contextmanager
-def open_run(directory: str | Path | None, num_replicas: int) -> Iterator[_NoCheckpoints | _Checkpoints]:
-    """Opens the checkpoints of a run; without a folder, none are written."""
+def open_run(
+    directory: str | Path | None, num_replicas: int, describe: Callable[[], Fingerprint]
+) -> Iterator[_NoCheckpoints | _Checkpoints]:
+    """Opens the checkpoints of the run that `describe` tells from others; without a folder, none are written."""
     if directory is None:
         yield _NoCheckpoints()
         return
@@ -83,7 +108,7 @@ def open_run(directory: str | Path | None, num_replicas: int) -> Iterator[_NoChe
 
     path = Path(directory).absolute()
     with ocp.CheckpointManager(path, options=ocp.CheckpointManagerOptions(max_to_keep=1, create=True)) as manager:
-        yield _Checkpoints(path, manager, num_replicas)
+        yield _Checkpoints(path, manager, num_replicas, describe())
 
 
 def save_model(directory: str | Path, prior: Prior, params: VAEParams) -> None:

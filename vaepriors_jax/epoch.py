@@ -47,7 +47,8 @@ class Options(NamedTuple):
     beta: Callable[[jax.Array], Any] | None = None  # a schedule of the step
 
 
-def _optimizer_of(optimizer: Any, hyperparameters: Mapping[str, jax.Array]) -> optax.GradientTransformation:
+def optimizer_of(optimizer: Any, hyperparameters: Mapping[str, jax.Array]) -> optax.GradientTransformation:
+    """The optimiser of one replica."""
     return optimizer(**hyperparameters) if hyperparameters else optimizer
 
 
@@ -75,7 +76,7 @@ def one_epoch(
     def step(state: TrainState, rows: jax.Array) -> tuple[TrainState, Any]:
         return update(
             options.vae,
-            _optimizer_of(options.optimizer, hyperparameters),
+            optimizer_of(options.optimizer, hyperparameters),
             state,
             key_steps,
             take(options.mesh, data, rows),
@@ -110,7 +111,7 @@ def start_program(optimizer: Optimizer, mesh: Mesh | None) -> Callable[..., Prog
     """The program that makes what the first epoch starts from, out of stacked parameters and hyperparameters."""
 
     def start(params: VAEParams, hyperparameters: Mapping[str, jax.Array]) -> Progress:
-        state = init_train_state(params, _optimizer_of(optimizer, hyperparameters))
+        state = init_train_state(params, optimizer_of(optimizer, hyperparameters))
         best_elbo, best_epoch = jnp.full((), -jnp.inf), jnp.zeros((), jnp.int32)
         return Progress(state, state.params, best_elbo, best_epoch, jnp.zeros((), bool))
 

@@ -20,6 +20,7 @@ from vaepriors_jax.checks import check_key, check_not_negative, check_positive_i
 from vaepriors_jax.data_checks import check_data, check_params
 from vaepriors_jax.distributed import check_same, explain_lost_process
 from vaepriors_jax.epoch import Options, Progress, epoch_program, start_program
+from vaepriors_jax.fingerprint import fingerprint
 from vaepriors_jax.sharding import check_mesh, load, num_examples, replicate, to_host, to_one_device
 from vaepriors_jax.training import TERMS, TrainState, Transform
 from vaepriors_jax.training_checks import (
@@ -137,7 +138,8 @@ def fit(
         kl_method: see `kl_divergence`.
         transform: `transform(key, batch)` inside the compiled program, such as `binarize`.
         hyperparameters: arrays [R] by name, one value for each replica, such as {"learning_rate": ...}.
-        checkpoint_dir: a folder for checkpoints. A run that finds one of its own there goes on from it.
+        checkpoint_dir: a folder for checkpoints. A run that finds one of its own there goes on from it; number of
+            epochs, patience, `checkpoint_every` and devices may be others, and nothing else.
         checkpoint_every: epochs between checkpoints.
         progress: show a progress bar with the running ELBO (mean over replicas).
         description: what the bar is called.
@@ -154,8 +156,8 @@ def fit(
     Raises:
         TypeError: `params`, `key` or `optimizer` of another kind, or parameters that are not floats.
         ValueError: an argument out of range; data that are not finite, outside the likelihood's support, with labels
-            outside the classes, or fewer than a batch; a checkpoint that cannot be read; a batch or replicas that the
-            mesh does not divide; a process without examples, or with arguments of its own.
+            outside the classes, or fewer than a batch; a checkpoint of another run, or that cannot be read; a
+            batch or replicas that the mesh does not divide; a process without examples, or with arguments of its own.
         TrainingFailedError: no replica is left.
         ProcessLostError: another process is gone.
 
@@ -230,15 +232,16 @@ def fit(
 
     state = start_program(optimizer, mesh)(stacked, hyper)
     arguments = (keys, betas, hyper)
-    began = time.perf_counter()
-    compiled = epoch_program(options, (state, *arguments, np.int32(1), train, valid))
-    compile_seconds = time.perf_counter() - began
-
+    describe = partial(fingerprint, options, state, *arguments, data, validation)
     pick: Callable[[Any], Any] = (lambda array: array[0]) if one else (lambda array: array)
     history: list[dict[str, np.ndarray]] = []
     seconds: list[float] = []
     failures: dict[int, Failure] = {}
-    with open_run(checkpoint_dir, num_replicas) as checkpoints:
+    with open_run(checkpoint_dir, num_replicas, describe) as checkpoints:
+        checkpoints.check()
+        began = time.perf_counter()
+        compiled = epoch_program(options, (state, *arguments, np.int32(1), train, valid))
+        compile_seconds = time.perf_counter() - began
         state, history = checkpoints.restore(state)
         hidden = not (progress and first_process)
         bar = tqdm(total=num_epochs, initial=len(history), unit="epoch", desc=description, disable=hidden)

@@ -113,7 +113,7 @@ def load(
             f"Expected at least one example for each of the {len(shares)} processes; got shares of "
             f"{shares.tolist()} examples of {name}. Use fewer processes, or share the examples out evenly."
         )
-    arrays = together(lambda: check(data, place=_on_host))
+    arrays = together(lambda: check(data, place=on_host))
     devices = _devices_of_processes(mesh)
     rows = int(np.max(-(-shares // devices)))  # of each device
     starts = rows * (np.cumsum(devices) - devices)
@@ -129,7 +129,8 @@ def load(
     return Sharded({k: place(array) for k, array in arrays.items()}, replicate(mesh, positions.astype(np.int32)))
 
 
-def _on_host(value: Any) -> np.ndarray:
+def on_host(value: Any) -> np.ndarray:
+    """An array in the memory of the process, of the type that it has on a device."""
     array = np.asarray(value)
     return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
 
@@ -215,7 +216,7 @@ def replicate(mesh: Mesh | None, tree: Any, *, replicas: bool = False) -> Any:
     plain = of_first_process(jax.tree.map(lambda leaf: jax.random.key_data(leaf) if is_key(leaf) else leaf, tree))
 
     def place(leaf: Any, plain: Any) -> jax.Array:
-        plain = _on_host(plain)
+        plain = on_host(plain)
         array = jax.make_array_from_process_local_data(sharding, plain, plain.shape)
         return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf)) if is_key(leaf) else array
 
