@@ -1,0 +1,117 @@
+"""Trees of parameters as a file holds them: arrays by number, and a description of where each belongs."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+KINDS = {"list": list, "tuple": tuple}
+
+
+def take_apart(tree: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Takes parameters apart into arrays to be written, by number, and a description in plain JSON.
+
+    Raises:
+        ValueError: a leaf that is neither an array of numbers nor a number.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    described = [_describe_leaf(path, leaf) for path, leaf in zip(paths, leaves, strict=True)]
+    arrays = {str(i): leaf for i, leaf in enumerate(leaves) if "array" in described[i] and np.size(leaf)}
+    numbered = jax.tree.unflatten(structure, [_Place(i) for i in range(len(leaves))])
+    return arrays, {"leaves": described, "paths": paths, "tree": _describe(numbered)}
+
+
+def put_together(arrays: dict[str, Any], description: dict[str, Any], like: Any = None) -> Any:
+    """The parameters again, of the structure that was saved, or of that of `like`.
+
+    Raises:
+        ValueError: containers that only `like` can bring back, or a `like` of another structure.
+    """
+    leaves = [_leaf(arrays.get(str(i)), leaf) for i, leaf in enumerate(description["leaves"])]
+    if like is not None:
+        return _as_like(leaves, description, like)
+    if other := _others(description["tree"]):
+        raise ValueError(
+            f"The parameters of this model are in containers that are not saved, {', '.join(sorted(other))}. Pass "
+            "`like=`, parameters of the same structure, such as those that the networks start from."
+        )
+    return _build(leaves, description["tree"])
+
+
+class _Place:
+    """A leaf by its number."""
+
+    def __init__(self, index: int):
+        self.index = index
+
+
+def _describe_leaf(path: str, leaf: Any) -> dict[str, Any]:
+    if isinstance(leaf, (bool, int, float)) and not isinstance(leaf, np.generic):
+        return {"number": leaf}
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is None or not (jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)):
+        kind = type(leaf).__name__ if dtype is None else dtype
+        raise ValueError(
+            f"Expected parameters of arrays of numbers; params{path} is {kind}. Leave it out of the parameters, or "
+            "make numbers of it."
+        )
+    return {"array": str(dtype), "shape": list(np.shape(leaf))}
+
+
+def _describe(node: Any) -> Any:
+    """Containers as [kind, content]; leaves as their numbers."""
+    if isinstance(node, _Place):
+        return node.index
+    if node is None:
+        return ["none", None]
+    if type(node) is dict and all(type(key) in (str, int) for key in node):
+        return ["dict", [[key, _describe(value)] for key, value in node.items()]]
+    for kind, container in KINDS.items():
+        if type(node) is container:
+            return [kind, [_describe(value) for value in node]]
+    return ["other", f"{type(node).__module__}.{type(node).__qualname__}"]
+
+
+def _others(tree: Any) -> set[str]:
+    """The containers that the description only names."""
+    if isinstance(tree, int) or tree[0] == "none":
+        return set()
+    kind, content = tree
+    if kind == "other":
+        return {content}
+    return set().union(*(_others(item[1] if kind == "dict" else item) for item in content))
+
+
+def _build(leaves: list[Any], tree: Any) -> Any:
+    if isinstance(tree, int):
+        return leaves[tree]
+    kind, content = tree
+    if kind == "none":
+        return None
+    if kind == "dict":
+        return {key: _build(leaves, value) for key, value in content}
+    return KINDS[kind](_build(leaves, value) for value in content)
+
+
+def _leaf(array: Any, described: dict[str, Any]) -> Any:
+    if "number" in described:
+        return described["number"]
+    if 0 not in described["shape"]:
+        return array
+    return jnp.zeros(described["shape"], jax.dtypes.canonicalize_dtype(described["array"]))
+
+
+def _as_like(leaves: list[Any], description: dict[str, Any], like: Any) -> Any:
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(like)]
+    there = {path: list(np.shape(leaf)) for path, leaf in zip(description["paths"], leaves, strict=True)}
+    here = {path: list(np.shape(leaf)) for path, leaf in zip(paths, jax.tree.leaves(like), strict=True)}
+    if list(there.items()) != list(here.items()):
+        other = [path for path in {**there, **here} if there.get(path) != here.get(path)]
+        first = other[0] if other else "the order of leaves"
+        raise ValueError(
+            f"Expected `like` to have the structure and shapes of the saved parameters; {first} differs: "
+            f"{there.get(first, 'nothing')} saved, {here.get(first, 'nothing')} in `like`."
+        )
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
