@@ -248,11 +248,12 @@ def freeze(prior: Prior, params: Any, **context: Any) -> Prior:
     if not context:
         return frozen(prior)._replace(init=lambda key: params)
     leaves, structure = jax.tree.flatten(distribution)
-    values = {str(i): leaf for i, leaf in enumerate(leaves)}
+    # Parameters are floats: the classes of pseudo-inputs, numbers of components and keys stay constants.
+    values = {str(i): leaf for i, leaf in enumerate(leaves) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)}
 
     def apply(params: Any, **context: Any) -> distrax.Distribution:
         del context
-        arrays = [jax.lax.stop_gradient(params[str(i)]) for i in range(len(leaves))]
+        arrays = [jax.lax.stop_gradient(params[str(i)]) if str(i) in values else a for i, a in enumerate(leaves)]
         return jax.tree.unflatten(structure, arrays)
 
     config = {"factory": "freeze", "prior": prior.config, "params": params, **context}

@@ -20,7 +20,8 @@ def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None
     - `mixture`: k-means on encodings z [N, dim]; weights, means and scales of the clusters.
     - `conditional_mixture`: k-means on the encodings of each class; needs z and labels y [N].
     - `conditional_normal` for labels: mean and scale of the encodings of each class; needs z and y.
-    - `vamp`: training examples x [N, ...] as pseudo-inputs, drawn without replacement (of each class, given y).
+    - `vamp`: training examples x [N, ...] as pseudo-inputs, drawn without replacement (of each class, given y);
+      at least 0.002 of the range of its bounds from either end.
     - `transformed`: its base prior from data; the flow as `init` makes it.
     - `two_level`: its top prior from data (z is that of both levels); the network as `init` makes it.
 
@@ -35,7 +36,8 @@ def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None
         Parameters like those of `prior.init(key)`.
 
     Raises:
-        ValueError: the prior has no start from data; data missing, not finite, too few, or of another shape.
+        ValueError: the prior has no start from data; data missing, not finite, too few, of another shape, or
+            outside the bounds of a `vamp`.
 
     Example:
         >>> import jax, jax.numpy as jnp, vaepriors_jax as vp
@@ -148,10 +150,27 @@ def _vamp(prior: Prior, key: jax.Array, data: dict[str, Any]) -> Any:
             f"Expected at least as many examples as pseudo-inputs ({counts.tolist()} for each class); got "
             f"{[len(group) for group in groups]}."
         )
+    bounds = config.get("bounds", (0.0, 1.0))
+    for group in groups:
+        _check_within(group, bounds)
     chosen = [group[rng.choice(len(group), n, replace=False)] for group, n in zip(groups, counts, strict=True)]
     start = jax.jit(prior.init)(key)
     examples = jnp.asarray(np.concatenate(chosen), start["pseudo_inputs"].dtype)
-    return start | {"pseudo_inputs": from_bounds(examples, config.get("bounds", (0.0, 1.0)))}
+    return start | {"pseudo_inputs": from_bounds(examples, bounds)}
+
+
+def _check_within(x: np.ndarray, bounds: tuple[float, float] | None) -> None:
+    """Raises ValueError where examples lie outside the bounds by more than float32 rounds."""
+    if bounds is None:
+        return
+    least, largest = float(x.min()), float(x.max())
+    low, high = map(float, bounds)
+    rounding = 1e-6 * max(high - low, abs(low), abs(high))
+    if least < low - rounding or largest > high + rounding:
+        raise ValueError(
+            f"Expected `x` within the bounds ({low:g}, {high:g}) of the `vamp` prior; got values from {least:g} to "
+            f"{largest:g}. Pass `bounds=` that hold the data, or `bounds=None` for data without bounds."
+        )
 
 
 def _transformed(prior: Prior, key: jax.Array, data: dict[str, Any]) -> Any:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaepriors_jax.base import Prior
-from vaepriors_jax.checks import check_choice, check_positive_integer, check_shape
+from vaepriors_jax.checks import check_choice, check_finite, check_positive, check_positive_integer, check_shape
 from vaepriors_jax.conditioning import take_class
 from vaepriors_jax.configuration import innermost
 from vaepriors_jax.distributions import normalize_posterior
@@ -17,29 +17,71 @@ from vaepriors_jax.factories import factory
 from vaepriors_jax.mixtures import Mixture
 from vaepriors_jax.posterior_mixture import gaussian_arrays, mixture_of_posteriors
 
-# How far inside the bounds a start from data stays: at the bounds themselves the parameters would be infinite.
-SQUEEZE = 0.01
+# In units of the range between the bounds: how far inside them a start stays, and where the tails of the map begin.
+SQUEEZE = 0.002
+TAIL = 0.02
 
 
 def to_bounds(raw: jax.Array, bounds: tuple[float, float] | None) -> jax.Array:
-    r"""Maps real numbers into the bounds, $(1 + r / \sqrt{1 + r^2}) / 2$ for [0, 1].
+    r"""Maps real numbers r into the bounds; for [0, 1] the identity between $d = 0.02$ and $1 - d$.
 
-    An algebraic sigmoid: its gradient falls like $|r|^{-3}$ and never becomes zero, as that of a clip does at once and
-    that of a logistic function in float32 beyond 17.
+    Below d it is $d^2 / (2 d - r)$, and above $1 - d$ the mirror image of that: values and slopes agree at the joins.
+    Other bounds scale and shift the result, so that a step of r moves the value by as large a part of the range. The
+    slope falls like $r^{-2}$ and never becomes zero, as that of a clip does at once and that of a logistic function in
+    float32 beyond 17.
     """
     if bounds is None:
         return raw
-    low, high = bounds
-    return low + (high - low) * 0.5 * (1 + raw * jax.lax.rsqrt(1 + raw**2))
+    low, high = map(float, bounds)
+    upper = raw > 0.5
+    from_end = jnp.where(upper, 1 - raw, raw)
+    in_tail = from_end < TAIL
+    # Each branch is finite where the other one holds, so that no gradient becomes 0 * inf.
+    tail = TAIL**2 / (2 * TAIL - jnp.where(in_tail, from_end, TAIL))
+    from_end = jnp.where(in_tail, tail, from_end)
+    return jnp.where(upper, high - (high - low) * from_end, low + (high - low) * from_end)
 
 
 def from_bounds(values: jax.Array, bounds: tuple[float, float] | None) -> jax.Array:
-    """The inverse of `to_bounds`, of values squeezed a little into the bounds."""
+    """The inverse of `to_bounds`, of values squeezed into the bounds: 0.002 of the range or more from either end."""
     if bounds is None:
         return values
-    low, high = bounds
-    centred = 2 * jnp.clip((values - low) / (high - low), SQUEEZE, 1 - SQUEEZE) - 1
-    return centred * jax.lax.rsqrt(1 - centred**2)
+    low, high = map(float, bounds)
+    return from_unit(jnp.asarray((values - low) / (high - low)))
+
+
+def from_unit(fractions: jax.Array) -> jax.Array:
+    """`from_bounds` of values in units of the range: 0 at the lower bound, 1 at the upper one."""
+    upper = fractions > 0.5
+    from_end = jnp.maximum(jnp.where(upper, 1 - fractions, fractions), SQUEEZE)
+    from_end = jnp.where(from_end < TAIL, 2 * TAIL - TAIL**2 / from_end, from_end)
+    return jnp.where(upper, 1 - from_end, from_end)
+
+
+def check_bounds(bounds: Any) -> tuple[float, float] | None:
+    """Returns bounds as two floats, or None; raises ValueError unless they are finite, and the lower one is lower."""
+    if bounds is None:
+        return None
+    try:
+        low, high = map(float, bounds)
+    except (TypeError, ValueError):
+        raise ValueError(f"Expected `bounds` to be two numbers (low, high), or None; got {bounds!r}.") from None
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError(
+            f"Expected `bounds` (low, high) to be finite; got {bounds!r}. Pass the least and the largest value of the "
+            "data, or None for data without bounds, and start from data (`init_from_data`)."
+        )
+    if not low < high:
+        raise ValueError(f"Expected `bounds` (low, high) with low < high, or None; got {bounds!r}.")
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    with np.errstate(over="ignore"):
+        smallest = low + SQUEEZE * (high - low)
+        if not np.isfinite(np.asarray(high - low, dtype)) or np.asarray(smallest, dtype) == np.asarray(low, dtype):
+            raise ValueError(
+                f"Expected `bounds` with a range that {np.dtype(dtype).name} resolves; got {bounds!r}. Shift and scale "
+                "the data."
+            )
+    return low, high
 
 
 def pseudo_inputs(prior: Prior, params: Any) -> jax.Array:
@@ -86,10 +128,12 @@ def vamp(
         weights: "uniform" or "learned".
         num_classes: if given, the prior is conditional, p(z|y).
         encoder_reads_class: the encoder reads `y` too; it gets the class of each component.
-        bounds: the least and the largest value of the data, or None for data without bounds.
-        initial_mean: mean of the pseudo-inputs that `init` draws. For a start at training examples see
+        bounds: the least and the largest value that data can have, (0, 255) for grey levels; or None for data without
+            bounds.
+        initial_mean: mean of the pseudo-inputs that `init` draws, as a fraction of the range: 0 is the lower bound, 1
+            the upper one. Without bounds it is in the units of the data. For a start at training examples see
             `init_from_data`.
-        initial_scale: their standard deviation.
+        initial_scale: their standard deviation, in the same units.
 
     Context:
         encode: the encoder with its parameters, from x to q(z|x); a `VAE` passes its own.
@@ -117,8 +161,14 @@ def vamp(
     check_positive_integer(num_components=num_components)
     input_shape = check_shape("input_shape", input_shape)
     check_choice("weights", weights, ("uniform", "learned"))
-    if bounds is not None and not bounds[0] < bounds[1]:
-        raise ValueError(f"Expected `bounds` (low, high) with low < high, or None; got {bounds!r}.")
+    bounds = check_bounds(bounds)
+    check_finite("initial_mean", initial_mean)
+    check_positive(initial_scale=initial_scale)
+    if bounds is not None and not 0 <= initial_mean <= 1:
+        raise ValueError(
+            f"Expected `initial_mean` as a fraction of the range of `bounds`, from 0 to 1; got {initial_mean!r}. Where "
+            "it is in the units of the data, subtract the lower bound and divide by the range; so with `initial_scale`."
+        )
     if num_classes is not None:
         check_positive_integer(num_classes=num_classes)
         if num_components < num_classes:
@@ -132,7 +182,7 @@ def vamp(
 
     def init(key: jax.Array) -> Any:
         drawn = initial_mean + initial_scale * jax.random.normal(key, (num_components, *input_shape))
-        params = {"pseudo_inputs": from_bounds(drawn, bounds)}
+        params = {"pseudo_inputs": drawn if bounds is None else from_unit(drawn)}
         return params | ({"logits": jnp.zeros(num_components)} if weights == "learned" else {})
 
     def log_weights(params: Any, context: dict[str, Any]) -> jax.Array:
