@@ -1,5 +1,7 @@
 """The map of pseudo-inputs into the bounds, and starts relative to them."""
 
+import json
+
 import distrax
 import jax
 import jax.numpy as jnp
@@ -242,3 +244,30 @@ def test_fit_trains_networks_beside_a_frozen_vampprior(name):
     z = jnp.array([0.3, -0.2])
     expected = prior.apply(params, **context).log_prob(z)
     np.testing.assert_allclose(frozen.apply(found.prior).log_prob(z), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bounds", [UNIT, (0.0, 255.0), None])
+@pytest.mark.parametrize(
+    ("over", "wrap"),
+    [
+        (lambda prior: prior, lambda params: params),
+        (lambda prior: vp.transformed(prior, vp.permute(2)), lambda params: {"base": params, "flow": {}}),
+        (lambda prior: vp.marginalize(prior, (0.5, 0.5)), lambda params: params),
+    ],
+)
+def test_models_that_were_saved_under_the_first_map_keep_their_pseudo_inputs(bounds, over, wrap, tmp_path):
+    raw = np.concatenate([np.linspace(-5, 5, 30), [0.0, -300.0, 300.0, 20.0, -20.0, 1e4]]).reshape(6, 6)
+    prior = over(vp.vamp(6, (6,), num_classes=2, bounds=bounds))
+    params = wrap({"pseudo_inputs": jnp.asarray(raw, jnp.float32)})
+    vp.save_model(tmp_path, prior, vp.VAEParams({}, {}, params))
+    file = tmp_path / "prior.json"
+    described = json.loads(file.read_text())
+    # Saved and loaded now, nothing changes.
+    jax.tree.map(np.testing.assert_array_equal, vp.load_model(tmp_path)[1].prior, params)
+    del described["pseudo_input_map"]
+    file.write_text(json.dumps(described))
+    _, loaded = vp.load_model(tmp_path)
+    found = loaded.prior.get("base", loaded.prior)["pseudo_inputs"]
+    # The sine of the arctangent is what the first map was made of.
+    expected = raw if bounds is None else bounds[0] + (bounds[1] - bounds[0]) * (1 + np.sin(np.arctan(raw))) / 2
+    np.testing.assert_allclose(to_bounds(found, bounds), expected, rtol=1e-5, atol=1e-6 * (bounds or UNIT)[1])

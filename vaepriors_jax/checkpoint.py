@@ -13,6 +13,7 @@ import numpy as np
 from vaepriors_jax.base import Prior, VAEParams
 from vaepriors_jax.factories import plain_config, prior_from_config
 from vaepriors_jax.fingerprint import Fingerprint, check_fingerprint
+from vaepriors_jax.priors.vamp import MAP_VERSION, from_first_map
 from vaepriors_jax.saved_tree import put_together, take_apart
 
 History = list[dict[str, np.ndarray]]
@@ -145,7 +146,7 @@ def save_model(directory: str | Path, prior: Prior, params: VAEParams) -> None:
     if arrays:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(path / "params", arrays, force=True)
-    saved = {"prior": config, "repr": repr(prior), "params": description}
+    saved = {"prior": config, "repr": repr(prior), "pseudo_input_map": MAP_VERSION, "params": description}
     (path / "prior.json").write_text(json.dumps(saved, indent=1))
 
 
@@ -185,4 +186,7 @@ def load_model(
             f"The prior of this model, {saved['repr']}, holds a function or an array that is not saved. Pass `prior=`."
         )
     params = VAEParams(**arrays) if description is None else VAEParams(*put_together(arrays, description, wanted))
-    return prior or prior_from_config(saved["prior"]), params
+    prior = prior or prior_from_config(saved["prior"])
+    if saved.get("pseudo_input_map") != MAP_VERSION:  # a model from before there was another map
+        params = params._replace(prior=from_first_map(prior.config, params.prior))
+    return prior, params

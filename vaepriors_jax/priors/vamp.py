@@ -11,7 +11,7 @@ import numpy as np
 from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_choice, check_finite, check_positive, check_positive_integer, check_shape
 from vaepriors_jax.conditioning import take_class
-from vaepriors_jax.configuration import innermost
+from vaepriors_jax.configuration import INNER, Config, innermost
 from vaepriors_jax.distributions import normalize_posterior
 from vaepriors_jax.factories import factory
 from vaepriors_jax.mixtures import Mixture
@@ -20,6 +20,9 @@ from vaepriors_jax.posterior_mixture import gaussian_arrays, mixture_of_posterio
 # In units of the range between the bounds: how far inside them a start stays, and where the tails of the map begin.
 SQUEEZE = 0.002
 TAIL = 0.02
+UNIT = (0.0, 1.0)
+# Saved models tell by this number which map their raw pseudo-inputs are for.
+MAP_VERSION = 2
 
 
 def to_bounds(raw: jax.Array, bounds: tuple[float, float] | None) -> jax.Array:
@@ -56,6 +59,29 @@ def from_unit(fractions: jax.Array) -> jax.Array:
     from_end = jnp.maximum(jnp.where(upper, 1 - fractions, fractions), SQUEEZE)
     from_end = jnp.where(from_end < TAIL, 2 * TAIL - TAIL**2 / from_end, from_end)
     return jnp.where(upper, 1 - from_end, from_end)
+
+
+def from_first_map(config: Config, params: Any) -> Any:
+    r"""Parameters of a prior whose pseudo-inputs were trained under the first map, $(1 + r / \sqrt{1 + r^2}) / 2$.
+
+    The pseudo-inputs stay where they are, also nearer to the bounds than a start may be; only their raw values change.
+
+    Args:
+        config: configuration of the prior, with a `vamp` anywhere in it, or without one.
+        params: its parameters.
+    """
+    if config["factory"] in INNER:
+        name, entry = INNER[config["factory"]]
+        return params | {entry: from_first_map(config[name], params[entry])}
+    if config["factory"] in ("frozen", "marginalize"):
+        return from_first_map(config["prior"], params)
+    if config["factory"] != "vamp" or config.get("bounds", UNIT) is None:
+        return params
+    raw = np.asarray(params["pseudo_inputs"], np.float64)
+    from_end = 0.5 / (np.sqrt(1 + raw**2) * (np.sqrt(1 + raw**2) + np.abs(raw)))  # no cancellation in the tails
+    from_end = np.where(from_end < TAIL, 2 * TAIL - TAIL**2 / from_end, from_end)
+    moved = jnp.asarray(np.where(raw > 0, 1 - from_end, from_end), params["pseudo_inputs"].dtype)
+    return params | {"pseudo_inputs": moved}
 
 
 def check_bounds(bounds: Any) -> tuple[float, float] | None:
@@ -95,7 +121,7 @@ def pseudo_inputs(prior: Prior, params: Any) -> jax.Array:
     config, params = innermost(prior.config, params)
     if config["factory"] != "vamp":
         raise ValueError(f"Expected a `vamp` prior, which has pseudo-inputs; got {prior!r}.")
-    return to_bounds(params["pseudo_inputs"], config.get("bounds", (0.0, 1.0)))
+    return to_bounds(params["pseudo_inputs"], config.get("bounds", UNIT))
 
 
 def component_classes(num_components: int, num_classes: int) -> np.ndarray:
