@@ -150,7 +150,7 @@ class VAE(NamedTuple):
         def encode(x: jax.Array, **encoder_context: Any) -> distrax.Distribution:
             return self.posterior(params, x, **encoder_context)
 
-        return self.prior.apply(params.prior, **({"encode": encode} | context))
+        return normalize_posterior(self.prior.apply(params.prior, **({"encode": encode} | context)), "prior")
 
 
 def _select(context: Mapping[str, Any], names: tuple[str, ...], reader: str) -> dict[str, Any]:

@@ -10,8 +10,10 @@ import distrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tensorflow_probability.substrates.jax import distributions as tfd
 
 from vaepriors_jax.checks import check_event
+from vaepriors_jax.spellings import diagonal_gaussian, full_gaussian
 
 LOG_2PI = float(np.log(2.0 * np.pi))
 
@@ -53,7 +55,9 @@ def normal_diag(loc: jax.Array, scale: jax.Array) -> NormalDiag:
 
 def is_normal_diag(distribution: Any) -> bool:
     """Whether a distribution is a diagonal Gaussian as `normal_diag` builds it."""
-    return isinstance(distribution, distrax.Independent) and isinstance(distribution.distribution, distrax.Normal)
+    if type(distribution) not in (NormalDiag, distrax.Independent):
+        return False
+    return type(distribution.distribution) in (distrax.Normal, distrax.LogStddevNormal)
 
 
 def location_and_scale(distribution: distrax.Independent) -> tuple[jax.Array, jax.Array]:
@@ -63,14 +67,36 @@ def location_and_scale(distribution: distrax.Independent) -> tuple[jax.Array, ja
     return normal.loc, normal.scale
 
 
-def normalize_posterior(distribution: Any) -> distrax.Distribution:
-    """Brings what an encoder gives back into the form that the closed-form KL and the fast mixture know.
+def normalize(distribution: Any) -> distrax.Distribution:
+    """Brings a distribution over one vector into the form that the closed-form KL and the fast mixture know.
+
+    Args:
+        distribution: a distrax or TFP distribution, of any batch shape.
+
+    Returns:
+        `NormalDiag` for a diagonal Gaussian of any spelling, `distrax.MultivariateNormalTri` for a Gaussian of TFP with
+        a full covariance, anything else as a distrax distribution.
+    """
+    if type(distribution) is NormalDiag:
+        return distribution
+    if len(distribution.event_shape) == 1:
+        if diagonal := diagonal_gaussian(distribution):
+            loc, scale = jnp.broadcast_arrays(*map(_full_precision, diagonal))
+            return NormalDiag(distrax.Normal(loc, scale), reinterpreted_batch_ndims=1)
+        if isinstance(distribution, tfd.Distribution) and (full := full_gaussian(distribution)):
+            return distrax.MultivariateNormalTri(*map(_full_precision, full))
+    return distrax.as_distribution(distribution)
+
+
+def normalize_posterior(distribution: Any, giver: str = "encoder") -> distrax.Distribution:
+    """Brings what an encoder or a prior gives back into the form that the closed-form KL and the fast mixture know.
 
     Args:
         distribution: a distrax or TFP distribution over one z [dim].
+        giver: who gave it back, for the errors.
 
     Returns:
-        `normal_diag` for a diagonal Gaussian of any spelling, anything else as a distrax distribution.
+        See `normalize`.
 
     Raises:
         TypeError: the encoder gave back something that is not a distribution.
@@ -79,21 +105,17 @@ def normalize_posterior(distribution: Any) -> distrax.Distribution:
     name = type(distribution).__name__
     if not hasattr(distribution, "log_prob"):
         raise TypeError(
-            f"Expected the encoder to give back a distrax distribution q(z|x); got {name}. "
+            f"Expected the {giver} to give back a distrax distribution over z; got {name}. "
             "Return for instance `vp.normal_diag(loc, scale)`."
         )
-    if name == "MultivariateNormalDiag" or (
-        name == "Independent" and type(distribution.distribution).__name__ == "Normal"
-    ):
-        distribution = normal_diag(distribution.mean(), distribution.stddev())
-    distribution = distrax.as_distribution(distribution)
-    if len(distribution.event_shape) != 1 or distribution.batch_shape != ():
+    if len(distribution.event_shape) != 1 or tuple(distribution.batch_shape) != ():
         raise ValueError(
-            "Expected a posterior over one vector, with batch_shape () and event_shape (dim,); got batch_shape "
-            f"{distribution.batch_shape} and event_shape {distribution.event_shape} from {name}. Encode one example at "
-            "a time, and return `vp.normal_diag(loc, scale)` rather than a distrax.Normal."
+            f"Expected the {giver} to give back a distribution over one vector, with batch_shape () and event_shape "
+            f"(dim,); got batch_shape {tuple(distribution.batch_shape)} and event_shape "
+            f"{tuple(distribution.event_shape)} from {name}. Take one example at a time, and return "
+            "`vp.normal_diag(loc, scale)` rather than a distrax.Normal."
         )
-    return distribution
+    return normalize(distribution)
 
 
 @jax.custom_jvp

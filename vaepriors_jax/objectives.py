@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from vaepriors_jax.base import VAE, VAEParams
 from vaepriors_jax.checks import check_choice, check_positive_integer
-from vaepriors_jax.distributions import is_normal_diag, location_and_scale, normalize_posterior
+from vaepriors_jax.closed_forms import closed_form_kl
+from vaepriors_jax.distributions import normalize
 
 
 class ELBO(NamedTuple):
@@ -27,16 +28,6 @@ class ELBO(NamedTuple):
     objective: jax.Array
 
 
-def _analytic_kl(q: distrax.Distribution, p: distrax.Distribution) -> jax.Array | None:
-    """The closed form, or None where there is none."""
-    if is_normal_diag(q) != is_normal_diag(p):  # distrax knows Gaussians of the same kind only
-        q, p = (distrax.MultivariateNormalDiag(*location_and_scale(d)) if is_normal_diag(d) else d for d in (q, p))
-    try:
-        return q.kl_divergence(p)
-    except NotImplementedError:
-        return None
-
-
 def kl_divergence(
     q: distrax.Distribution,
     p: distrax.Distribution,
@@ -46,36 +37,40 @@ def kl_divergence(
     num_samples: int = 1,
     method: str = "auto",
 ) -> jax.Array:
-    r"""KL(q || p) in nats: the closed form where one exists, otherwise $\frac1S \sum_s \log q(z_s) - \log p(z_s)$.
+    r"""KL(q || p) in nats: a closed form for the pairs below, else $\frac1S \sum_s \log q(z_s) - \log p(z_s)$.
+
+    Closed forms: two Gaussians, diagonal or with a full covariance, in any spelling of distrax and of TFP; two vectors
+    of independent Laplace or of independent von Mises variables; a power spherical distribution to the uniform one on
+    the sphere. Closed forms that distrax and TFP hold for other pairs are not used.
 
     Args:
-        q: a distribution over one z [dim].
-        p: another.
-        samples: samples of q [S, dim] for the Monte Carlo estimate.
+        q: a distrax or TFP distribution over one z [dim], or a batch of them of any batch shape.
+        p: another, of any batch shape that broadcasts with q's.
+        samples: samples of q [S, *batch_shape of q, dim] for the Monte Carlo estimate.
         key: a key to draw `num_samples` of them, where `samples` is not given.
         num_samples: S.
         method: "auto", "analytic" or "monte_carlo".
 
     Returns:
-        The KL, a scalar.
+        The KL, a scalar; for batches one of each pair, of the shape to which the two batch shapes broadcast.
 
     Raises:
-        ValueError: `method="analytic"` where there is no closed form; a Monte Carlo estimate without samples and key.
+        ValueError: `method="analytic"` where there is no closed form; a Monte Carlo estimate without samples and key;
+            shapes that do not fit.
 
     Example:
-        >>> import jax.numpy as jnp, vaepriors_jax as vp
+        >>> import distrax, jax.numpy as jnp, vaepriors_jax as vp
         >>> q, p = vp.normal_diag(jnp.ones(2), jnp.ones(2)), vp.standard_normal(2).apply({})
         >>> print(vp.kl_divergence(q, p))
         1.0
+        >>> batch = distrax.MultivariateNormalDiag(jnp.array([[1.0, 1.0], [2.0, 0.0]]), jnp.ones((2, 2)))
+        >>> print(vp.kl_divergence(batch, p))
+        [1. 2.]
     """
     check_choice("method", method, ("auto", "analytic", "monte_carlo"))
-    q, p = normalize_posterior(q), normalize_posterior(p)
-    if q.event_shape != p.event_shape:
-        raise ValueError(
-            f"Expected q and p over vectors of one size; got {q.event_shape} and {p.event_shape}. Give the prior the "
-            "encoder's latent dimension."
-        )
-    exact = _analytic_kl(q, p) if method != "monte_carlo" else None
+    batch_shape = _check_vectors(q, p)
+    q, p = normalize(q), normalize(p)
+    exact = closed_form_kl(q, p) if method != "monte_carlo" else None
     if exact is not None:
         return exact
     if method == "analytic":
@@ -89,15 +84,48 @@ def kl_divergence(
             )
         check_positive_integer(num_samples=num_samples)
         samples = q.sample(seed=key, sample_shape=num_samples)
-    return jnp.mean(q.log_prob(samples) - p.log_prob(samples))
+    expected = (*q.batch_shape, *q.event_shape)
+    if samples.ndim != 1 + len(expected) or samples.shape[1:] != expected:
+        raise ValueError(f"Expected `samples` of q of shape {['S', *expected]}; got {list(samples.shape)}.")
+    log_q = q.log_prob(samples)
+    missing = len(batch_shape) - len(q.batch_shape)
+    log_q = log_q.reshape(len(samples), *(1,) * missing, *q.batch_shape)
+    if p.batch_shape:
+        samples = samples.reshape(len(samples), *(1,) * missing, *expected)
+        samples = jnp.broadcast_to(samples, (len(samples), *batch_shape, *p.event_shape))
+    return jnp.mean(log_q - p.log_prob(samples), axis=0)
 
 
-def _check_event(likelihood: distrax.Distribution, x: jax.Array) -> None:
-    if tuple(likelihood.event_shape) != x.shape:
+def _check_vectors(q: Any, p: Any) -> tuple[int, ...]:
+    """Returns the batch shape of KL(q || p), or raises ValueError unless both are over vectors of one size."""
+    for name, distribution in (("q", q), ("p", p)):
+        if len(distribution.event_shape) != 1:
+            raise ValueError(
+                f"Expected {name} to be over one vector, with event_shape (dim,); got batch_shape "
+                f"{tuple(distribution.batch_shape)} and event_shape {tuple(distribution.event_shape)} from "
+                f"{type(distribution).__name__}. For a batch, map over it or pass for instance "
+                "`distrax.MultivariateNormalDiag(loc, scale)` with loc [B, dim]; `vp.normal_diag(loc, scale)` is one "
+                "distribution over the whole of loc."
+            )
+    if tuple(q.event_shape) != tuple(p.event_shape):
+        raise ValueError(
+            f"Expected q and p over vectors of one size; got {tuple(q.event_shape)} and {tuple(p.event_shape)}. Give "
+            "the prior the encoder's latent dimension."
+        )
+    try:
+        return jnp.broadcast_shapes(tuple(q.batch_shape), tuple(p.batch_shape))
+    except ValueError:
+        raise ValueError(
+            f"Expected batch shapes of q and p that broadcast; got {tuple(q.batch_shape)} and {tuple(p.batch_shape)}."
+        ) from None
+
+
+def _check_event(likelihood: distrax.Distribution, x: jax.Array, log_prob_shape: tuple[int, ...] = ()) -> None:
+    if tuple(likelihood.event_shape) != x.shape or log_prob_shape != ():
         raise ValueError(
             f"Expected the decoder's p(x|z) over one example of shape {x.shape}; got event_shape "
-            f"{tuple(likelihood.event_shape)} (batch_shape {likelihood.batch_shape}). Objectives take one example: map "
-            "over the batch, and let the decoder give back a distribution over the whole of x, such as "
+            f"{tuple(likelihood.event_shape)} (batch_shape {tuple(likelihood.batch_shape)}). Objectives take one "
+            "example: map over the batch, and let the decoder give back a distribution over the whole of x, such as "
             "`vp.bernoulli(logits)`."
         )
 
@@ -106,7 +134,9 @@ def log_likelihood(vae: VAE, params: VAEParams, z: jax.Array, x: jax.Array, **co
     """log p(x|z) in nats for one z [dim] and one example x."""
     likelihood = vae.likelihood(params, z, **context)
     _check_event(likelihood, x)
-    return likelihood.log_prob(x)
+    nats = likelihood.log_prob(x)
+    _check_event(likelihood, x, jnp.shape(nats))
+    return nats
 
 
 def elbo(

@@ -28,7 +28,7 @@ def from_distribution(distribution: Any) -> Prior:
         >>> print(vp.from_distribution(laplace).apply({}).log_prob(jnp.zeros(2)))
         -1.3862944
     """
-    fixed = normalize_posterior(distribution)
+    fixed = normalize_posterior(distribution, "prior")
 
     def init(key: jax.Array) -> Any:
         del key
