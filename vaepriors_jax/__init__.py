@@ -18,6 +18,7 @@ from vaepriors_jax.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.distributions import bernoulli, normal_diag
 from vaepriors_jax.evaluation.aggregated_posterior import aggregated_posterior, log_prob_in_chunks
 from vaepriors_jax.evaluation.components import mixture_usage, pseudo_input_distances
+from vaepriors_jax.evaluation.divergence import ClassifierDivergence, classifier_divergence
 from vaepriors_jax.evaluation.elbo import evaluate_elbo
 from vaepriors_jax.evaluation.ex_post import fit_prior
 from vaepriors_jax.evaluation.holes import elbo_surgery, hole_map, hole_mass
@@ -54,6 +55,7 @@ from vaepriors_jax.two_level_distribution import TwoLevel, two_level_posterior
 __all__ = [
     "ELBO",
     "VAE",
+    "ClassifierDivergence",
     "DiagonalMixture",
     "Failure",
     "FitResult",
@@ -76,6 +78,7 @@ __all__ = [
     "bits_per_dim",
     "categorical_levels",
     "chain",
+    "classifier_divergence",
     "conditional_mixture",
     "conditional_normal",
     "continuous_bernoulli",
