@@ -43,7 +43,8 @@ def classifier_divergence(
     $\mathrm{JS}(q, p) \ge \log 2 + \tfrac12 E_q \log D(z) + \tfrac12 E_p \log(1 - D(z))$, with equality for the best
     classifier, $D = q / (q + p)$. D is trained on `q_train` and `p_train`, stopped early on a part of them, and scored
     on `q_test` and `p_test`, so that the expectation of the estimate is never above the true divergence. It can be
-    slightly negative by chance; it is 0 with error 0 where validation preferred no classifier at all.
+    slightly negative by chance; it is 0 with error 0 where D is not better than chance on validation by two standard
+    errors.
 
     D reads z, its squares and products, and the distances from z to the nearest training samples of q and of p.
 

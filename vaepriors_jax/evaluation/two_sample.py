@@ -4,40 +4,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 from jax.lax import Precision
 from jax.scipy.stats import norm
 
-from vaepriors_jax.checks import check_choice, check_finite, check_positive_integer
-
-
-def _check_samples(**samples: jax.Array) -> list[jax.Array]:
-    for name, value in samples.items():
-        if hasattr(value, "log_prob"):
-            raise TypeError(f"Expected samples [N, dim] as `{name}`; got a distribution. Draw from it with `sample`.")
-    arrays = {name: jnp.asarray(value) for name, value in samples.items()}
-    for name, array in arrays.items():
-        if array.ndim != 2 or array.shape[0] < 4:
-            raise ValueError(f"Expected `{name}` of shape [N, dim] with N >= 4; got {array.shape}.")
-        check_finite(name, array)
-    if len({array.shape[1] for array in arrays.values()}) > 1:
-        raise ValueError(f"Expected samples of one dimension; got {[a.shape for a in arrays.values()]}.")
-    return list(arrays.values())
-
-
-class _Classifier(nn.Module):
-    """A multilayer perceptron with one logit."""
-
-    hidden: tuple[int, ...]
-
-    @nn.compact
-    def __call__(self, z: jax.Array) -> jax.Array:
-        for width in self.hidden:
-            z = nn.silu(nn.Dense(width)(z))
-        return nn.Dense(1)(z)[..., 0]
+from vaepriors_jax.checks import check_choice, check_positive_integer
+from vaepriors_jax.evaluation.divergence import accuracy, hold_out
+from vaepriors_jax.evaluation.latent_classifier import check_samples, train_classifier
 
 
 class DensityRatio(NamedTuple):
@@ -47,35 +21,13 @@ class DensityRatio(NamedTuple):
         log_ratio: function of z [..., dim], in nats.
         accuracy: of the classifier behind it, on the half of the samples that it was not trained on.
         effective_sample_size: of that half of p's samples, weighted by r; near its number where p has no holes.
-        num_test: number of samples in that half, of each.
+        num_test: number of samples in that half, of each; of examples, where these have several samples.
     """
 
     log_ratio: Callable[[jax.Array], jax.Array]
     accuracy: jax.Array
     effective_sample_size: jax.Array
     num_test: int
-
-
-@partial(jax.jit, static_argnums=(3, 4, 5))
-def _train(key: jax.Array, z: jax.Array, label: jax.Array, hidden: tuple[int, ...], steps: int, batch: int) -> Any:
-    network = _Classifier(hidden)
-    key_init, key_steps = jax.random.split(key)
-    params = network.init(key_init, z[0])
-    optimizer = optax.adamw(optax.cosine_decay_schedule(3e-3, steps), weight_decay=1e-3)
-
-    def step(carry: Any, key: jax.Array) -> tuple[Any, None]:
-        params, state = carry
-        rows = jax.random.randint(key, (batch,), 0, z.shape[0])
-
-        def loss(params: Any) -> jax.Array:
-            logits = network.apply(params, z[rows])
-            return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, label[rows]))
-
-        updates, state = optimizer.update(jax.grad(loss)(params), state, params)
-        return (optax.apply_updates(params, updates), state), None
-
-    (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), jax.random.split(key_steps, steps))
-    return params
 
 
 def density_ratio(
@@ -89,12 +41,18 @@ def density_ratio(
 ) -> DensityRatio:
     r"""Estimates log q(z) / p(z) from samples, by a classifier D between them: $r = D / (1 - D)$.
 
+    A third of the samples trains D, a sixth stops the training early, and half tests it. Where D is not better than
+    chance by two standard errors on the sixth, the ratio is 1 everywhere.
+
+    Several z of one example belong to the same part, or D knows its test samples by their neighbours in training, and
+    its accuracy is above 1/2 for q = p. So give them as [N, S, dim].
+
     Args:
         key: a random key.
-        numerator: samples of q [N, dim].
-        denominator: samples of p [M, dim]; the larger set is cut to the size of the smaller.
+        numerator: samples of q, [N, dim], or [N, S, dim] for S samples of each of N examples.
+        denominator: samples of p, in the same form or the other; the larger N is cut to the smaller.
         hidden: widths of the classifier's layers.
-        num_steps: steps of its training.
+        num_steps: the most steps of its training.
         batch_size: samples a step.
 
     Returns:
@@ -108,22 +66,17 @@ def density_ratio(
         eq. 5.
     """
     check_positive_integer(num_steps=num_steps, batch_size=batch_size)
-    q, p = _check_samples(numerator=numerator, denominator=denominator)
+    q, p = check_samples(by_example=True, numerator=numerator, denominator=denominator)
     half = min(len(q), len(p)) // 2
     key_q, key_p, key_train = jax.random.split(key, 3)
     q, p = jax.random.permutation(key_q, q)[: 2 * half], jax.random.permutation(key_p, p)[: 2 * half]
-    train = jnp.concatenate([q[:half], p[:half]])
-    centre, scale = jnp.mean(train, axis=0), jnp.std(train, axis=0) + 1e-6
-    label = jnp.concatenate([jnp.ones(half), jnp.zeros(half)])
-    params = _train(key_train, (train - centre) / scale, label, hidden, num_steps, batch_size)
-
-    def log_ratio(z: jax.Array) -> jax.Array:
-        return jnp.asarray(_Classifier(hidden).apply(params, (z - centre) / scale))
-
+    parts = [part for samples in (q, p) for part in hold_out(samples[:half], 1 / 3)]
+    q_train, q_valid, p_train, p_valid = (part.reshape(-1, part.shape[-1]) for part in parts)
+    options = {"hidden": hidden, "num_steps": num_steps, "batch_size": batch_size}
+    log_ratio = train_classifier(key_train, q_train, p_train, q_valid, p_valid, **options, distances=False).logit
     logits_q, logits_p = log_ratio(q[half:]), log_ratio(p[half:])
-    accuracy = 0.5 * (jnp.mean(logits_q > 0) + jnp.mean(logits_p <= 0))
-    weights = jax.nn.softmax(logits_p)
-    return DensityRatio(log_ratio, accuracy, 1 / jnp.sum(weights**2), half)
+    weights = jax.nn.softmax(logits_p.reshape(-1))
+    return DensityRatio(log_ratio, accuracy(logits_q, logits_p).mean, 1 / jnp.sum(weights**2), half)
 
 
 class TwoSampleTest(NamedTuple):
@@ -145,8 +98,8 @@ def two_sample_test(key: jax.Array, first: Any, second: Any, **options: Any) -> 
 
     Args:
         key: a random key.
-        first: samples [N, dim].
-        second: samples [M, dim].
+        first: samples [N, dim], or [N, S, dim] for S samples of each of N examples.
+        second: samples, in the same form or the other.
         **options: those of `density_ratio`.
 
     Returns:
@@ -188,7 +141,7 @@ def maximum_mean_discrepancy(
     """
     check_choice("kernel", kernel, ("rbf", "imq"))
     check_positive_integer(num_permutations=num_permutations, max_samples=max_samples)
-    first, second = _check_samples(first=first, second=second)
+    first, second = check_samples(first=first, second=second)
     num = min(len(first), len(second), max_samples)
     return _mmd(key, first, second, kernel, num_permutations, num)
 
@@ -205,11 +158,15 @@ def _mmd(
     squares = jnp.sum(centred**2, axis=1)
     cross = jnp.matmul(centred, centred.T, precision=Precision.HIGHEST)
     distance = jnp.maximum(squares[:, None] + squares - 2 * cross, 0)
+    different = distance > 0
     if kernel == "rbf":
-        gram = jnp.exp(-distance / (2 * jnp.median(distance)))
+        # Of ties, the median distance can be 0, and the kernel then 0 / 0: the median of the others serves as well.
+        median = jnp.median(distance)
+        others = jnp.nanmedian(jnp.where(different, distance, jnp.nan))
+        gram = jnp.exp(-distance / (2 * jnp.where(median > 0, median, jnp.where(jnp.any(different), others, 1.0))))
     else:
         constant = 2 * pooled.shape[1] * jnp.mean(jnp.var(pooled, axis=0))
-        gram = constant / (constant + distance)
+        gram = jnp.where(different, constant / (constant + jnp.where(different, distance, 1.0)), 1.0)
     gram = gram * (1 - jnp.eye(2 * num))  # the unbiased estimate leaves each sample's kernel with itself out
 
     def statistic(is_first: jax.Array) -> jax.Array:
@@ -225,5 +182,7 @@ def _mmd(
         jax.random.split(key_permute, num_permutations),
         batch_size=50,
     )
-    p_value = (1 + jnp.sum(permuted >= observed)) / (1 + num_permutations)
+    # A statistic that is equal but for rounding counts as equal, and one that is not a number as no evidence.
+    tolerance = 4 * jnp.finfo(gram.dtype).eps
+    p_value = (1 + jnp.sum(~(permuted < observed - tolerance))) / (1 + num_permutations)
     return TwoSampleTest(observed, jnp.std(permuted), p_value)
