@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 
 from experiments.figures import tile
-from vaepriors_jax.evaluation.holes import HoleMap
+from vaepriors_jax.evaluation.hole_maps import HoleMap
 
 DEPTH = 12  # nats below the highest point that the colours of a density reach
 LEVELS = (-9, -4, -1)

@@ -1,5 +1,6 @@
 """Holes, surgery, two-sample tests and ex-post priors, on cases whose answers are known."""
 
+import distrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,8 +39,6 @@ def test_aggregated_posterior_is_the_mean_of_the_posteriors():
 
 
 def test_aggregated_posterior_of_another_kind_of_posterior():
-    import distrax
-
     vae, params = latent_vae()
     laplace = vae._replace(encode=lambda p, x: distrax.Independent(distrax.Laplace(x, jnp.full(2, 0.5)), 1))
     x, z = means(50), means(10, 1.0, 1)
@@ -145,13 +144,121 @@ def test_hole_map_in_two_dimensions_and_on_principal_components():
     found = vp.hole_map(vp.normal_diag(jnp.zeros(3), jnp.ones(3)), wide, num_points=11)
     assert found.explained == pytest.approx(1, abs=1e-4)
     np.testing.assert_allclose(found.axes @ found.axes.T, np.eye(2), atol=1e-5)
-    point = found.origin + found.first[2] * found.axes[0] + found.second[5] * found.axes[1]
-    assert found.log_q[5, 2] == pytest.approx(float(wide.log_prob(point)), rel=1e-3)
+    # The marginal: log of the mean over z3 of q, by the trapezoidal rule.
+    third = np.linspace(-6, 6, 401)[:, None] * np.cross(*found.axes)
+    points = found.origin + found.first[2] * found.axes[0] + found.second[5] * found.axes[1] + third
+    expected = np.log(np.trapezoid(np.exp(wide.log_prob(jnp.float32(points)).astype(float)), np.linspace(-6, 6, 401)))
+    assert found.log_q[5, 2] == pytest.approx(expected, abs=1e-3)
     line = vp.DiagonalMixture(jnp.zeros(1), jnp.zeros((1, 1)), jnp.ones((1, 1)))
     with pytest.raises(ValueError, match="at least 2 latent dimensions"):
         vp.hole_map(vp.normal_diag(jnp.zeros(1), jnp.ones(1)), line)
     with pytest.raises(ValueError, match="`half_width` to be a finite number > 0"):
         vp.hole_map(prior, aggregated, half_width=0.0)
+
+
+def random_mixture(kind, dim=4, num=5, seed=3):
+    rng = np.random.default_rng(seed)
+    log_weights = jnp.asarray(np.log(rng.dirichlet(np.ones(num))), jnp.float32)
+    loc = jnp.asarray(2 * rng.normal(size=(num, dim)), jnp.float32)
+    if kind == "diagonal":
+        return vp.DiagonalMixture(log_weights, loc, jnp.asarray(rng.uniform(0.3, 1.5, (num, dim)), jnp.float32))
+    factors = np.tril(0.6 * rng.normal(size=(num, dim, dim)), -1) + np.eye(dim) * rng.uniform(0.3, 1.5, (num, 1, dim))
+    return vp.FullMixture(log_weights, loc, jnp.asarray(factors, jnp.float32))
+
+
+@pytest.mark.parametrize("kind", ["diagonal", "full"])
+def test_a_map_shows_the_marginals_of_mixtures(kind):
+    """Against the integral over the other two of four dimensions, by sums over a fine grid."""
+    q, p = random_mixture(kind), random_mixture(kind, num=3, seed=4)
+    found = vp.hole_map(p, q, num_points=5, half_width=4.0)
+    assert found.q_is_exact
+    assert found.p_is_exact
+    axes = np.asarray(found.axes, np.float64)
+    rest = np.linalg.svd(axes)[2][2:]
+    step = 0.1
+    ticks = np.arange(-15, 15, step)
+    others = np.stack(np.meshgrid(ticks, ticks), -1).reshape(-1, 2) @ rest
+    for i, j in ((2, 2), (1, 3), (4, 0)):
+        point = found.origin + found.first[j] * axes[0] + found.second[i] * axes[1]
+        for density, log_density in ((q, found.log_q), (p, found.log_p)):
+            values = vp.log_prob_in_chunks(density, jnp.float32(point + others), chunk_size=10_000)
+            expected = scipy.special.logsumexp(np.float64(values)) + 2 * np.log(step)
+            assert log_density[i, j] == pytest.approx(expected, abs=2e-3)
+
+
+@pytest.mark.parametrize("make", [vp.normal_diag, lambda m, s: distrax.MultivariateNormalTri(m, jnp.diag(s))])
+def test_a_map_shows_the_marginals_of_gaussians(make):
+    prior = make(jnp.array([1.0, 0, -1, 0.5, 2]), jnp.array([1.0, 2, 0.5, 1, 3]))
+    found = vp.hole_map(prior, random_mixture("diagonal", dim=5), num_points=7)
+    axes = np.asarray(found.axes, np.float64)
+    grid = np.stack(np.meshgrid(found.first, found.second), -1)
+    covariance = axes @ np.diag([1, 4, 0.25, 1, 9]) @ axes.T
+    mean = axes @ (np.array([1.0, 0, -1, 0.5, 2]) - found.origin)
+    np.testing.assert_allclose(
+        found.log_p, scipy.stats.multivariate_normal(mean, covariance).logpdf(grid), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_a_map_shows_samples_of_what_has_no_exact_marginal():
+    """A flow at its start is N(0, I): by samples it is near to the exact map, and says that it is not exact."""
+    q = random_mixture("diagonal")
+    prior = vp.transformed(vp.standard_normal(4), vp.affine_coupling(4, hidden=(4,)))
+    exact = vp.hole_map(vp.normal_diag(jnp.zeros(4), jnp.ones(4)), q, num_points=21, half_width=3.0)
+    found = vp.hole_map(prior.apply(prior.init(KEY)), q, num_points=21, half_width=3.0)
+    assert not found.p_is_exact
+    assert found.q_is_exact
+    inside = exact.log_p > exact.log_p.max() - 3
+    np.testing.assert_allclose(found.log_p[inside], exact.log_p[inside], atol=0.25)
+
+
+def test_many_components_are_added_up_in_chunks():
+    rng = np.random.default_rng(0)
+    loc, scale = np.float32(rng.normal(size=(9000, 3))), np.float32(rng.uniform(0.2, 1, (9000, 3)))
+    q = vp.DiagonalMixture(jnp.full(9000, -jnp.log(9000.0)), jnp.asarray(loc), jnp.asarray(scale))
+    found = vp.hole_map(vp.normal_diag(jnp.zeros(3), jnp.ones(3)), q, num_points=3)
+    axes, origin = np.asarray(found.axes, np.float64), np.asarray(found.origin, np.float64)
+    point = np.array([found.first[2], found.second[1]])
+    terms = [
+        scipy.stats.multivariate_normal(axes @ (m - origin), (axes * s**2) @ axes.T).logpdf(point)
+        for m, s in zip(loc, scale, strict=True)
+    ]
+    assert found.log_q[1, 2] == pytest.approx(scipy.special.logsumexp(terms) - np.log(9000), abs=1e-3)
+
+
+def slab(num=10_000, dim=10):
+    """A q(z) like N(0, I) but for a slab |z . u| < 0.5 that is empty, and u; u is no axis of z."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(3 * num, dim))
+    z = z[np.abs(z[:, 0]) > 0.5][:num]
+    rotation = np.linalg.qr(rng.normal(size=(dim, dim)))[0]
+    return vp.DiagonalMixture(
+        jnp.full(num, -jnp.log(num)), jnp.float32(z @ rotation), jnp.full((num, dim), 0.05)
+    ), rotation[0]
+
+
+def test_the_plane_of_difference_finds_an_empty_slab():
+    q, direction = slab()
+    prior = vp.normal_diag(jnp.zeros(10), jnp.ones(10))
+    principal = vp.hole_map(prior, q, num_points=21)
+    found = vp.hole_map(prior, q, num_points=21, plane="difference")
+    np.testing.assert_allclose(found.axes @ found.axes.T, np.eye(2), atol=1e-5)
+    assert np.linalg.norm(found.axes @ direction) > 0.95
+    assert found.difference[10, 10] < -1.5  # empty at the origin
+    np.testing.assert_allclose(principal.log_p[10, 10], -np.log(2 * np.pi), atol=0.05)
+
+
+def test_the_plane_of_difference_makes_no_hole_by_chance():
+    """q drawn from p: the half that is drawn differs from p no more along the chosen plane than elsewhere."""
+    z = np.random.default_rng(0).normal(size=(4000, 20)) * np.sqrt(1 - 0.3**2)
+    q = vp.DiagonalMixture(jnp.full(4000, -jnp.log(4000.0)), jnp.float32(z), jnp.full((4000, 20), 0.3))
+    found = vp.hole_map(
+        vp.normal_diag(jnp.zeros(20), jnp.ones(20)), q, num_points=21, half_width=4.0, plane="difference"
+    )
+    mass = np.exp(found.log_p) * (0.4**2)
+    assert mass.sum() == pytest.approx(1, abs=1e-3)
+    assert (mass * np.abs(found.difference)).sum() < 0.1
+    with pytest.raises(ValueError, match="`plane` to be one of principal, difference; got 'tsne'"):
+        vp.hole_map(vp.normal_diag(jnp.zeros(20), jnp.ones(20)), q, plane="tsne")
 
 
 def test_two_sample_tests_hold_their_level_and_see_a_difference():

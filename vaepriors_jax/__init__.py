@@ -21,7 +21,8 @@ from vaepriors_jax.evaluation.components import mixture_usage, pseudo_input_dist
 from vaepriors_jax.evaluation.divergence import ClassifierDivergence, classifier_divergence
 from vaepriors_jax.evaluation.elbo import evaluate_elbo
 from vaepriors_jax.evaluation.ex_post import fit_prior
-from vaepriors_jax.evaluation.holes import elbo_surgery, hole_map, hole_mass
+from vaepriors_jax.evaluation.hole_maps import hole_map
+from vaepriors_jax.evaluation.holes import elbo_surgery, hole_mass
 from vaepriors_jax.evaluation.latents import active_units, latent_dimensions, posterior_means
 from vaepriors_jax.evaluation.likelihood import LogMarginal, log_marginal, log_marginal_over_classes
 from vaepriors_jax.evaluation.two_sample import density_ratio, maximum_mean_discrepancy, two_sample_test

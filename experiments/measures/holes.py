@@ -10,7 +10,7 @@ import vaepriors_jax as vp
 from experiments.data import Dataset
 from experiments.measures.keys import KEYS
 from experiments.trained import Model
-from vaepriors_jax.evaluation.holes import HoleMap
+from vaepriors_jax.evaluation.hole_maps import HoleMap
 
 
 def _without_label(model: Model, data: Dataset) -> vp.VAE:

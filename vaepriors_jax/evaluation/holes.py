@@ -1,4 +1,4 @@
-"""The prior hole as numbers and as maps: where the prior p(z) and the aggregated posterior q(z) differ."""
+"""The prior hole as numbers: where the prior p(z) and the aggregated posterior q(z) differ."""
 
 import math
 from functools import partial
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from vaepriors_jax.base import VAE, VAEParams
-from vaepriors_jax.checks import check_positive, check_positive_integer
+from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.evaluation.aggregated_posterior import log_prob_in_chunks, mixture_of_all
 from vaepriors_jax.evaluation.estimates import Estimate, estimate, share
@@ -233,79 +233,3 @@ def hole_mass(
     in_holes = _mass_below(log_q, evaluate(aggregated, from_p), quantile)
     uncovered = _mass_below(evaluate(prior, from_p), evaluate(prior, from_q), quantile)
     return HoleMass(in_holes, uncovered, quantile)
-
-
-class HoleMap(NamedTuple):
-    """log q(z), log p(z) and their difference on a grid of a plane through the latent space.
-
-    Attributes:
-        first: coordinates along the plane's first axis [G].
-        second: coordinates along its second axis [G].
-        origin: point of the plane [dim] at (0, 0).
-        axes: unit vectors of the plane [2, dim].
-        log_q: log-density of the aggregated posterior [G, G], rows by `second`; nats.
-        log_p: log-density of the prior [G, G].
-        difference: log q - log p [G, G]; strongly negative in a hole.
-        explained: share of the variance of the encodings within the plane; 1 for two dimensions.
-    """
-
-    first: jax.Array
-    second: jax.Array
-    origin: jax.Array
-    axes: jax.Array
-    log_q: jax.Array
-    log_p: jax.Array
-    difference: jax.Array
-    explained: jax.Array
-
-
-def hole_map(
-    prior: distrax.Distribution,
-    aggregated: Mixture,
-    *,
-    num_points: int = 100,
-    extent: float = 4.0,
-    half_width: float | None = None,
-    chunk_size: int = 500,
-) -> HoleMap:
-    """Maps the hole: the two densities on a grid.
-
-    With two latent dimensions the plane is the latent space. With more it is the plane of the first two principal
-    components of the encodings, through their mean: a slice of both densities, not a marginal.
-
-    Args:
-        prior: p(z).
-        aggregated: q(z), the mixture of `aggregated_posterior`.
-        num_points: points of the grid along each axis.
-        extent: half-width of the grid, in standard deviations of the encodings (at least those of N(0, 1)).
-        half_width: half-width of the grid along both axes in units of z, instead of `extent`: for maps side by side.
-        chunk_size: points at a time.
-
-    Returns:
-        A `HoleMap`.
-
-    Raises:
-        ValueError: a latent space of one dimension.
-    """
-    check_positive_integer(num_points=num_points, chunk_size=chunk_size)
-    check_positive(extent=extent, **({} if half_width is None else {"half_width": half_width}))
-    (dim,) = aggregated.event_shape
-    if dim < 2:
-        raise ValueError("Expected at least 2 latent dimensions for a map; got 1. Plot the two densities on a line.")
-    means, _ = aggregated.component_moments()
-    if dim == 2:
-        origin, axes, explained = jnp.zeros(2), jnp.eye(2), jnp.ones(())
-    else:
-        origin = jnp.mean(means, axis=0)
-        _, singular, directions = jnp.linalg.svd(means - origin, full_matrices=False)
-        axes, explained = directions[:2], jnp.sum(singular[:2] ** 2) / jnp.sum(singular**2)
-    spread = jnp.maximum(1.0, jnp.std((means - origin) @ axes.T, axis=0))
-    widths = extent * spread if half_width is None else jnp.full(2, half_width)
-    first, second = (width * jnp.linspace(-1, 1, num_points) for width in widths)
-    grid = origin + first[None, :, None] * axes[0] + second[:, None, None] * axes[1]
-    flat = grid.reshape(-1, dim)
-    log_q, log_p = (
-        log_prob_in_chunks(density, flat, chunk_size=chunk_size).reshape(num_points, num_points)
-        for density in (aggregated, prior)
-    )
-    return HoleMap(first, second, origin, axes, log_q, log_p, log_q - log_p, explained)
