@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from experiments import command_line, compare_priors, document, figures, generation, metrics, report
+from experiments import command_line, compare_priors, comparison_figures, document, figures, generation, metrics, report
 from experiments.comparison import failures_of
+from experiments.comparison_tables import hole_notes, of_today
 from experiments.config import resolve
 from experiments.data import Dataset, load
 from experiments.document import Figure, Section, Table
@@ -22,11 +23,13 @@ from experiments.recommendation import STANDARD, Measurements, Recommendation, c
 MEASURES = {  # part of the rows, title and digits of each column
     "fid": ("samples", "FID", 2),
     "fid_reconstructions": ("samples", "FID (rec.)", 2),
+    "divergence": ("holes", "divergence", 3),
+    "accuracy": ("holes", "accuracy", 2),
     "hole_mass": ("holes", "hole mass", 3),
-    "marginal_kl": ("holes", "KL(q(z) || p(z))", 2),
     "reconstruction": ("test", "reconstruction", 2),
     "elbo": ("test", "ELBO", 2),
 }
+HOLES = ("divergence", "accuracy", "hole_mass")
 KINDS = {  # density, and KL from a Gaussian posterior
     "standard_normal": ("exact", "closed form"),
     "mixture": ("exact", "Monte Carlo estimate"),
@@ -41,7 +44,7 @@ class Options(SeedsOptions):
 
     dataset: str = "digits"
     """Digits, a TFDS name, or the path of your own .npz file, as in compare_priors. Without labels samples cannot be
-    scored, and the choice rests on the ELBO and the holes."""
+    scored, and the choice rests on the ELBO."""
     priors: tuple[Literal["standard", "mixture", "vamp", "flow"], ...] = ("standard", "mixture", "vamp", "flow")
     """The candidates, the simplest first; `standard` has to be among them."""
     refit: tuple[Literal["mixture", "vamp", "flow"], ...] = ("mixture",)
@@ -80,14 +83,14 @@ def _cell(values: list[float] | None, digits: int) -> str:
 
 def facts(measured: Measurements, num_seeds: int) -> Table:
     """What was measured of each candidate."""
-    names = [name for name in MEASURES if any(name in values for values in measured.values())]
+    names = [name for name in MEASURES if name in HOLES or any(name in values for values in measured.values())]
     cells = [
-        [prior, *(_cell(values.get(name), MEASURES[name][2]) for name in names)] for prior, values in measured.items()
+        [prior, *(_cell(of_today(values).get(name), MEASURES[name][2]) for name in names)]
+        for prior, values in measured.items()
     ]
     notes = [
-        f"Mean over {num_seeds} seeds ± standard error. Hole mass: probability under p(z) of where log q(z) is below "
-        "its 1 % quantile; 0.01 where p = q. KL, reconstruction and ELBO in nats; the last two of the test images, "
-        "larger is better."
+        f"Mean over {num_seeds} seeds ± standard error. {hole_notes(measured.values())} Reconstruction and ELBO of the "
+        "test images in nats, larger is better."
     ]
     if "fid" in names:
         notes.append(
@@ -108,17 +111,17 @@ def guide(content: dict[str, Any]) -> Table:
             [
                 prior,
                 *KINDS[kind],
-                *(_cell(measured[prior][name], digits) for name, digits in (("marginal_kl", 2), ("hole_mass", 3))),
+                *(_cell(of_today(measured[prior]).get(name), MEASURES[name][2]) for name in HOLES),
                 f"{row['num_parameters'] - base['num_parameters']:,}",
                 f"{row['seconds_per_epoch'] / base['seconds_per_epoch']:.1f}x"
                 + (" and the fit" if "refit" in prior else ""),
             ]
         )
-    header = ["prior", "density", "KL in the ELBO", "KL(q(z) || p(z)) left", "hole mass", "parameters", "an epoch"]
+    header = ["prior", "density", "KL in the ELBO", *(MEASURES[name][1] for name in HOLES), "parameters", "an epoch"]
     notes = [
         f"Measured on {Path(content['dataset']).stem}, {content['config']['latent_dim']} latent dimensions, "
         f"{content['config']['num_components']} components: expressiveness is what a prior leaves of the divergence "
-        "from the aggregated posterior (nats) and of the hole (0.01 where p = q). Parameters of the prior; time of an "
+        "from the encodings (nats; 0 where p = q) and of the hole (0.01). Parameters of the prior; time of an "
         f"epoch against N(0, I), {base['seconds_per_epoch']:.2g} s for {base['replicas_at_once']} replicas at once. A "
         "flow prior's density is exact, by the change of variables; its KL is a Monte Carlo estimate, as that of the "
         "mixtures is: only a Gaussian prior has it in closed form.",
@@ -152,19 +155,20 @@ def draw(found: generation.Candidates, data: Dataset, output_dir: Path) -> list[
     figures.score_panels(output_dir / "scores.png", scores, floor)
     models = [one.model(0) for one in found.trained]
     maps = {one.prior: metrics.hole_map(one, data) for one in models}
-    title = f"{data.name}: prior holes on the plane of the encodings' first two principal components"
+    title = f"{data.name}: prior holes, marginals on the plane of the encodings' first two principal components"
     figures.hole_maps(output_dir / "hole_maps.png", maps, title=title)
     return [
         Figure(
             "scores.png",
             "What was measured",
-            "One point for each seed, a line joins the same seed, the bar is the mean. Smaller is better for FID, hole "
-            "mass and KL, larger for ELBO and reconstruction.",
+            "One point for each seed, a line joins the same seed, the bar is the mean. Smaller is better for FID, "
+            "divergence, accuracy and hole mass, larger for ELBO and reconstruction.",
         ),
         Figure(
             "hole_maps.png",
             "Prior holes",
-            "Blue inside the prior's green contours is a hole: the prior samples there, and no image is encoded there.",
+            "Blue inside the prior's green contours is a hole: the prior samples there, and no image is encoded there. "
+            + comparison_figures.MARGINALS,
         ),
         *generation.draw_samples(models, data, output_dir),
     ]
@@ -183,7 +187,7 @@ def main(options: Options) -> dict[str, Any]:
     for row in found.rows:
         if row["prior"] == STANDARD and row["test"]:
             model = next(one for one in found.trained if one.name == STANDARD).model(row["seed"] - options.seed)
-            row["holes"]["gaussian_part"] = metrics.gaussian_part(model, data)
+            row["holes"] |= metrics.shape(model, data)
     measured = measurements_of(found.rows)
     if STANDARD not in measured:
         raise ValueError("The VAE with N(0, I) could not be trained: see the warnings above. Lower --learning-rate.")

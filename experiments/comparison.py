@@ -18,7 +18,7 @@ LIKELIHOOD = (
     "pareto_k_above_0.7",
     "active_units",
 )
-HOLES = ("marginal_kl", "mutual_information", "hole_mass", "uncovered_mass")
+HOLES = ("divergence", "accuracy", "num_encodings", "marginal_kl", "mutual_information", "hole_mass", "uncovered_mass")
 COPIES = ("memorization_ratio", "memorization_close_share")
 
 

@@ -14,6 +14,10 @@ from experiments.data import Dataset
 from experiments.document import Figure
 from experiments.trained import Trained
 
+MARGINALS = (
+    "With more than two latent dimensions these are marginals of both densities: exact for Gaussians, mixtures and "
+    "VampPriors, by samples for flows. What a marginal shows is there; a hole can hide in other directions."
+)
 CAPTIONS = {  # title of a figure, and what to see in it
     "samples": (
         "Samples of each prior beside test images",
@@ -33,7 +37,13 @@ CAPTIONS = {  # title of a figure, and what to see in it
     "hole_maps": (
         "Prior holes",
         "log q(z) - log p(z) on the plane of the encodings' first two principal components, one colour scale for all. "
-        "Blue inside the prior's green contours is a hole: the prior samples there, and no image is encoded there.",
+        "Blue inside the prior's green contours is a hole: the prior samples there, and no image is encoded there. "
+        + MARGINALS,
+    ),
+    "hole_differences": (
+        "Where prior and encodings differ most",
+        "The same on a plane for each prior, that of the two directions in which it differs most from the encodings, "
+        "chosen with one half of them and drawn from the other. A prior that fits is white there, too.",
     ),
     "pseudo_inputs": (
         "Pseudo-inputs",
@@ -95,9 +105,14 @@ def draw(trained: list[Trained], data: Dataset, output_dir: Path, *, with_holes:
     found = [Figure(f"{name}.png", *CAPTIONS[name]) for name in ("samples", "reconstructions", "training_curves")]
     if with_holes:
         maps = {one.name: metrics.hole_map(one.model(0), data) for one in trained}
-        title = f"{data.name}: prior holes on the plane of the encodings' first two principal components"
+        title = f"{data.name}: prior holes, marginals on the plane of the encodings' first two principal components"
         figures.hole_maps(output_dir / "hole_maps.png", maps, title=title)
         found.append(Figure("hole_maps.png", *CAPTIONS["hole_maps"]))
+        if len(next(iter(maps.values())).origin) > 2:
+            maps = {one.name: metrics.hole_map(one.model(0), data, plane="difference") for one in trained}
+            title = f"{data.name}: prior holes, marginals on the plane in which q(z) and p(z) differ most"
+            figures.hole_maps(output_dir / "hole_differences.png", maps, title=title)
+            found.append(Figure("hole_differences.png", *CAPTIONS["hole_differences"]))
     for one in trained:
         if one.name == "vamp":
             inputs = np.asarray(vp.pseudo_inputs(one.vae.prior, one.model(0).params.prior))[:50]

@@ -31,7 +31,6 @@ KEY = jax.random.key(9)
 NUM_DRAWN = 10  # samples of each class in the figure
 MEASURES = {  # title and digits of each column
     "share": ("in the asked class", 3),
-    "class_kl": ("KL(q(z|y) || p(z|y))", 2),
     "fid": ("FID", 2),
     "coverage": ("coverage", 2),
     "elbo": ("ELBO of log p(x|y)", 2),
@@ -176,7 +175,7 @@ def classes_table(rows: list[dict[str, Any]], real: list[float]) -> Table:
     floor = [f"{rows[0]['samples']['floor'][name]:.2f}" for name in ("fid", "coverage")]
     cells += [["difference of the first two", *differences], ["real images", f"{np.mean(real):.3f}", "–", *floor, "–"]]
     notes = [
-        "Mean over seeds ± standard error; KL and ELBO in nats. The share in the asked class is that of the feature "
+        "Mean over seeds ± standard error; ELBO in nats. The share in the asked class is that of the feature "
         "network, a classifier of this data set; the real images are test images for the share, training images for "
         "FID and coverage. A model that draws one image a class would have a share of 1: coverage tells.",
     ]

@@ -103,10 +103,10 @@ def hole_maps(path: Path, maps: Mapping[str, Any], *, title: str) -> None:
             )
         axis.set_title(f"{name} ({100 * float(found.explained):.0f} % of the variance)", fontsize=10)
         axis.set_aspect("equal")
-        axis.set_xlabel("1st component of z", fontsize=9)
+        axis.set_xlabel("1st axis of the plane", fontsize=9)
         axis.tick_params(labelsize=8)
     for axis in axes[:, 0]:
-        axis.set_ylabel("2nd component of z", fontsize=9)
+        axis.set_ylabel("2nd axis of the plane", fontsize=9)
     bar = figure.colorbar(image, ax=axes, shrink=0.8, extend="both")
     bar.set_label("log q(z) - log p(z), nats", fontsize=9)
     figure.suptitle(
@@ -122,7 +122,8 @@ TITLES = {
     "elbo": "ELBO, nats",
     "reconstruction": "reconstruction, nats",
     "hole_mass": "hole mass",
-    "marginal_kl": "KL(q(z) || p(z)), nats",
+    "divergence": "divergence from the encodings, nats",
+    "accuracy": "accuracy of the classifier of z",
 }
 
 

@@ -26,7 +26,8 @@ class Portrait(NamedTuple):
         samples: decoded samples of the prior [M, height, width].
         grid: the decoded plane [G * G, height, width], from the top left.
         hole_mass: and its standard error.
-        marginal_kl: KL(q(z) || p(z)) in nats, and its standard error.
+        divergence: Jensen-Shannon divergence of the encodings from the prior in nats, and its standard error.
+        accuracy: that of the classifier that found it, and its standard error.
     """
 
     name: str
@@ -36,7 +37,8 @@ class Portrait(NamedTuple):
     samples: np.ndarray
     grid: np.ndarray
     hole_mass: tuple[float, float]
-    marginal_kl: tuple[float, float]
+    divergence: tuple[float, float]
+    accuracy: tuple[float, float]
 
 
 def draw(path: Path, portraits: list[Portrait], dataset: str, latent_dim: int) -> None:
@@ -69,8 +71,8 @@ def draw(path: Path, portraits: list[Portrait], dataset: str, latent_dim: int) -
         row[1].set_title("aggregated posterior q(z)", fontsize=10)
         row[2].set_title("prior p(z)", fontsize=10)
         row[3].set_title(
-            f"hole mass {one.hole_mass[0]:.3f} ± {one.hole_mass[1]:.3f}\n"
-            f"KL(q(z) || p(z)) {one.marginal_kl[0]:.2f} ± {one.marginal_kl[1]:.2f} nats",
+            f"divergence {one.divergence[0]:.3f} ± {one.divergence[1]:.3f} nats\n"
+            f"accuracy {one.accuracy[0]:.2f}, hole mass {one.hole_mass[0]:.3f}",
             fontsize=10,
         )
     for axis in axes[-1][:4]:

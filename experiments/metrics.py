@@ -1,6 +1,6 @@
 """What is measured of one trained model, gathered from `experiments.measures`."""
 
-from experiments.measures.holes import gaussian_part, hole_map, holes
+from experiments.measures.holes import blind_spot, hole_map, holes, shape
 from experiments.measures.judge import Judge, class_log_probabilities, describe, feature_network, make_judge
 from experiments.measures.latents import latents
 from experiments.measures.likelihood import Annealing, elbo, likelihood
@@ -11,11 +11,11 @@ __all__ = [
     "Annealing",
     "Judge",
     "Model",
+    "blind_spot",
     "class_log_probabilities",
     "describe",
     "elbo",
     "feature_network",
-    "gaussian_part",
     "generate",
     "hole_map",
     "holes",
@@ -24,4 +24,5 @@ __all__ = [
     "make_judge",
     "reads_label",
     "samples",
+    "shape",
 ]

@@ -15,6 +15,7 @@ import numpy as np
 
 import vaepriors_jax as vp
 from experiments import command_line, compare_priors, document, latent_figures, metrics, report
+from experiments.comparison_tables import hole_notes, of_today
 from experiments.config import Config, resolve
 from experiments.data import Dataset, load
 from experiments.document import Figure, Section, Table
@@ -22,6 +23,7 @@ from experiments.latent_figures import Portrait
 from experiments.metrics import Model
 
 NUM_SAMPLES, GRID = 64, 12
+MEASURES = ("divergence", "accuracy", "hole_mass")
 KEY = jax.random.key(6)
 
 
@@ -36,7 +38,7 @@ class Options:
     preset: Literal["quick", "paper"] = "quick"
     """Sizes and schedule, as in compare_priors."""
     latent_dim: int = 2
-    """Dimension of z; above 2 the plane of the first two principal components of the encodings is drawn."""
+    """Dimension of z; above 2 the marginals on the plane of the encodings' two principal components are drawn."""
     num_components: int = 10
     """Components of the mixture, and pseudo-inputs of the VampPrior."""
     epochs: int | None = None
@@ -82,22 +84,21 @@ def portray(model: Model, data: Dataset, half_width: float | None, num_points: i
         labels=data.train["y"][rows] if data.num_classes else None,
         samples=_decode(model, from_prior),
         grid=_decode(model, grid.reshape(-1, grid.shape[-1])),
-        hole_mass=(holes["hole_mass"], holes["hole_mass_standard_error"]),
-        marginal_kl=(holes["marginal_kl"], holes["marginal_kl_standard_error"]),
+        **{name: (holes[name], holes[f"{name}_standard_error"]) for name in MEASURES},
     )
 
 
 def holes_table(content: dict[str, Any]) -> Table:
     """How large the hole of each prior is, from results.json."""
     cells = [
-        [row["prior"], *(f"{row[name][0]:.3f} ± {row[name][1]:.3f}" for name in ("hole_mass", "marginal_kl"))]
-        for row in content["rows"]
+        [row["prior"], *(f"{row[name][0]:.3f} ± {row[name][1]:.3f}" if name in row else "–" for name in MEASURES)]
+        for row in map(of_today, content["rows"])
     ]
     notes = [
-        "± is the standard error of the estimate. Hole mass is 0.01 where p = q. Differences between seeds come on top."
+        "± is the standard error of the estimate; differences between seeds come on top. " + hole_notes(content["rows"])
     ]
     title = f"Prior holes in {content['config']['latent_dim']} dimensions"
-    return Table(title, ["prior", "hole mass", "KL(q(z) || p(z)), nats"], cells, notes)
+    return Table(title, ["prior", "divergence", "accuracy", "hole mass"], cells, notes)
 
 
 def describe(content: dict[str, Any]) -> list[Section]:
@@ -139,7 +140,12 @@ def main(options: Options) -> dict[str, Any]:
     portraits = [portray(model, data, half_width, options.num_points) for model in models]
     latent_figures.draw(output_dir / "latent_plane.png", portraits, data.name, options.latent_dim)
     rows = [
-        {"prior": one.name, "seed": options.seed, "hole_mass": one.hole_mass, "marginal_kl": one.marginal_kl}
+        {
+            "prior": one.name,
+            "seed": options.seed,
+            "num_encodings": [len(data.validation["x"])],
+            **{name: getattr(one, name) for name in MEASURES},
+        }
         for one in portraits
     ]
     content = report.describe_run("prior_visualization", options.dataset, asdict(config), began) | {"rows": rows}

@@ -10,13 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments import paired
+from experiments.measures.holes import blind_spot
 from experiments.paired import Difference
 
 Measurements = dict[str, dict[str, list[float]]]
 
 STANDARD, REFIT = "standard", "standard, refit "
-NO_HOLE = 0.02  # hole mass: 0.01 is that of p = q
-NOTEWORTHY = 0.1  # nats
+NO_HOLE = 0.02  # nats between encodings and prior, of log 2 = 0.69 at most; 0 where p = q
 POOR = 2.0  # times the FID of reconstructions or of training images, from which generation is called poor
 BEHIND = 2.0  # standard errors behind the best from which a prior is set aside; what is claimed is tested at 5 %
 SAME_COST = 1.2  # ratio of seconds below which the simpler prior goes first
@@ -91,55 +91,58 @@ def cheapest(measured: Measurements, contenders: list[str]) -> str:
 
 def good_enough(measured: Measurements) -> str:
     """Is N(0, I) good enough?"""
-    mass, divergence = (_mean(measured, STANDARD, name) for name in ("hole_mass", "marginal_kl"))
-    facts = f"its hole mass is {mass:.3f} (0.01 where p = q) and KL(q(z) || p(z)) {divergence:.2f} nats"
-    hole = mass > NO_HOLE
+    known = "divergence" in measured[STANDARD]
+    hole = known and _mean(measured, STANDARD, "divergence") > NO_HOLE
+    facts = "the divergence between its samples and the encodings was not measured"
+    if known:
+        divergence, accuracy = (_mean(measured, STANDARD, name) for name in ("divergence", "accuracy"))
+        facts = (
+            f"the Jensen-Shannon divergence between encodings of held-out images and its samples is {divergence:.3f} "
+            f"nats (0 where p = q, at most 0.693), and a classifier tells them apart with an accuracy of {accuracy:.2f}"
+        )
     refits = _refits(measured) if _has(measured, "fid") else []
     if not refits:
-        return f"N(0, I) {'leaves a hole' if hole else 'leaves next to no hole'}: {facts}."
+        if not known:
+            return ""
+        return f"N(0, I) {'leaves a hole' if hole else 'shows no hole'}: {facts}."
     refit = min(refits, key=lambda prior: _mean(measured, prior, "fid"))
     near = not _worse(measured, STANDARD, refit, "fid")
     gain = _difference(measured, STANDARD, refit, "fid")
     verdict = {
         (False, True): "N(0, I) is good enough",
-        (False, False): "N(0, I) leaves next to no hole, and still its samples gain from a refit",
+        (False, False): "N(0, I) shows no hole, and still its samples gain from a refit",
         (True, True): "N(0, I) leaves a hole that its samples do not show",
         (True, False): "N(0, I) is not good enough",
     }[hole, near]
+    if not known:
+        verdict = "N(0, I) is good enough by its samples" if near else "N(0, I) is not good enough"
     named = refit.removeprefix(REFIT)
-    return f"{verdict}: {facts}; its FID less that of the same VAE with a {named} fitted afterwards is {gain}" + (
+    return f"{verdict}: {facts}. Its FID less that of the same VAE with a {named} fitted afterwards is {gain}" + (
         " - a gain for nothing but the fit." if not near else "."
     )
 
 
 def shape(measured: Measurements) -> str:
     """Are there clusters?"""
-    if "gaussian_part" not in measured[STANDARD]:
+    if "gaussian_divergence" not in measured[STANDARD] or not _has(measured, "divergence"):
         return ""
-    total, moments = (_mean(measured, STANDARD, name) for name in ("marginal_kl", "gaussian_part"))
-    rest = total - moments
-    text = (
-        f"Of the {total:.2f} nats between q(z) and N(0, I), {moments:.2f} are mean and covariance, and {rest:.2f} are "
-        "shape (clusters, bends, tails)"
-    )
+    rest = _mean(measured, STANDARD, "gaussian_divergence")
+    text = f"From the Gaussian with their own mean and covariance the encodings are {rest:.3f} nats away"
     refits = _refits(measured)
-    gain = rest  # of several components over one Gaussian: at most the shape; what a refit takes, if there is one
+    least = min((_mean(measured, prior, "divergence") for prior in refits), default=0.0)
     if refits:
-        taken = max(total - _mean(measured, prior, "marginal_kl") for prior in refits)
-        gain = taken - moments
-        beyond = f"{gain:.2f} more than" if gain > 0 else "no more than"
-        text += f"; a prior fitted afterwards takes {taken:.2f} away, {beyond} one Gaussian could"
+        text += f", from the best prior fitted afterwards {least:.3f}"
     return f"{text}: " + (
-        "the encodings are not one Gaussian, which is what mixtures, VampPriors and flows are for."
-        if gain > NOTEWORTHY
-        else "one Gaussian describes the encodings nearly as well as several."
+        "they have clusters, bends or tails, which is what mixtures, VampPriors and flows are for."
+        if rest - max(least, 0.0) > NO_HOLE
+        else "no more than one Gaussian shows."
     )
 
 
 def room(measured: Measurements) -> str:
     """Is generation poor though reconstruction is good?"""
     if not _has(measured, "fid"):
-        return "Without labels there are no features to score samples with: the choice rests on the ELBO and the holes."
+        return "Without labels there are no features to score samples with: the choice rests on the ELBO alone."
     fid, rebuilt, floor = (_mean(measured, STANDARD, name) for name in ("fid", "fid_reconstructions", "fid_floor"))
     return (
         f"With N(0, I) the FID of samples is {fid:.2f}, that of reconstructions {rebuilt:.2f}, that of training images "
@@ -192,6 +195,8 @@ def certainty(measured: Measurements, prior: str) -> list[str]:
     if len(alike) == len(measured) - 1 and alike:
         name = SCORES[score][0]
         found.append(f"All differences in {name} are within the noise between seeds: it did not make the choice.")
+    if "num_encodings" in measured[STANDARD]:
+        found += filter(None, [blind_spot(_mean(measured, STANDARD, "num_encodings"))])
     return [*found, paired.strength(num_seeds)]
 
 

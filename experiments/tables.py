@@ -31,7 +31,7 @@ from experiments import (
 from experiments.comparison import HOLES, summarize
 from experiments.comparison_tables import samples_table, tables
 from experiments.document import Table, markdown_table
-from experiments.recommendation import called
+from experiments.recommendation import called, recommend
 
 RESULTS = Path(__file__).parent / "results"
 README, TUTORIAL = Path(__file__).parent.parent / "README.md", Path(__file__).parent / "README.md"
@@ -84,8 +84,8 @@ def _lines(found: Sequence[Table]) -> list[str]:
 def _words(content: dict[str, Any]) -> list[str]:
     """What a program concluded from its tables."""
     if content["experiment"] == "choose_prior":
-        found = content["recommendation"]
-        return [f"Recommended: {called(found['prior'])}. {' '.join(found['reasons'])}", " ".join(found["certainty"])]
+        found = recommend(content["measured"])  # not the stored words, which may rest on older measures
+        return [f"Recommended: {called(found.prior)}. {' '.join(found.reasons)}", " ".join(found.certainty)]
     if content["experiment"] == "pseudo_inputs":
         return [row["answer"] for row in content["rows"]]
     return {

@@ -84,3 +84,18 @@ def test_other_options_are_told_beside_the_setting(results):
 def test_what_was_not_run_is_not_made_up(results):
     filled = tables.fill_docstring("static_mnist_flow", f'"""{TEMPLATE}"""')
     assert filled.endswith('Measured: not yet.\n"""')
+
+
+def test_saturated_measures_of_older_runs_are_not_shown(results):
+    old = {"hole_mass": {"mean": 0.99, "standard_error": 0.01}, "marginal_kl": {"mean": 20.0, "standard_error": 0.1}}
+    new = {name: {"mean": mean, "standard_error": 0.003} for name, mean in (("divergence", 0.25), ("accuracy", 0.81))}
+    summary = [
+        summarized(-86.0) | old,
+        summarized(-85.0) | {"prior": "flow", "num_encodings": {"mean": 300.0, "standard_error": None}} | old | new,
+    ]
+    write(results, "static_mnist_vamp", row(0, -86.0), summary)
+    page = tables.fill("<!-- results: static_mnist_vamp -->\n<!-- end -->")
+    assert "| vamp | – | – | – | – |" in page
+    assert "| flow | 0.250 ± 0.003 | 0.81 ± 0.00 | 0.990 ± 0.010 | – |" in page
+    assert "the encodings of 300 held-out images" in page
+    assert "20.0" not in page

@@ -1,8 +1,9 @@
-"""How far a prior is from the aggregated posterior of the whole training set."""
+"""How far a prior is from the encodings: those of held-out images, and the aggregated posterior of the training set."""
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
+import distrax
 import jax
 import jax.numpy as jnp
 
@@ -11,6 +12,9 @@ from experiments.data import Dataset
 from experiments.measures.keys import KEYS
 from experiments.trained import Model
 from vaepriors_jax.evaluation.hole_maps import HoleMap
+
+Plane = Literal["principal", "difference"]
+ENOUGH = 10_000  # encodings from which the classifier sees more than gross differences in 40 dimensions
 
 
 def _without_label(model: Model, data: Dataset) -> vp.VAE:
@@ -27,20 +31,71 @@ def _hole_mass(vae: vp.VAE, params: vp.VAEParams, key: jax.Array, x: jax.Array, 
     return mass.prior_in_holes, mass.posterior_uncovered
 
 
-@partial(jax.jit, static_argnums=(0, 4))
-def _hole_map(vae: vp.VAE, params: vp.VAEParams, x: jax.Array, context: Any, half_width: float | None) -> HoleMap:
+@partial(jax.jit, static_argnums=(0, 4, 5))
+def _hole_map(
+    vae: vp.VAE, params: vp.VAEParams, x: jax.Array, context: Any, half_width: float | None, plane: Plane
+) -> HoleMap:
     aggregated = vp.aggregated_posterior(vae, params, x, **context)
-    return vp.hole_map(vae.latent_prior(params), aggregated, half_width=half_width)
+    return vp.hole_map(vae.latent_prior(params), aggregated, half_width=half_width, plane=plane)
 
 
-def hole_map(model: Model, data: Dataset, half_width: float | None = None) -> HoleMap:
-    """log q(z), log p(z) and their difference on the plane of the encodings' first two principal components."""
+def hole_map(model: Model, data: Dataset, half_width: float | None = None, plane: Plane = "principal") -> HoleMap:
+    """log q(z), log p(z) and their difference, marginals on a plane; by default that of two principal components."""
     x, context = data.fixed_train["x"], model.context(data.fixed_train)
-    return _hole_map(_without_label(model, data), model.params, x, context, half_width)
+    return _hole_map(_without_label(model, data), model.params, x, context, half_width, plane)
+
+
+@partial(jax.jit, static_argnums=0)
+def _encode(vae: vp.VAE, params: vp.VAEParams, key: jax.Array, x: jax.Array, context: Any) -> jax.Array:
+    """One z of q(z|x) for each image: [N, dim]."""
+
+    def one(inputs: tuple[jax.Array, jax.Array, Any]) -> jax.Array:
+        key, x, context = inputs
+        return vae.posterior(params, x, **context).sample(seed=key)
+
+    keys = jax.random.split(key, x.shape[0])
+    return jax.lax.map(one, (keys, jnp.asarray(x), context), batch_size=min(1000, x.shape[0]))
+
+
+def divergence(model: Model, data: Dataset, prior: distrax.Distribution | None = None) -> dict[str, float]:
+    """How well a classifier tells the encodings of held-out images from samples of a prior, by default the model's.
+
+    It learns from the encodings of the validation images, one z an image, and is scored on those of the test images.
+    """
+    vae = _without_label(model, data)
+    prior = vae.latent_prior(model.params) if prior is None else prior
+    keys = jax.random.split(KEYS["holes"], 5)
+    q_train, q_test = (
+        _encode(vae, model.params, key, split["x"], model.context(split))
+        for key, split in zip(keys, (data.validation, data.test), strict=False)
+    )
+    # More samples of the prior show where it sits on single encodings.
+    num_train = max(len(q_train), min(len(data.fixed_train["x"]), ENOUGH))
+    p_train, p_test = (
+        prior.sample(seed=key, sample_shape=num) for key, num in zip(keys[2:4], (num_train, len(q_test)), strict=True)
+    )
+    found = vp.classifier_divergence(keys[4], q_train, p_train, q_test, p_test)
+    return {
+        "divergence": float(found.jensen_shannon.mean),
+        "divergence_standard_error": float(found.jensen_shannon.standard_error),
+        "accuracy": float(found.accuracy.mean),
+        "accuracy_standard_error": float(found.accuracy.standard_error),
+        "num_encodings": len(q_train),
+    }
+
+
+def blind_spot(num_encodings: float | None) -> str:
+    """What the classifier cannot see, in words; nothing where it has learned from enough encodings."""
+    if num_encodings is None or num_encodings >= ENOUGH:
+        return ""
+    return (
+        f"The classifier learned from the encodings of {num_encodings:,.0f} held-out images: fewer than {ENOUGH:,} "
+        "show gross differences only, and a divergence near 0 does not mean that p and q are alike."
+    )
 
 
 def holes(model: Model, data: Dataset) -> dict[str, Any]:
-    """The mismatch between prior and aggregated posterior of the whole training set."""
+    """How far prior and encodings are apart: the classifier's divergence first, then what rests on the training set."""
     x, context = data.fixed_train["x"], model.context(data.fixed_train)
     vae = _without_label(model, data)
     surgery = vp.elbo_surgery(vae, model.params, KEYS["holes"], x, **context)
@@ -52,17 +107,18 @@ def holes(model: Model, data: Dataset) -> dict[str, Any]:
         "uncovered_mass": uncovered,
     }
     found = {name: float(value.mean) for name, value in estimates.items()}
-    return found | {f"{name}_standard_error": float(value.standard_error) for name, value in estimates.items()}
+    errors = {f"{name}_standard_error": float(value.standard_error) for name, value in estimates.items()}
+    return divergence(model, data) | found | errors
 
 
-def gaussian_part(model: Model, data: Dataset) -> float:
-    """What of KL(q(z) || N(0, I)) is due to mean and covariance of q(z): KL(N(m, S) || N(0, I)), in nats.
+def shape(model: Model, data: Dataset) -> dict[str, float]:
+    """What one Gaussian would leave: the divergence of the encodings from N(m, S), with their mean and covariance.
 
-    The rest is shape, KL(q(z) || N(m, S)): clusters, bends, tails.
+    It is due to clusters, bends and tails.
     """
     x, context = data.fixed_train["x"], model.context(data.fixed_train)
     loc, scale = vp.aggregated_posterior(model.vae, model.params, x, **context).parameters
     mean = jnp.mean(loc, axis=0)
     covariance = jnp.cov(loc, rowvar=False, bias=True).reshape(len(mean), -1) + jnp.diag(jnp.mean(scale**2, axis=0))
-    log_determinant = jnp.linalg.slogdet(covariance)[1]
-    return float(0.5 * (jnp.sum(mean**2) + jnp.trace(covariance) - len(mean) - log_determinant))
+    gaussian = distrax.MultivariateNormalFullCovariance(mean, covariance)
+    return {f"gaussian_{name}": value for name, value in divergence(model, data, gaussian).items()}
