@@ -12,6 +12,7 @@ from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.factories import factory
 from vaepriors_jax.flows.bijector import FlowBijector, no_volume_change
+from vaepriors_jax.loops import scan
 from vaepriors_jax.mixtures import FullMixture, Mixture
 
 
@@ -112,14 +113,14 @@ def repeat(flow: Flow, num_layers: int) -> Flow:
         def layer(value: jax.Array, layer_params: Any) -> tuple[jax.Array, jax.Array]:
             return flow.apply(layer_params, **context).forward_and_log_det(value)
 
-        value, log_dets = jax.lax.scan(layer, value, params, length=num_layers)
+        value, log_dets = scan(layer, value, params, num_layers)
         return value, jnp.sum(log_dets)
 
     def inverse(params: Any, context: dict[str, Any], value: jax.Array) -> tuple[jax.Array, jax.Array]:
         def layer(value: jax.Array, layer_params: Any) -> tuple[jax.Array, jax.Array]:
             return flow.apply(layer_params, **context).inverse_and_log_det(value)
 
-        value, log_dets = jax.lax.scan(layer, value, params, length=num_layers, reverse=True)
+        value, log_dets = scan(layer, value, params, num_layers, reverse=True)
         return value, jnp.sum(log_dets)
 
     def apply(params: Any, **context: Any) -> FlowBijector:

@@ -93,6 +93,15 @@ def _mixture_log_prob_jvp(
     return highest + jnp.log(total), _add_squares(linear, responsibilities, value, loc, inverse, d_log_scale)
 
 
+# Outside `jit` a loop whose body closes over arrays would be compiled at each call.
+_compiled_log_prob = jax.jit(_mixture_log_prob)
+
+
+@jax.jit
+def _streamed_log_prob(value: jax.Array, log_weights: jax.Array, loc: jax.Array, scale: jax.Array) -> jax.Array:
+    return DiagonalMixture(log_weights, loc, scale).streamed_log_prob(value)
+
+
 class DiagonalMixture(Mixture):
     r"""$p(z) = \sum_k w_k\, \mathcal{N}(z; \mu_k, \mathrm{diag}(\sigma_k^2))$.
 
@@ -119,13 +128,13 @@ class DiagonalMixture(Mixture):
         """Log-density in nats at z [..., dim]: [...]."""
         check_event(value, self.event_shape)
         if self.num_components > MAX_AT_ONCE:
-            return self._streamed_log_prob(value)
+            return _streamed_log_prob(value, self.log_weights, *self.parameters)
         if self.num_components <= FEW_COMPONENTS or self.event_shape[0] <= FEW_DIMS:
             return super().log_prob(value)
-        one = lambda value: _mixture_log_prob(value, self.log_weights, *self.parameters)  # noqa: E731
+        one = lambda value: _compiled_log_prob(value, self.log_weights, *self.parameters)  # noqa: E731
         return over_leading_axes(one, value)
 
-    def _streamed_log_prob(self, value: jax.Array) -> jax.Array:
+    def streamed_log_prob(self, value: jax.Array) -> jax.Array:
         """Log-sum-exp over chunks of components; the gradient makes each chunk again."""
         num_chunks = -(-self.num_components // MAX_AT_ONCE)
         missing = num_chunks * MAX_AT_ONCE - self.num_components

@@ -154,7 +154,7 @@ def _vamp(prior: Prior, key: jax.Array, data: dict[str, Any]) -> Any:
     for group in groups:
         _check_within(group, bounds)
     chosen = [group[rng.choice(len(group), n, replace=False)] for group, n in zip(groups, counts, strict=True)]
-    start = jax.jit(prior.init)(key)
+    start = prior.init(key)
     examples = jnp.asarray(np.concatenate(chosen), start["pseudo_inputs"].dtype)
     return start | {"pseudo_inputs": from_bounds(examples, bounds)}
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from vaepriors_jax.checks import check_event
 from vaepriors_jax.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.distributions import is_normal_diag, location_and_scale, over_leading_axes
+from vaepriors_jax.loops import map_chunks
 from vaepriors_jax.mixtures import Mixture
 
 # How many components are encoded and evaluated at a time: memory is this times the points times the encoder's widths.
@@ -50,9 +51,7 @@ class EncodedMixture(Mixture):
 
 def _map(function: Callable[[Any], Any], arrays: Any) -> Any:
     """Maps over the leading axis, a part of it at a time where it is long."""
-    if jax.tree.leaves(arrays)[0].shape[0] <= ENCODED_AT_ONCE:
-        return jax.vmap(function)(arrays)
-    return jax.lax.map(function, arrays, batch_size=ENCODED_AT_ONCE)
+    return map_chunks(function, arrays, ENCODED_AT_ONCE)
 
 
 def moments(distribution: distrax.Distribution) -> tuple[jax.Array, jax.Array]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from vaepriors_jax.base import VAE, VAEParams, context_of
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data
+from vaepriors_jax.loops import scan
 from vaepriors_jax.mixtures import Mixture
 from vaepriors_jax.posterior_mixture import gaussian_arrays, mixture_of_posteriors
 
@@ -71,4 +72,5 @@ def log_prob_in_chunks(distribution: distrax.Distribution, z: jax.Array, *, chun
     padded = jnp.pad(z, [(0, num_chunks * chunk_size - num_points), (0, 0)])
     # Whole chunks, so that a density by matrix products keeps them: `vmap` over points would serve as well.
     chunks = padded.reshape(num_chunks, chunk_size, z.shape[1])
-    return jax.lax.map(distribution.log_prob, chunks).reshape(-1)[:num_points]
+    _, log_prob = scan(lambda _, chunk: (None, distribution.log_prob(chunk)), None, chunks, num_chunks)
+    return log_prob.reshape(-1)[:num_points]

@@ -1,5 +1,6 @@
 """Masked autoregressive flow (MAF; IAF through `invert`)."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -51,6 +52,23 @@ class MADE(nn.Module):
             condition = None  # the first layer reads it
         mask = np.repeat((degrees[:, None] < np.arange(1, self.dim + 1)[None, :]).astype(np.float32), 2, axis=1)
         return MaskedDense(mask, kernel_init=nn.initializers.zeros)(inputs).reshape(self.dim, 2)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _fill(
+    network: MADE, max_log_scale: float, params: Any, condition: jax.Array | None, u: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """z and the log-determinant, in as many passes as z has dimensions; compiled once."""
+
+    def raw(z: jax.Array) -> jax.Array:
+        return run_network(network, params, z, condition)
+
+    def fill(z: jax.Array, i: jax.Array) -> tuple[jax.Array, None]:
+        # Pass i is right in all dimensions up to i.
+        return affine_forward(raw(z), u, max_log_scale)[0], None
+
+    z, _ = jax.lax.scan(fill, jnp.zeros_like(u), jnp.arange(network.dim))
+    return z, jnp.sum(affine_forward(raw(z), u, max_log_scale)[1])
 
 
 @factory
@@ -109,12 +127,7 @@ def masked_autoregressive(
         return run_network(network, params, z, condition_vector(context, num_classes, condition_dim))
 
     def forward(params: Any, context: dict[str, Any], u: jax.Array) -> tuple[jax.Array, jax.Array]:
-        def fill(z: jax.Array, i: jax.Array) -> tuple[jax.Array, None]:
-            # Pass i is right in all dimensions up to i.
-            return affine_forward(raw(params, context, z), u, max_log_scale)[0], None
-
-        z, _ = jax.lax.scan(fill, jnp.zeros_like(u), jnp.arange(dim))
-        return z, jnp.sum(affine_forward(raw(params, context, z), u, max_log_scale)[1])
+        return _fill(network, max_log_scale, params, condition_vector(context, num_classes, condition_dim), u)
 
     def inverse(params: Any, context: dict[str, Any], z: jax.Array) -> tuple[jax.Array, jax.Array]:
         u, log_det = affine_inverse(raw(params, context, z), z, max_log_scale)

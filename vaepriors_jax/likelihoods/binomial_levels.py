@@ -1,5 +1,7 @@
 """A binomial distribution over grey levels."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,18 @@ from scipy.special import gammaln
 
 from vaepriors_jax.distributions import _full_precision
 from vaepriors_jax.likelihoods.pixelwise import Levels, check_num_levels
+
+
+@partial(jax.jit, static_argnums=(2, 3))
+def _successes(key: jax.Array, probability: jax.Array, n: int, num_trials: int) -> jax.Array:
+    """Number of successes [n, ...] of trials of a probability [...]; compiled once."""
+    zeros = jnp.zeros((n, *probability.shape), probability.dtype)
+
+    def add_trial(trial: int, successes: jax.Array) -> jax.Array:
+        uniform = jax.random.uniform(jax.random.fold_in(key, trial), zeros.shape, zeros.dtype)
+        return successes + (uniform < probability).astype(zeros.dtype)
+
+    return jax.lax.fori_loop(0, num_trials, add_trial, zeros)
 
 
 class BinomialLevels(Levels):
@@ -33,14 +47,8 @@ class BinomialLevels(Levels):
         return jnp.asarray(log_choices, self.logits.dtype)[k.astype(jnp.int32)] + log_odds
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
-        probability = jax.nn.sigmoid(self.logits)
-        zeros = jnp.zeros((n, *self.event_shape), self.logits.dtype)
-
-        def add_trial(trial: int, successes: jax.Array) -> jax.Array:
-            uniform = jax.random.uniform(jax.random.fold_in(key, trial), zeros.shape, zeros.dtype)
-            return successes + (uniform < probability).astype(zeros.dtype)
-
-        return jax.lax.fori_loop(0, self.num_levels - 1, add_trial, zeros) / (self.num_levels - 1)
+        num_trials = self.num_levels - 1
+        return _successes(key, jax.nn.sigmoid(self.logits), n, num_trials) / num_trials
 
     def mean(self) -> jax.Array:
         """Mean of each pixel."""

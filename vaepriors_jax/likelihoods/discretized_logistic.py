@@ -1,5 +1,7 @@
 """The logistic distribution discretised to grey levels."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
@@ -32,6 +34,7 @@ def bin_log_prob(level: jax.Array, loc: jax.Array, scale: jax.Array, num_levels:
     )
 
 
+@partial(jax.jit, static_argnums=2)
 def bin_moments(loc: jax.Array, scale: jax.Array, num_levels: int) -> tuple[jax.Array, jax.Array]:
     r"""Mean and variance of the level K, by its tails about the level c nearest to the location.
 
