@@ -39,7 +39,7 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
 
 def check_shape(name: str, value: Any) -> tuple[int, ...]:
     """Returns `value` as a tuple of positive integers, or raises ValueError."""
-    shape = (value,) if isinstance(value, int) else tuple(value)
+    shape = (value,) if isinstance(value, (int, np.integer)) else tuple(value)
     if not shape or any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1 for n in shape):
         raise ValueError(f"Expected `{name}` to be a shape of integers >= 1, such as (784,); got {value!r}.")
     return tuple(int(n) for n in shape)
@@ -67,7 +67,11 @@ def check_finite(name: str, value: Any) -> None:
     if isinstance(value, Tracer):
         return
     array = np.asarray(value)
-    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+    # jnp, since numpy does not count bfloat16 as floating.
+    # In pieces, which take little memory.
+    rows = max(1, array.shape[0] * 2**20 // array.size) if array.ndim and array.size else 1
+    pieces = [array[start : start + rows] for start in range(0, len(array), rows)] if array.ndim else [array]
+    if jnp.issubdtype(array.dtype, jnp.floating) and not all(np.isfinite(piece).all() for piece in pieces):
         first = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         count = int((~np.isfinite(array)).sum())
         raise ValueError(
@@ -76,13 +80,31 @@ def check_finite(name: str, value: Any) -> None:
         )
 
 
+def check_grey(x: Any) -> None:
+    """Raises ValueError for concrete images that are no grey values: [0, 1], integers from 0 to 255, or booleans."""
+    if isinstance(x, Tracer) or not np.size(x):
+        return
+    values = np.asarray(x)
+    is_integer, (smallest, largest) = np.issubdtype(values.dtype, np.integer), (values.min(), values.max())
+    top = 255 if is_integer else 1
+    if not (smallest >= 0 and largest <= top):
+        expected = "levels from 0 to 255 in integers" if is_integer else "grey values in [0, 1]"
+        raise ValueError(f"Expected {expected} to binarise; got values from {smallest} to {largest}.")
+    if is_integer and largest == 1:
+        raise ValueError(
+            "Expected levels from 0 to 255 in integers to binarise; got only zeros and ones. Black and white images "
+            "need no `transform=vp.binarize`; or pass them as booleans or floating numbers."
+        )
+
+
 def check_labels(y: Any, num_classes: int, name: str = "y") -> None:
-    """Raises ValueError if concrete labels are not integers in [0, num_classes) (traced ones pass)."""
+    """Raises ValueError if labels are not integers (or booleans) in [0, num_classes); of traced ones only the dtype."""
+    dtype = y.dtype if isinstance(y, Tracer) else np.asarray(y).dtype
+    if not (np.issubdtype(dtype, np.integer) or np.issubdtype(dtype, np.bool_)):
+        raise ValueError(f"Expected integer labels in `{name}`; got dtype {dtype}.")
     if isinstance(y, Tracer):
         return
     labels = np.asarray(y)
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"Expected integer labels in `{name}`; got dtype {labels.dtype}.")
     if labels.size and (labels.min() < 0 or labels.max() >= num_classes):
         raise ValueError(
             f"Expected labels in `{name}` from 0 to {num_classes - 1} (num_classes={num_classes}); got values from "

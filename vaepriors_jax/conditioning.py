@@ -45,7 +45,7 @@ def take_class(table: jax.Array, y: Any) -> jax.Array:
     """Returns row y of a table [num_classes, ...]; NaN for a label outside the classes that only the run shows."""
     num_classes = table.shape[0]
     check_labels(y, num_classes)
-    y = jnp.asarray(y)
+    y = jnp.asarray(y).astype(jnp.int32)  # int8 does not hold 128 classes, and a boolean would be a mask
     if y.shape != ():
         raise ValueError(f"Expected one label `y` for one example, of shape (); got {y.shape}. Map over the batch.")
     in_range = jnp.where(y < 0, num_classes, y)

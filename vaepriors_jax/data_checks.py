@@ -16,8 +16,8 @@ def label_counts(config: Any) -> Iterator[int]:
     """The `num_classes` of a prior and of what it is made of, where the label is read."""
     if not isinstance(config, Mapping) or config.get("factory") == "marginalize":
         return
-    if isinstance(config.get("num_classes"), int):
-        yield config["num_classes"]
+    if isinstance(config.get("num_classes"), (int, np.integer)):
+        yield int(config["num_classes"])
     for value in config.values():
         for item in value if isinstance(value, (list, tuple)) else [value]:
             yield from label_counts(item)
@@ -65,14 +65,63 @@ def check_data(
         if "y" in data:
             check_labels(data["y"], num_classes)
     arrays = {name: place(value) for name, value in data.items()}
-    _check_support(vae, params, arrays, key, transform)
+    # What lies in the memory of the host is looked at there.
+    known = {name: data[name] if isinstance(data[name], np.ndarray) else value for name, value in arrays.items()}
+    _check_support(vae, params, known, key, transform)
     return arrays
 
 
+def _rows(value: Any, start: int, count: int) -> Any:
+    """Rows of an array, on its device if it has one; the program that slices there is compiled once."""
+    if isinstance(value, jax.Array):
+        return jax.lax.dynamic_slice_in_dim(value, start, count)
+    return np.asarray(value)[start : start + count]
+
+
 def _check_support(
-    vae: VAE, params: VAEParams, data: dict[str, jax.Array], key: jax.Array, transform: Callable[..., Any] | None
+    vae: VAE,
+    params: VAEParams,
+    data: Mapping[str, Any],
+    key: jax.Array,
+    transform: Callable[..., Any] | None,
+    *,
+    chunk_size: int = 2**18,
 ) -> None:
-    """Checks values, where they are known, against the likelihood, where it has a `check_support`; never runs it."""
+    """Checks networks and prior on the shapes of one example, and values, where known, against the likelihood.
+
+    Both on what `transform` gives. `chunk_size` is the number of entries of x that are looked at together.
+    """
+    params, key = check_params(params), check_key(key)
+    if key.ndim:
+        key, params = key[0], jax.tree.map(lambda leaf: leaf[0], params)
+    count = len(data["x"])
+    size = max(1, min(count, chunk_size * count // max(1, int(np.size(data["x"])))))
+    batch = {
+        name: jax.ShapeDtypeStruct((size, *value.shape[1:]), jax.dtypes.canonicalize_dtype(value.dtype))
+        for name, value in data.items()
+    }
+    if transform is not None:
+        batch = jax.eval_shape(transform, key, batch)
+    check_support = _trace_networks(vae, params, key, batch)
+    if transform is None and check_support is None or isinstance(data["x"], Tracer):
+        return
+    check_input, compiled = getattr(transform, "check_input", None), jax.jit(transform) if transform else None
+    for start in range(0, count, size):
+        chunk = {name: _rows(value, start, min(size, count - start)) for name, value in data.items()}
+        if check_input is not None:
+            check_input(chunk["x"])
+        if transform is not None and compiled is not None:
+            # The first one not compiled: a transform may look at values that it knows.
+            chunk = (compiled if start else transform)(jax.random.fold_in(key, start), chunk)
+            check_finite("x, transformed", chunk["x"])
+        if check_support is not None:
+            check_support(chunk["x"])
+
+
+def _trace_networks(
+    vae: VAE, params: VAEParams, key: jax.Array, batch: Mapping[str, Any]
+) -> Callable[[Any], None] | None:
+    """Traces networks and prior on one example; returns the likelihood's `check_support`, if it has one."""
     checks = []
 
     def find(params: VAEParams, key: jax.Array, example: dict[str, jax.Array]) -> jax.Array:
@@ -83,22 +132,11 @@ def _check_support(
         checks.append(getattr(likelihood, "check_support", None))
         return z
 
-    params, key = check_params(params), check_key(key)
-    if key.ndim:
-        key, params = key[0], jax.tree.map(lambda leaf: leaf[0], params)
-    example = {name: jax.ShapeDtypeStruct(value.shape[1:], value.dtype) for name, value in data.items()}
+    example = {name: jax.ShapeDtypeStruct(value.shape[1:], value.dtype) for name, value in batch.items()}
     try:
         jax.eval_shape(find, params, key, example)
     except Exception as error:
-        shapes = {name: list(value.shape) for name, value in data.items()}
-        error.add_note(f"This came from the networks or the prior given one example of the data, {shapes} [N, ...].")
+        shapes = {name: list(value.shape[1:]) for name, value in batch.items()}
+        error.add_note(f"This came from the networks or the prior given one example of the data, of shapes {shapes}.")
         raise
-    if checks[0] is None or isinstance(data["x"], Tracer):
-        return
-    if transform is None:
-        checks[0](data["x"])
-        return
-    x = np.asarray(data["x"])
-    if (x < 0).any() or (x > 1).any():
-        raise ValueError(f"Expected grey values in [0, 1] to transform; got values from {x.min()} to {x.max()}.")
-    checks[0](transform(key, {name: value[:1000] for name, value in data.items()})["x"])
+    return checks[0]

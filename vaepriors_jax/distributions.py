@@ -18,11 +18,26 @@ from vaepriors_jax.spellings import diagonal_gaussian, full_gaussian
 LOG_2PI = float(np.log(2.0 * np.pi))
 
 
-def _full_precision(array: jax.Array) -> jax.Array:
-    """At least float32: networks may compute in bfloat16, but a log-density is a sum over all pixels."""
-    array = jnp.asarray(array)
-    is_small = jnp.issubdtype(array.dtype, jnp.floating) and jnp.finfo(array.dtype).bits < 32
-    return array.astype(jnp.float32) if is_small else array
+def _full_precision(array: Any) -> jax.Array:
+    """At least float32: networks may compute in bfloat16, but a log-density is a sum over all pixels.
+
+    Integers and booleans become floating numbers first: the difference of two uint8 wraps around.
+    """
+    if not isinstance(array, jax.Array):
+        array = np.asarray(array)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        return jnp.asarray(array.astype(jnp.result_type(float)))
+    return jnp.asarray(array.astype(jnp.float32) if jnp.finfo(array.dtype).bits < 32 else array)
+
+
+def full_precision_as(value: Any, dtype: Any) -> jax.Array:
+    """A value of any real dtype beside parameters of `dtype`: integers and half precision take that dtype."""
+    if isinstance(value, (bool, int, float)):
+        return jnp.asarray(value, dtype)
+    if not isinstance(value, jax.Array):
+        value = np.asarray(value)
+    is_wide = jnp.issubdtype(value.dtype, jnp.floating) and jnp.finfo(value.dtype).bits >= 32
+    return jnp.asarray(value if is_wide else value.astype(dtype))
 
 
 class NormalDiag(distrax.Independent):
@@ -31,7 +46,7 @@ class NormalDiag(distrax.Independent):
     def log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats at [..., *event_shape]: [...]."""
         check_event(value, self.event_shape)
-        return super().log_prob(value)
+        return super().log_prob(full_precision_as(value, self.distribution.loc.dtype))
 
 
 def normal_diag(loc: jax.Array, scale: jax.Array) -> NormalDiag:
@@ -141,7 +156,8 @@ class Bernoulli(distrax.Distribution):
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         """Log-probability in nats, finite gradients at every logit."""
-        against = (1 - 2 * value).astype(self.logits.dtype) * self.logits
+        value = full_precision_as(value, self.logits.dtype).astype(self.logits.dtype)
+        against = (1 - 2 * value) * self.logits
         nats = _softplus(against)
         # One flat axis to sum is faster than [28, 28].
         return -jnp.sum(nats.reshape(*nats.shape[: nats.ndim - self.logits.ndim], -1), axis=-1)
@@ -162,8 +178,9 @@ class Bernoulli(distrax.Distribution):
     def check_support(x: Any) -> None:
         """Raises ValueError for data that are not zeros and ones."""
         values = np.asarray(x)
-        if not np.isin(values, (0, 1)).all():
-            wrong = values[~np.isin(values, (0, 1))].flat[0]
+        is_right = (values == 0) | (values == 1)
+        if not is_right.all():
+            wrong = values[~is_right].flat[0]
             raise ValueError(
                 f"Expected zeros and ones as data of a Bernoulli likelihood; got {wrong!s} among values from "
                 f"{values.min()} to {values.max()}. Grey values in [0, 1] can be binarised while training, with "

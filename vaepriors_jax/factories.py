@@ -47,11 +47,25 @@ def _explaining(made: Prior | Flow, config: Config) -> Callable[..., Any]:
     return checked
 
 
+def _plain(value: Any, annotation: Any = None) -> Any:
+    """An argument in Python's own numbers where it is one number, or an array where a tuple is expected."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(item) for item in value) if type(value) in (list, tuple) else value
+    if not isinstance(value, (np.generic, np.ndarray, jax.Array)) or isinstance(value, jax.core.Tracer):
+        return value
+    is_number = jax.numpy.issubdtype(value.dtype, np.number) or np.issubdtype(value.dtype, np.bool_)
+    if not is_number or (value.ndim and "tuple" not in str(annotation)):
+        return value
+    plain = np.asarray(value).tolist()
+    return tuple(plain) if isinstance(plain, list) else plain
+
+
 def factory(make: Callable[P, R]) -> Callable[P, R]:
     """Records the arguments of a factory in the `config` of the prior or flow that it makes.
 
     Arguments that are left at their default are left out; a list of positional ones (`chain`) is named "*". A prior or
-    flow among the arguments goes in by its own configuration. Arrays and functions go in as they are: such a
+    flow among the arguments goes in by its own configuration. Numbers of numpy and JAX become Python's, as do
+    arrays for an argument that is annotated as a tuple. Other arrays and functions go in as they are: such a
     configuration is not plain data (see `plain_config`).
 
     The decorated function may leave `config` empty: `return Prior(init, apply, {})`.
@@ -60,9 +74,12 @@ def factory(make: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(make)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        made = make(*args, **kwargs)
+        bound = signature.bind(*args, **kwargs)
+        for name, value in bound.arguments.items():
+            bound.arguments[name] = _plain(value, signature.parameters[name].annotation)
+        made = make(*bound.args, **bound.kwargs)
         config: Config = {"factory": make.__name__}
-        for name, value in signature.bind(*args, **kwargs).arguments.items():
+        for name, value in bound.arguments.items():
             if isinstance(value, (Prior, Flow)):
                 value = value.config
             elif isinstance(value, (list, tuple)):

@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 from vaepriors_jax.base import VAE, VAEParams, context_of
-from vaepriors_jax.checks import check_not_negative
+from vaepriors_jax.checks import check_grey, check_not_negative
 from vaepriors_jax.objectives import ELBO, elbo
 from vaepriors_jax.sharding import check_mesh, over_devices
 from vaepriors_jax.training_checks import check_optimizer, check_schedule
@@ -68,9 +68,21 @@ def parameter_groups(params: VAEParams) -> VAEParams:
 
 
 def binarize(key: jax.Array, batch: Batch) -> dict[str, jax.Array]:
-    """Dynamic binarisation: draws each pixel of `x` as a Bernoulli variable of its grey value in [0, 1].
+    """Dynamic binarisation: draws each pixel of `x` as a Bernoulli variable of its grey value.
 
-    Pass it as `transform=` to `fit` or `make_train_step`; it then runs inside the compiled program, anew at each step.
+    Floating numbers are grey values in [0, 1], integers are 8-bit levels from 0 to 255, and booleans stay what they
+    are. Pass it as `transform=` to `fit` or `make_train_step`; it then runs inside the compiled program, anew at each
+    step: uint8 images stay uint8 in memory.
+
+    Args:
+        key: a random key.
+        batch: {"x": [B, ...], ...}.
+
+    Returns:
+        The batch with zeros and ones as `x`, in the dtype of `x` if that is floating, and otherwise in float32.
+
+    Raises:
+        ValueError: values out of range, or integers that are zeros and ones only (where the values are known).
 
     Example:
         >>> import jax, jax.numpy as jnp, vaepriors_jax as vp
@@ -80,8 +92,18 @@ def binarize(key: jax.Array, batch: Batch) -> dict[str, jax.Array]:
     References:
         Salakhutdinov & Murray (2008), On the quantitative analysis of deep belief networks, section 6.
     """
-    x = batch["x"]
-    return {**batch, "x": (jax.random.uniform(key, x.shape, x.dtype) < x).astype(x.dtype)}
+    check_grey(batch["x"])
+    x = jnp.asarray(batch["x"])
+    dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.float32
+    # Uniform numbers of half precision are too coarse for small probabilities.
+    probability = x.astype(jnp.promote_types(dtype, jnp.float32))
+    if jnp.issubdtype(x.dtype, jnp.integer):
+        probability /= 255
+    uniform = jax.random.uniform(key, x.shape, probability.dtype)
+    return {**batch, "x": (uniform < probability).astype(dtype)}
+
+
+vars(binarize)["check_input"] = check_grey
 
 
 def batch_elbo(

@@ -7,8 +7,9 @@ from typing import Any
 import distrax
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from vaepriors_jax.distributions import over_leading_axes
+from vaepriors_jax.distributions import _full_precision, over_leading_axes
 
 # (params, context, vector [dim]) -> (vector [dim], log |det Jacobian|)
 Map = Callable[[Any, dict[str, Any], jax.Array], tuple[jax.Array, jax.Array]]
@@ -27,17 +28,28 @@ class FlowBijector(distrax.Bijector):
     def forward_and_log_det(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """From the base variable u [..., dim] to z, and log |det dz/du| [...]."""
         self._check_dim(x)
-        return over_leading_axes(partial(self._forward, self._params, self._flow_context), x)
+        return over_leading_axes(partial(self._forward, self._params, self._flow_context), self._in_precision(x))
 
     def inverse_and_log_det(self, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         """From z [..., dim] to the base variable u, and log |det du/dz| [...]."""
         self._check_dim(y)
-        return over_leading_axes(partial(self._inverse, self._params, self._flow_context), y)
+        return over_leading_axes(partial(self._inverse, self._params, self._flow_context), self._in_precision(y))
+
+    def _in_precision(self, value: Any) -> jax.Array:
+        """The vectors in the dtype that the flow computes in: the widest of theirs and the parameters', from float32.
+
+        Then what a layer gives has the dtype of what it takes, as the scan of `repeat` needs.
+        """
+        value = _full_precision(value)
+        widths = [value.dtype, *(jnp.result_type(leaf) for leaf in jax.tree.leaves(self._params))]
+        is_double = any(dtype == jnp.float64 for dtype in widths)
+        return value.astype(jnp.float64) if is_double else value
 
     def _check_dim(self, value: jax.Array) -> None:
-        if not value.ndim or self._dim not in (None, value.shape[-1]):
+        shape = np.shape(value)
+        if not shape or self._dim not in (None, shape[-1]):
             raise ValueError(
-                f"Expected vectors of shape [..., {self._dim or 'dim'}] for a flow; got {list(value.shape)}. Give the "
+                f"Expected vectors of shape [..., {self._dim or 'dim'}] for a flow; got {list(shape)}. Give the "
                 "flow, and the prior under it, the dimension of z."
             )
 

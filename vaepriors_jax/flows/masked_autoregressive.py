@@ -26,8 +26,8 @@ class MaskedDense(nn.Module):
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Maps [inputs] to [outputs]."""
-        kernel = self.param("kernel", self.kernel_init, self.mask.shape)
-        bias = self.param("bias", nn.initializers.zeros, self.mask.shape[1:])
+        kernel = self.param("kernel", self.kernel_init, self.mask.shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, self.mask.shape[1:], jnp.float32)
         masked = kernel * self.mask.astype(kernel.dtype)
         return jnp.matmul(inputs, masked, precision=Precision.HIGHEST) + bias
 

@@ -66,7 +66,8 @@ def binomial_levels(logits: jax.Array, num_levels: int = 256) -> BinomialLevels:
 
     Args:
         logits: $l$ [...], of any magnitude.
-        num_levels: L; level k of the data is k / (L - 1), so that 8-bit images are divided by 255.
+        num_levels: L; level k of the data is k / (L - 1) in floating numbers (8-bit images divided by 255), or the
+            integer k.
 
     Returns:
         A distrax distribution whose event has the shape of `logits`; log-probabilities in nats.
@@ -80,5 +81,4 @@ def binomial_levels(logits: jax.Array, num_levels: int = 256) -> BinomialLevels:
         >>> print(jax.vmap(likelihood.prob)(jnp.array([0.0, 0.5, 1.0])).round(3))
         [0.25 0.5  0.25]
     """
-    check_num_levels(num_levels)
-    return BinomialLevels(logits, num_levels)
+    return BinomialLevels(logits, check_num_levels(num_levels))

@@ -52,8 +52,8 @@ def categorical_levels(logits: jax.Array) -> CategoricalLevels:
     r"""Independent categorical variables over L levels, $p(x_i = \tfrac{k}{L-1}) = \mathrm{softmax}(l_i)_k$.
 
     Args:
-        logits: $l$ [..., L], of any magnitude; level k of the data is k / (L - 1), so that 8-bit images are divided by
-            255.
+        logits: $l$ [..., L], of any magnitude; level k of the data is k / (L - 1) in floating numbers (8-bit images
+            divided by 255), or the integer k.
 
     Returns:
         A distrax distribution whose event has the shape of `logits` without its last axis; log-probabilities in nats.

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaepriors_jax.distributions import _full_precision
+from vaepriors_jax.distributions import _full_precision, full_precision_as
 from vaepriors_jax.likelihoods.pixelwise import Pixelwise
 
 # Below this |logit| the normaliser is a power series, accurate to 1e-11 with its derivatives; above, a closed form.
@@ -48,6 +48,7 @@ class ContinuousBernoulli(Pixelwise):
 
     def pixel_log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats of each pixel."""
+        value = full_precision_as(value, self.logits.dtype)
         # l x - A(l), without large terms that cancel: the distance is from the end that the logit favours.
         magnitude = _magnitude(self.logits)
         distance = jnp.where(self.logits > 0, 1 - value, value)

@@ -98,7 +98,8 @@ def discretized_logistic(loc: jax.Array, scale: jax.Array, num_levels: int = 256
         loc: location $\mu$ [...], in units of the data.
         scale: scale $s > 0$ [...], in units of the data, or of a shape that broadcasts; the standard deviation before
             discretisation is $\pi s / \sqrt 3$. Scales outside [1e-12, 1e12] count as the nearest of these.
-        num_levels: L; level k of the data is k / (L - 1), so that 8-bit images are divided by 255.
+        num_levels: L; level k of the data is k / (L - 1) in floating numbers (8-bit images divided by 255), or the
+            integer k.
 
     Returns:
         A distrax distribution whose event has the shape of `loc`; log-probabilities in nats. Its gradient with respect
@@ -118,5 +119,4 @@ def discretized_logistic(loc: jax.Array, scale: jax.Array, num_levels: int = 256
         Salimans et al. (2017), PixelCNN++, eq. 2. Tomczak & Welling (2018) leave them out, where it sums to less
         than 1.
     """
-    check_num_levels(num_levels)
-    return DiscretizedLogistic(loc, scale, num_levels)
+    return DiscretizedLogistic(loc, scale, check_num_levels(num_levels))

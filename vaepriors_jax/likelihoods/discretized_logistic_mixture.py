@@ -63,7 +63,7 @@ def discretized_logistic_mixture(
         logits: unnormalised log-weights [..., C].
         loc: locations [..., C], in units of the data.
         scale: scales [..., C], positive; see `discretized_logistic`.
-        num_levels: L; level k of the data is k / (L - 1).
+        num_levels: L; level k of the data is k / (L - 1) in floating numbers, or the integer k.
 
     Returns:
         A distrax distribution whose event has the shape of `logits` without its last axis; log-probabilities in nats.
@@ -81,5 +81,4 @@ def discretized_logistic_mixture(
         Salimans et al. (2017), PixelCNN++, eqs. 1 and 2; here without autoregression, and with one mixture for each
         channel.
     """
-    check_num_levels(num_levels)
-    return DiscretizedLogisticMixture(logits, loc, scale, num_levels)
+    return DiscretizedLogisticMixture(logits, loc, scale, check_num_levels(num_levels))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaepriors_jax.checks import check_positive_integer
+from vaepriors_jax.distributions import full_precision_as
 
 
 class Pixelwise(distrax.Distribution):
@@ -20,25 +21,33 @@ class Pixelwise(distrax.Distribution):
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats at x [..., *event_shape]: [...]."""
+        value = value if isinstance(value, (jax.Array, np.ndarray)) else jnp.asarray(value)
         event_axes = tuple(range(-len(self.event_shape), 0))
         return jnp.sum(self.pixel_log_prob(value), axis=event_axes)
 
 
 class Levels(Pixelwise):
-    """Pixels on the L levels k / (L - 1), k = 0, ..., L - 1."""
+    """Pixels on L levels, k = 0, ..., L - 1: k / (L - 1) in floating numbers, k itself in integers."""
 
     num_levels: int
 
     def level(self, value: jax.Array, dtype: Any) -> jax.Array:
-        """The index k of the level next to each value."""
-        return jnp.round(value * (self.num_levels - 1)).astype(dtype)
+        """The index k of the level next to each value; integers are that index, booleans the first and last level."""
+        if jnp.issubdtype(value.dtype, jnp.integer):
+            return jnp.asarray(value).astype(dtype)
+        return jnp.round(full_precision_as(value, jnp.float32) * (self.num_levels - 1)).astype(dtype)
 
     def check_support(self, x: Any) -> None:
         """Raises ValueError for data that are not on the levels."""
         values, top = np.asarray(x), self.num_levels - 1
-        nearest = np.clip(np.round(values * top), 0, top) / top
+        if np.issubdtype(values.dtype, np.integer):
+            self._check_integers(values)
+            return
         # Data of half precision pass; where levels are close, their neighbourhoods stay apart.
-        outside = ~(np.abs(values - nearest) <= min(1e-3, 0.25 / top))
+        rounding = 0.0 if np.issubdtype(values.dtype, np.bool_) else float(jnp.finfo(values.dtype).eps) / 2
+        values = values.astype(np.float64)
+        nearest = np.clip(np.round(values * top), 0, top) / top
+        outside = ~(np.abs(values - nearest) <= min(max(1e-3, rounding), 0.25 / top))
         if outside.any():
             raise ValueError(
                 f"Expected levels k / {top}, k = 0, ..., {top}, as data of a likelihood over {self.num_levels} levels; "
@@ -47,12 +56,29 @@ class Levels(Pixelwise):
                 "values need a density, such as `vp.normal_diag` or, in [0, 1], `vp.continuous_bernoulli`."
             )
 
+    def _check_integers(self, values: np.ndarray) -> None:
+        """Raises ValueError for integers that are no levels, or that are zeros and ones where 8 bits are expected."""
+        if not values.size:
+            return
+        smallest, largest, top = int(values.min()), int(values.max()), self.num_levels - 1
+        if smallest < 0 or largest > top:
+            raise ValueError(
+                f"Expected integers from 0 to {top}, the levels of a likelihood over {self.num_levels} levels; got "
+                f"values from {smallest} to {largest}. Give the number of levels of the data as `num_levels=`."
+            )
+        if largest == 1 and top >= 255:
+            raise ValueError(
+                f"Expected integers to be levels from 0 to {top}; got only zeros and ones. Pass black and white images "
+                "as booleans or floating numbers, or with `vp.bernoulli` as the likelihood."
+            )
 
-def check_num_levels(num_levels: Any) -> None:
-    """Raises ValueError unless there are at least two levels."""
+
+def check_num_levels(num_levels: Any) -> int:
+    """Returns the number of levels, or raises ValueError unless there are at least two."""
     check_positive_integer(num_levels=num_levels)
     if num_levels < 2:
         raise ValueError(f"Expected `num_levels` >= 2; got {num_levels!r}. 8-bit images have 256.")
+    return int(num_levels)
 
 
 def bits_per_dim(log_prob: Any, num_dims: int) -> Any:

@@ -4,10 +4,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import gammaln
 
 from vaepriors_jax.checks import check_finite, check_positive
-from vaepriors_jax.distributions import _full_precision
+from vaepriors_jax.distributions import _full_precision, full_precision_as
 from vaepriors_jax.likelihoods.pixelwise import Pixelwise
 
 # Scales below count as this one: above it, densities and gradients are finite in float32.
@@ -39,6 +40,7 @@ class StudentT(Pixelwise):
 
     def pixel_log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats of each pixel."""
+        value = full_precision_as(value, self.loc.dtype)
         square = ((value - self.loc) / self.scale) ** 2
         log_peak = _log_gamma_step(self.df / 2) - 0.5 * jnp.log(jnp.pi * self.df) - jnp.log(self.scale)
         return log_peak - 0.5 * (self.df + 1) * jnp.log1p(square / self.df)
@@ -92,6 +94,6 @@ def student_t(df: jax.Array | float, loc: jax.Array, scale: jax.Array | float) -
     References:
         Takahashi et al. (2018), Student-t variational autoencoder for robust density estimation.
     """
-    if isinstance(df, (int, float)):
+    if isinstance(df, (int, float, np.number)):
         check_positive(df=df)
     return StudentT(jnp.asarray(df), loc, jnp.asarray(scale))
