@@ -78,6 +78,11 @@ def _find_bin(knots: Knots, positions: jax.Array, value: jax.Array) -> Bin:
     return Bin(x0, x1 - x0, y0, y1 - y0, *left_and_right(knots.slope))
 
 
+def _into_unit_interval(t: jax.Array) -> jax.Array:
+    """Corrects rounding only: the derivative stays 1 at the ends, which are the knots, where that of a clip is 1/2."""
+    return t + jax.lax.stop_gradient(jnp.clip(t, 0, 1) - t)
+
+
 def _log_slope(bin: Bin, t: jax.Array) -> jax.Array:
     """Log-derivative at the fraction t of the bin (Durkan et al., eq. 5)."""
     denominator = bin.mean_slope + bin.curvature * t * (1 - t)
@@ -91,7 +96,7 @@ def spline_forward(raw: jax.Array, u: jax.Array, bound: float) -> tuple[jax.Arra
     inside = jnp.abs(u) < bound
     safe = jnp.where(inside, u, 0)
     bin = _find_bin(knots, knots.x, safe)
-    t = jnp.clip((safe - bin.left) / bin.width, 0, 1)
+    t = _into_unit_interval((safe - bin.left) / bin.width)
     fraction = bin.mean_slope * t**2 + bin.slope_left * t * (1 - t)
     fraction = fraction / (bin.mean_slope + bin.curvature * t * (1 - t))
     z = bin.bottom + bin.height * fraction
@@ -104,12 +109,13 @@ def spline_inverse(raw: jax.Array, z: jax.Array, bound: float) -> tuple[jax.Arra
     inside = jnp.abs(z) < bound
     safe = jnp.where(inside, z, 0)
     bin = _find_bin(knots, knots.y, safe)
-    fraction = jnp.clip((safe - bin.bottom) / bin.height, 0, 1)
+    fraction = _into_unit_interval((safe - bin.bottom) / bin.height)
     a = bin.mean_slope - bin.slope_left + fraction * bin.curvature
     b = bin.slope_left - fraction * bin.curvature
     c = -bin.mean_slope * fraction
-    discriminant = jnp.maximum(b**2 - 4 * a * c, 0)
-    t = jnp.clip(2 * c / (-b - jnp.sqrt(discriminant)), 0, 1)
+    discriminant = b**2 - 4 * a * c
+    root = jnp.sqrt(jnp.where(discriminant > 0, discriminant, jnp.finfo(z.dtype).tiny))  # below 0 by rounding only
+    t = _into_unit_interval(2 * c / (-b - root))
     u = bin.left + bin.width * t
     return jnp.where(inside, u, z), jnp.where(inside, -_log_slope(bin, t), 0)
 

@@ -5,10 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import gammaln
 
 from vaepriors_jax.checks import check_finite, check_positive
-from vaepriors_jax.distributions import _full_precision, full_precision_as
+from vaepriors_jax.distributions import LOG_2PI, _full_precision, full_precision_as
 from vaepriors_jax.likelihoods.pixelwise import Pixelwise
 
 # Scales below count as this one: above it, densities and gradients are finite in float32.
@@ -16,12 +15,29 @@ SMALLEST_SCALE = 1e-12
 
 
 def _log_gamma_step(a: jax.Array) -> jax.Array:
-    r"""$\log \Gamma(a + \tfrac12) - \log \Gamma(a)$, where in float32 large ones would cancel: by Stirling's series."""
-    small, large = jnp.minimum(a, 8), jnp.maximum(a, 8)
+    r"""$\log \Gamma(a + \tfrac12) - \log \Gamma(a) - \tfrac12 \log a$, which tends to 0, without cancellation.
+
+    By Stirling's series; below 8 at a + 8, from which the recurrence of $\Gamma$ leads back.
+    """
+    is_small = a < 8
+    small = jnp.where(is_small, a, 1)
+    large = jnp.where(is_small, a + 8, a)
     inverse = large**-2
-    series = inverse * (1 / 192 - inverse * (1 / 640 - inverse * 17 / 14336)) - 1 / 8
-    asymptotic = 0.5 * jnp.log(large) + series / large
-    return jnp.where(a < 8, gammaln(small + 0.5) - gammaln(small), asymptotic)
+    series = inverse * (1 / 192 - inverse * (1 / 640 - inverse * (17 / 14336 - inverse * 31 / 18432))) - 1 / 8
+    back = 0.5 * jnp.log1p(8 / small) - sum(jnp.log1p(0.5 / (small + k)) for k in range(8))
+    return series / large + jnp.where(is_small, back, 0)
+
+
+def _scaled_log1p(square: jax.Array, df: jax.Array) -> jax.Array:
+    r"""$\nu \log(1 + s / \nu)$; for small $s / \nu$ by a series, since the derivative in $\nu$ would cancel."""
+    is_small = square < 0.1 * df
+    ratio = jnp.where(is_small, square, 0) / df
+    half = ratio / (2 + ratio)  # log1p(ratio) = 2 artanh(half)
+    power, series = half**2, 0.0
+    for k in (13, 11, 9, 7, 5, 3, 1):
+        series = series * power + 1 / k
+    direct = df * jnp.log1p(jnp.where(is_small, 1, square / df))
+    return jnp.where(is_small, 2 * square / (2 + ratio) * series, direct)
 
 
 class StudentT(Pixelwise):
@@ -31,7 +47,7 @@ class StudentT(Pixelwise):
         """Takes degrees of freedom, location and scale."""
         arrays = (_full_precision(jnp.asarray(array)) for array in (df, loc, scale))
         self.df, self.loc, scale = jnp.broadcast_arrays(*arrays)
-        self.scale = jnp.maximum(scale, SMALLEST_SCALE)
+        self.scale = jnp.where(scale <= SMALLEST_SCALE, SMALLEST_SCALE, scale)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -42,14 +58,16 @@ class StudentT(Pixelwise):
         """Log-density in nats of each pixel."""
         value = full_precision_as(value, self.loc.dtype)
         square = ((value - self.loc) / self.scale) ** 2
-        log_peak = _log_gamma_step(self.df / 2) - 0.5 * jnp.log(jnp.pi * self.df) - jnp.log(self.scale)
-        return log_peak - 0.5 * (self.df + 1) * jnp.log1p(square / self.df)
+        log_peak = _log_gamma_step(self.df / 2) - 0.5 * LOG_2PI - jnp.log(self.scale)
+        return log_peak - 0.5 * (_scaled_log1p(square, self.df) + jnp.log1p(square / self.df))
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
         # Bailey (1994), Polar generation of random variates with the t-distribution: no rejection.
         key_radius, key_angle = jax.random.split(key)
         shape, dtype = (n, *self.event_shape), self.loc.dtype
-        radius = jnp.sqrt(self.df * jnp.expm1(2 / self.df * jax.random.exponential(key_radius, shape, dtype)))
+        # The radius is sqrt(df * expm1(2 * exponent)); its square would overflow long before it.
+        exponent = jnp.maximum(jax.random.exponential(key_radius, shape, dtype), jnp.finfo(dtype).tiny) / self.df
+        radius = jnp.sqrt(-self.df * jnp.expm1(-2 * exponent)) * jnp.exp(exponent)
         noise = radius * jnp.cos(jax.random.uniform(key_angle, shape, dtype, maxval=2 * jnp.pi))
         return self.loc + self.scale * noise
 
