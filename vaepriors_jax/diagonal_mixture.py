@@ -5,8 +5,10 @@ import jax.numpy as jnp
 from jax.lax import Precision
 
 from vaepriors_jax.checks import check_event
-from vaepriors_jax.distributions import LOG_2PI, normal_diag, over_leading_axes
+from vaepriors_jax.distributions import LOG_2PI, log_sum_exp, normal_diag, over_leading_axes
 from vaepriors_jax.mixtures import Mixture
+
+Tangent = tuple[jax.Array, jax.Array]  # an array and its tangent
 
 # Up to so many components, or in so few dimensions (where many components matter at once), the plain sum costs little.
 FEW_COMPONENTS, FEW_DIMS = 32, 2
@@ -41,27 +43,35 @@ def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.dot(a, b, precision=Precision.HIGHEST)
 
 
-def _add_squares(
-    total: jax.Array, weights: jax.Array, value: jax.Array, loc: jax.Array, inverse: jax.Array, factor: jax.Array
+def _add_pulls(
+    total: jax.Array, weights: jax.Array, value: Tangent, loc: Tangent, inverse: jax.Array, d_log_scale: jax.Array
 ) -> jax.Array:
-    """Adds weights [K] times t^2 times factor [K, dim], t = (z - loc) * inverse, over components and dimensions."""
+    """Adds weights [K] times t (dmu - dz) / sigma + t^2 dlog sigma, over components and dimensions.
+
+    The difference in t = (z - mu) / sigma comes first: sums of products of z and mu would cancel for small scales.
+    """
+    (value, d_value), (loc, d_loc) = value, loc
+    slope = d_loc * inverse
     if jax.default_backend() != "cpu":
-        return total + jnp.sum(weights[:, None] * ((value - loc) * inverse) ** 2 * factor)
+        t = (value - loc) * inverse
+        return total + jnp.sum(weights[:, None] * t * (slope - d_value * inverse + t * d_log_scale))
 
     # For many z a CPU is slow at such a sum, and fast at products, one dimension after the other; backwards as well.
     @jax.checkpoint
     def add(total: jax.Array, dimension: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
-        value, loc, inverse, factor = dimension
-        standardized = (value - loc) * inverse
-        return total + _dot(weights * standardized * standardized, factor), None
+        value, d_value, loc, inverse, slope, d_log_scale = dimension
+        t = (value - loc) * inverse
+        pull = weights * t
+        total += _dot(pull, slope) - _dot(pull, inverse) * d_value
+        return total + _dot(pull * t, d_log_scale), None
 
-    return jax.lax.scan(add, total, (value, loc.T, inverse.T, factor.T))[0]
+    return jax.lax.scan(add, total, (value, d_value, loc.T, inverse.T, slope.T, d_log_scale.T))[0]
 
 
 @jax.custom_jvp
 def _mixture_log_prob(value: jax.Array, log_weights: jax.Array, loc: jax.Array, scale: jax.Array) -> jax.Array:
     """Log-density of a mixture of diagonal Gaussians at one z [dim]."""
-    return jax.nn.logsumexp(_joint(value, log_weights, loc, scale))
+    return log_sum_exp(_joint(value, log_weights, loc, scale))
 
 
 @_mixture_log_prob.defjvp
@@ -71,26 +81,21 @@ def _mixture_log_prob_jvp(
     """The components' derivatives, each weighted by its responsibility.
 
     With t = (z - mu) / sigma that of one is dlog w + t (dmu - dz) / sigma + (t^2 - 1) dsigma / sigma, summed over
-    dimensions. What is linear in z comes by matrix products; in t^2 they would cancel where scales are small.
+    dimensions.
     """
     value, log_weights, loc, scale = primals
     d_value, d_log_weights, d_loc, d_scale = tangents
     joint = _joint(value, log_weights, loc, scale)
-    highest = jnp.max(joint)
-    highest = jnp.where(jnp.isfinite(highest), highest, 0)
-    relative = jnp.exp(joint - highest)
+    highest = jax.lax.stop_gradient(jnp.max(joint))
+    relative = jnp.exp(joint - jnp.where(jnp.isneginf(highest), 0, highest))
     total = jnp.sum(relative)
-    responsibilities = relative / jnp.maximum(total, 1)  # below 1 only where all weights are 0
+    responsibilities = relative / jnp.where(total == 0, 1, total)  # 0 only where all components are switched off
 
-    centre = jax.lax.stop_gradient(jnp.mean(loc, axis=0))  # smaller numbers cancel less
-    value, loc, inverse = value - centre, loc - centre, 1 / scale
-    precision, d_log_scale = inverse**2, d_scale * inverse
-    pull, strength = jnp.split(_dot(responsibilities, jnp.concatenate([loc * precision, precision], axis=-1)), 2)
-    slope = precision * d_loc
-    constant = d_log_weights - jnp.sum(d_log_scale + loc * slope, axis=-1)
-    linear = jnp.sum((pull - value * strength) * d_value + value * _dot(responsibilities, slope))
-    linear += _dot(responsibilities, constant)
-    return highest + jnp.log(total), _add_squares(linear, responsibilities, value, loc, inverse, d_log_scale)
+    inverse = 1 / scale
+    d_log_scale = d_scale * inverse
+    linear = _dot(responsibilities, d_log_weights - jnp.sum(d_log_scale, axis=-1))
+    tangent = _add_pulls(linear, responsibilities, (value, d_value), (loc, d_loc), inverse, d_log_scale)
+    return log_sum_exp(joint), tangent
 
 
 # Outside `jit` a loop whose body closes over arrays would be compiled at each call.
@@ -105,9 +110,8 @@ def _streamed_log_prob(value: jax.Array, log_weights: jax.Array, loc: jax.Array,
 class DiagonalMixture(Mixture):
     r"""$p(z) = \sum_k w_k\, \mathcal{N}(z; \mu_k, \mathrm{diag}(\sigma_k^2))$.
 
-    The density is the exact sum. Its gradient weights that of each component by the component's responsibility; what is
-    linear in z comes by matrix products, which cancel a little where scales are small: up to 4e-4 of an array's largest
-    entry, where groups of components at +-10 share scales of e^-3.
+    The density is the exact sum, and its gradient that of each component weighted by the component's responsibility: in
+    float32 within 1e-4 of an array's largest entry.
     """
 
     def __init__(self, log_weights: jax.Array, loc: jax.Array, scale: jax.Array):
@@ -127,6 +131,7 @@ class DiagonalMixture(Mixture):
     def log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats at z [..., dim]: [...]."""
         check_event(value, self.event_shape)
+        value = jnp.asarray(value)  # one of numpy's could not be a constant of a scan
         if self.num_components > MAX_AT_ONCE:
             return _streamed_log_prob(value, self.log_weights, *self.parameters)
         if self.num_components <= FEW_COMPONENTS or self.event_shape[0] <= FEW_DIMS:
@@ -145,7 +150,8 @@ class DiagonalMixture(Mixture):
 
         @jax.checkpoint
         def add(total: jax.Array, chunk: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
-            return jnp.logaddexp(total, DiagonalMixture(*chunk).log_prob(value)), None
+            both = jnp.stack([total, DiagonalMixture(*chunk).log_prob(value)], axis=-1)
+            return log_sum_exp(both), None  # logaddexp of two minus infinities has a gradient of NaN
 
         loc, scale = self.parameters
         slices = (chunks(self.log_weights, -jnp.inf), chunks(loc, 0.0), chunks(scale, 1.0))

@@ -207,6 +207,15 @@ def bernoulli(logits: jax.Array) -> Bernoulli:
     return Bernoulli(logits)
 
 
+def log_sum_exp(values: jax.Array) -> jax.Array:
+    """Log-sum-exp over the last axis, whose derivatives are 0 rather than NaN where every value is minus infinity."""
+    highest = jax.lax.stop_gradient(jnp.max(values, axis=-1, keepdims=True))
+    highest = jnp.where(jnp.isneginf(highest), 0, highest)
+    total = jnp.sum(jnp.exp(values - highest), axis=-1)
+    is_nothing = total == 0
+    return jnp.where(is_nothing, -jnp.inf, jnp.log(jnp.where(is_nothing, 1, total)) + highest[..., 0])
+
+
 def over_leading_axes(function: Callable[[jax.Array], Any], value: jax.Array, event_ndims: int = 1) -> Any:
     """Maps a function of one event over all leading axes."""
     for _ in range(value.ndim - event_ndims):

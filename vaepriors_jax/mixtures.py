@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.lax import Precision
 
 from vaepriors_jax.checks import check_event
-from vaepriors_jax.distributions import LOG_2PI, over_leading_axes
+from vaepriors_jax.distributions import LOG_2PI, log_sum_exp, over_leading_axes
 
 
 class Mixture(distrax.Distribution):
@@ -60,7 +60,7 @@ class Mixture(distrax.Distribution):
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats at z [..., dim]: [...]."""
-        return jax.nn.logsumexp(self.log_weights + self.component_log_prob(value), axis=-1)
+        return log_sum_exp(self.log_weights + self.component_log_prob(value))
 
     def responsibilities(self, value: jax.Array) -> jax.Array:
         """Posterior probability of each component given z [..., dim]: [..., K]."""
