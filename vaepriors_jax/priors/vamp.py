@@ -56,7 +56,8 @@ def from_bounds(values: jax.Array, bounds: tuple[float, float] | None) -> jax.Ar
 def from_unit(fractions: jax.Array) -> jax.Array:
     """`from_bounds` of values in units of the range: 0 at the lower bound, 1 at the upper one."""
     upper = fractions > 0.5
-    from_end = jnp.maximum(jnp.where(upper, 1 - fractions, fractions), SQUEEZE)
+    from_end = jnp.where(upper, 1 - fractions, fractions)
+    from_end = jnp.where(from_end < SQUEEZE, SQUEEZE, from_end)
     from_end = jnp.where(from_end < TAIL, 2 * TAIL - TAIL**2 / from_end, from_end)
     return jnp.where(upper, 1 - from_end, from_end)
 
