@@ -9,6 +9,7 @@ import scipy.stats
 
 import vaepriors_jax as vp
 from tests.linear_gaussian import linear_gaussian_vae
+from vaepriors_jax.evaluation import hole_maps
 
 KEY = jax.random.key(0)
 
@@ -395,3 +396,20 @@ def test_surgery_of_a_model_with_exact_posterior_sums_to_its_kl():
     surgery = vp.elbo_surgery(vae, params, KEY, x)
     kl = vp.evaluate_elbo(vae, params, KEY, x).kl.mean()
     assert surgery.mean_kl.mean == pytest.approx(float(kl), abs=5 * float(surgery.mean_kl.standard_error))
+
+
+def test_marginals_of_mixtures_of_other_distributions():
+    """Components that are mixtures themselves are exact; of Laplace distributions there is no exact marginal."""
+    loc, axes = jnp.array([[-1.0, 1.0], [0.0, 2.0]]), jnp.eye(3)[:2]
+
+    def component(shifts):
+        return vp.DiagonalMixture(jnp.log(jnp.full(2, 0.5)), shifts[:, None] * jnp.ones((2, 3)), jnp.ones((2, 3)))
+
+    nested = hole_maps._exact_marginal(vp.Mixture(jnp.log(jnp.array([0.3, 0.7])), loc, component), jnp.zeros(3), axes)
+    np.testing.assert_allclose(jnp.exp(nested.log_weights), [0.15, 0.15, 0.35, 0.35], rtol=1e-5)
+    np.testing.assert_allclose(nested.means, [[-1, -1], [1, 1], [0, 0], [2, 2]], atol=1e-6)
+    np.testing.assert_allclose(nested.covariances, [np.eye(2)] * 4, atol=1e-6)
+    laplace = vp.Mixture(
+        jnp.log(jnp.full(2, 0.5)), loc, lambda m: distrax.Independent(distrax.Laplace(m, jnp.ones(2)), 1)
+    )
+    assert hole_maps._exact_marginal(laplace, jnp.zeros(2), jnp.eye(2)) is None

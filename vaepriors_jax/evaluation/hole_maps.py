@@ -67,10 +67,10 @@ def _exact_marginal(distribution: Any, origin: jax.Array, axes: jax.Array) -> _M
         def of_component(arrays: Any) -> _Marginal | None:
             return _exact_marginal(distribution._component(arrays), origin, axes)
 
+        if jax.eval_shape(of_component, jax.tree.map(lambda leaf: leaf[0], distribution.parameters)) is None:
+            return None
         batch_size = min(COMPONENTS_AT_ONCE, distribution.num_components)
         found = jax.lax.map(of_component, distribution.parameters, batch_size=batch_size)
-        if found is None:
-            return None
         log_weights = distribution.log_weights[:, None] + found.log_weights
         return _Marginal(log_weights.reshape(-1), found.means.reshape(-1, 2), found.covariances.reshape(-1, 2, 2))
     if is_normal_diag(distribution):
