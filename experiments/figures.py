@@ -72,12 +72,32 @@ def training_curves(path: Path, curves: Mapping[str, tuple[np.ndarray, np.ndarra
     plt.close(figure)
 
 
+SEEN_BY_SAMPLES = 5  # nats below the top to which 20,000 samples show a density of the plane
+
+
 def interleave(first: np.ndarray, second: np.ndarray, num_columns: int) -> np.ndarray:
     """Puts rows of `second` under rows of `first`, both [N, height, width]."""
     rows: list[np.ndarray] = []
     for start in range(0, len(first), num_columns):
         rows += [first[start : start + num_columns], second[start : start + num_columns]]
     return np.concatenate(rows)
+
+
+def known_difference(found: Any) -> np.ndarray:
+    """log q(z) - log p(z) of a hole map, blank where it rests on single samples.
+
+    A density by samples counts as no lower than so many nats below its top, where a few samples lie under each kernel;
+    where the other is as low, nothing is known of the difference.
+    """
+    if found.q_is_exact and found.p_is_exact:
+        return np.asarray(found.difference)
+    depths, floored = [], []
+    for log_density, is_exact in ((found.log_q, found.q_is_exact), (found.log_p, found.p_is_exact)):
+        values = np.asarray(log_density)
+        depths.append(values - values.max())
+        floored.append(values if is_exact else np.maximum(values, values.max() - SEEN_BY_SAMPLES))
+    low = (depths[0] < -SEEN_BY_SAMPLES) & (depths[1] < -SEEN_BY_SAMPLES)
+    return np.where(low, np.nan, floored[0] - floored[1])
 
 
 def hole_maps(path: Path, maps: Mapping[str, Any], *, title: str) -> None:
@@ -95,12 +115,15 @@ def hole_maps(path: Path, maps: Mapping[str, Any], *, title: str) -> None:
     levels = (-9, -4, -1)  # nats below the highest point of the plane
     for axis, (name, found) in zip(axes.flat, maps.items(), strict=False):
         first, second = np.asarray(found.first), np.asarray(found.second)
-        image = axis.pcolormesh(first, second, np.asarray(found.difference), cmap="RdBu_r", vmin=-10, vmax=10)
-        for log_density, colour in ((found.log_q, "black"), (found.log_p, "tab:green")):
-            values = np.asarray(log_density)
-            axis.contour(
-                first, second, values - values.max(), levels=levels, colors=colour, linewidths=0.8, linestyles="-"
-            )
+        image = axis.pcolormesh(first, second, known_difference(found), cmap="RdBu_r", vmin=-10, vmax=10)
+        axis.set_facecolor("0.85")
+        for log_density, is_exact, colour in (
+            (found.log_q, found.q_is_exact, "black"),
+            (found.log_p, found.p_is_exact, "tab:green"),
+        ):
+            depth = np.asarray(log_density) - np.max(log_density)
+            drawn = levels if is_exact else levels[1:]
+            axis.contour(first, second, depth, levels=drawn, colors=colour, linewidths=0.8, linestyles="-")
         axis.set_title(f"{name} ({100 * float(found.explained):.0f} % of the variance)", fontsize=10)
         axis.set_aspect("equal")
         axis.set_xlabel("1st axis of the plane", fontsize=9)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 
-from experiments.figures import tile
+from experiments.figures import known_difference, tile
 from vaepriors_jax.evaluation.hole_maps import HoleMap
 
 DEPTH = 12  # nats below the highest point that the colours of a density reach
@@ -128,7 +128,7 @@ def _draw_density(axis: Axes, one: Portrait, log_density: object) -> QuadMesh:
 
 def _draw_difference(axis: Axes, one: Portrait) -> QuadMesh:
     first, second = np.asarray(one.map.first), np.asarray(one.map.second)
-    image = axis.pcolormesh(first, second, np.asarray(one.map.difference), cmap="RdBu_r", vmin=-10, vmax=10)
+    image = axis.pcolormesh(first, second, known_difference(one.map), cmap="RdBu_r", vmin=-10, vmax=10)
     log_p = np.asarray(one.map.log_p)
     axis.contour(first, second, log_p - log_p.max(), levels=LEVELS, colors="tab:green", linewidths=0.8, linestyles="-")
     return image

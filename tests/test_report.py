@@ -2,11 +2,13 @@
 
 import base64
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from experiments import figures
 from experiments.document import Figure, Section, Table, publish
 
 CONTENT = {
@@ -86,3 +88,12 @@ def test_markdown_says_the_same(folder):
         *("evaluation.html", "evaluation.json", "evaluation.md"),
         *("one.png", "report.html", "report.md", "results.json"),
     ]
+
+
+def test_a_map_is_blank_where_samples_do_not_tell():
+    """p by samples: known at the top, at least so far below q where q is high, and unknown where both are low."""
+    log_q, log_p = np.array([[0.0, -1.0, -20.0]]), np.array([[-2.0, -30.0, -30.0]])
+    found = SimpleNamespace(log_q=log_q, log_p=log_p, difference=log_q - log_p, q_is_exact=True, p_is_exact=False)
+    np.testing.assert_allclose(figures.known_difference(found), [[2.0, 6.0, np.nan]])
+    found.p_is_exact = True
+    np.testing.assert_allclose(figures.known_difference(found), [[2.0, 29.0, 10.0]])
