@@ -16,8 +16,8 @@ from experiments.trained import Trained
 
 MARGINALS = (
     "With more than two latent dimensions these are marginals of both densities: exact for Gaussians, mixtures and "
-    "VampPriors, by samples for flows, and grey where those are too few to tell. What a marginal shows is there; a hole "
-    "can hide in other directions."
+    "VampPriors, by samples for flows, and grey where those are too few to tell. What a marginal shows is there; a "
+    "hole can hide in other directions."
 )
 CAPTIONS = {  # title of a figure, and what to see in it
     "samples": (
