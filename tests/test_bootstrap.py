@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from scipy.special import gammaln
 
 from tests.feature_sets import draw
 from vaepriors_jax.evaluation.samples import bootstrap, density_coverage, precision_recall
@@ -18,6 +19,19 @@ def test_bootstrap_error_of_a_mean_is_the_known_one():
     # A standard deviation from 2,000 draws has a relative standard error of 1 / sqrt(4000).
     assert interval.standard_error == pytest.approx(expected, rel=5 / np.sqrt(4000))
     assert interval.high - interval.low == pytest.approx(2 * 1.96 * expected, rel=0.15)
+
+
+@pytest.mark.slow
+def test_intervals_of_a_standard_deviation_hold_it_as_often_as_they_say():
+    """Within three standard errors of 95 % over 1,500 data sets; it was 92 %."""
+    samples = np.random.default_rng(0).normal(size=(1500, 100, 1))
+    # The mean of the standard deviation (with N) of N normal values: c_4 sqrt((N - 1) / N).
+    expected = np.exp(gammaln(50) - gammaln(49.5)) * np.sqrt(2 / 99) * np.sqrt(99 / 100)
+    held = 0
+    for seed, sample in enumerate(samples):
+        found = bootstrap(jax.random.key(seed), lambda x, y: x.std(), sample, samples[0])
+        held += found.low <= expected <= found.high
+    assert held / 1500 > 0.95 - 3 * np.sqrt(0.05 * 0.95 / 1500)
 
 
 @pytest.mark.nightly

@@ -53,6 +53,15 @@ def test_precision_recall_density_coverage_of_known_cases():
     assert density_coverage(grid, collapsed, k=4) == (1 / 4, 1 / 25)
 
 
+def test_copies_among_the_real_samples():
+    """Each three times: neighbourhoods of radius 0 hold nothing for k = 2; for k = 5 they reach another sample."""
+    real, generated = np.repeat(draw(0, 40, 3), 3, axis=0), draw(1, 60, 3)
+    assert density_coverage(real, generated, k=2) == (0.0, 0.0)
+    expected = prdc_by_brute_force(real.astype(np.float64), generated.astype(np.float64), 5)[2:]
+    np.testing.assert_allclose(density_coverage(real, generated, k=5), expected, rtol=1e-12)
+    assert expected[1] > 0
+
+
 def test_alike_samples_have_density_one_and_the_expected_coverage():
     """Exchangeability: density 1, and coverage 1 - P(the k nearest of 2N - 1 are all real), about 1 - 2^-k."""
     runs = [density_coverage(draw(i, 1000, 5), draw(100 + i, 1000, 5), k=5) for i in range(20)]

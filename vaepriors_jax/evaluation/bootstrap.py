@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from scipy.stats import norm, t
 
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.evaluation.feature_sets import check_pair, row_chooser
@@ -41,7 +42,9 @@ def bootstrap(
     a whole sample ($\sigma^2/m\,(1 - m/N) = \sigma^2/N$ at m = N/2), so nothing is rescaled. Drawn with replacement,
     samples would repeat, and repeated samples are their own neighbours: coverage of two alike sets of 300 fell from
     0.97 to 0.82. The metric of half as many samples can be biased otherwise; the interval is centred for that, at
-    `value` + (quantile of the resamples - their mean). It errs on the wide side for FID and KID of sets that are alike,
+    `value` + (quantile of the resamples - their mean), widened by Student's t at half the smaller set. Intervals of
+    95 % of a standard deviation held it in 94 % of 1,000 simulations with N = 50 and with N = 100. The interval errs on
+    the wide side for FID and KID of sets that are alike,
     whose error falls faster than $1/\sqrt{N}$ (1.7 times in a simulation with N = 300), and for shares near 1 (1.2 to
     1.4 times).
 
@@ -83,6 +86,10 @@ def bootstrap(
     for _ in range(num_resamples):
         halves = [array[chooser.choice(len(array), len(array) // 2, replace=False)] for array in (real, generated)]
         resampled.append(np.asarray(metric(*halves), np.float64))
-    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0) - np.mean(resampled, 0)
+    # The plotting position of a quantile that a new resample exceeds with the right probability, however few they are.
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    low, high = np.quantile(resampled, tails, axis=0, method="weibull") - np.mean(resampled, 0)
+    # The spread is estimated from the samples too, as in Student's t.
+    widening = t.ppf(tails[1], min(len(real), len(generated)) // 2 - 1) / norm.ppf(tails[1])
     # The spread of half-samples: at odd N a little more than that of the whole, which errs on the safe side.
-    return Interval(value, value + low, value + high, np.std(resampled, axis=0, ddof=1))
+    return Interval(value, value + widening * low, value + widening * high, np.std(resampled, axis=0, ddof=1))

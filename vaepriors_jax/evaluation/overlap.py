@@ -74,6 +74,10 @@ def density_coverage(real: Any, generated: Any, *, k: int = 5) -> DensityCoverag
     $\mathrm{coverage} = \frac1N \sum_i 1[\min_j |y_j - x_i| < \mathrm{NND}_k(x_i)]$. The inequality is strict, as in
     the authors' code, so that the density of a set against itself is 1.
 
+    A real sample with k copies or more in `real` has a neighbourhood of radius 0, which holds nothing: of a set in
+    which each sample is there three times, density and coverage are 0 for k = 2, whatever is generated. Take copies
+    out, or take k beyond their number.
+
     Args:
         real: features [N, F].
         generated: features [M, F].
