@@ -376,6 +376,11 @@ def test_shapes_that_do_not_fit():
         vp.kl_divergence(batch, p, samples=jnp.zeros((5, 10)), method="monte_carlo")
 
 
+def test_what_is_no_distribution_is_refused():
+    with pytest.raises(TypeError, match="Expected p to be a distrax or TFP distribution; got tuple"):
+        vp.kl_divergence(vp.standard_normal(2).apply({}), (0.0, 1.0))
+
+
 def test_normalisation_keeps_the_density():
     z = jax.random.normal(KEY, (5, DIM))
     for name, (distribution, _) in gaussians().items():

@@ -57,6 +57,7 @@ def kl_divergence(
     Raises:
         ValueError: `method="analytic"` where there is no closed form; a Monte Carlo estimate without samples and key;
             shapes that do not fit.
+        TypeError: q or p is not a distribution.
 
     Example:
         >>> import distrax, jax.numpy as jnp, vaepriors_jax as vp
@@ -84,21 +85,31 @@ def kl_divergence(
             )
         check_positive_integer(num_samples=num_samples)
         samples = q.sample(seed=key, sample_shape=num_samples)
+    return _monte_carlo_kl(q, p, jnp.asarray(samples), batch_shape)
+
+
+def _monte_carlo_kl(
+    q: distrax.Distribution, p: distrax.Distribution, samples: jax.Array, batch_shape: tuple[int, ...]
+) -> jax.Array:
+    """The mean of log q - log p over samples of q [S, *batch_shape of q, dim]: [*batch_shape]."""
+    num_samples = samples.shape[0] if samples.ndim else 0
     expected = (*q.batch_shape, *q.event_shape)
-    if samples.ndim != 1 + len(expected) or samples.shape[1:] != expected:
+    if samples.shape != (num_samples, *expected):
         raise ValueError(f"Expected `samples` of q of shape {['S', *expected]}; got {list(samples.shape)}.")
     log_q = q.log_prob(samples)
     missing = len(batch_shape) - len(q.batch_shape)
-    log_q = log_q.reshape(len(samples), *(1,) * missing, *q.batch_shape)
+    log_q = log_q.reshape(num_samples, *(1,) * missing, *q.batch_shape)
     if p.batch_shape:
-        samples = samples.reshape(len(samples), *(1,) * missing, *expected)
-        samples = jnp.broadcast_to(samples, (len(samples), *batch_shape, *p.event_shape))
+        samples = samples.reshape(num_samples, *(1,) * missing, *expected)
+        samples = jnp.broadcast_to(samples, (num_samples, *batch_shape, *p.event_shape))
     return jnp.mean(log_q - p.log_prob(samples), axis=0)
 
 
 def _check_vectors(q: Any, p: Any) -> tuple[int, ...]:
     """Returns the batch shape of KL(q || p), or raises ValueError unless both are over vectors of one size."""
     for name, distribution in (("q", q), ("p", p)):
+        if not hasattr(distribution, "log_prob"):
+            raise TypeError(f"Expected {name} to be a distrax or TFP distribution; got {type(distribution).__name__}.")
         if len(distribution.event_shape) != 1:
             raise ValueError(
                 f"Expected {name} to be over one vector, with event_shape (dim,); got batch_shape "
