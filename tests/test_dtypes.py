@@ -218,7 +218,7 @@ def test_binarize_of_every_dtype():
 
 def test_binarize_refuses_what_is_no_grey_value():
     for x in (np.array([[0, 256]]), np.array([[0.0, 1.5]]), np.array([[-1, 3]], np.int8)):
-        with pytest.raises(ValueError, match="to binarise; got values from"):
+        with pytest.raises(ValueError, match="to transform; got values from"):
             vp.binarize(KEY, {"x": x})
     with pytest.raises(ValueError, match="only zeros and ones"):
         vp.binarize(KEY, {"x": np.array([[0, 1]], np.uint8)})
@@ -275,7 +275,7 @@ def test_a_wrong_value_in_the_last_chunk_is_found():
     check_data(vae, WEIGHTS, {"x": x}, KEY)
     grey = np.full((100_000, 6), 0.5, np.float32)
     grey[-1, -1] = 200
-    with pytest.raises(ValueError, match="to binarise; got values from 0.5 to 200"):
+    with pytest.raises(ValueError, match="to transform; got values from 0.5 to 200"):
         check_data(vae, WEIGHTS, {"x": grey}, KEY, transform=vp.binarize)
 
 

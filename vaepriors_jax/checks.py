@@ -89,7 +89,7 @@ def check_grey(x: Any) -> None:
     top = 255 if is_integer else 1
     if not (smallest >= 0 and largest <= top):
         expected = "levels from 0 to 255 in integers" if is_integer else "grey values in [0, 1]"
-        raise ValueError(f"Expected {expected} to binarise; got values from {smallest} to {largest}.")
+        raise ValueError(f"Expected {expected} to transform; got values from {smallest} to {largest}.")
     if is_integer and largest == 1:
         raise ValueError(
             "Expected levels from 0 to 255 in integers to binarise; got only zeros and ones. Black and white images "

@@ -102,7 +102,7 @@ def _check_support(
     }
     if transform is not None:
         batch = jax.eval_shape(transform, key, batch)
-    check_support = _trace_networks(vae, params, key, batch)
+    check_support = _trace_networks(vae, params, key, batch, {name: list(value.shape) for name, value in data.items()})
     if transform is None and check_support is None or isinstance(data["x"], Tracer):
         return
     check_input, compiled = getattr(transform, "check_input", None), jax.jit(transform) if transform else None
@@ -119,7 +119,7 @@ def _check_support(
 
 
 def _trace_networks(
-    vae: VAE, params: VAEParams, key: jax.Array, batch: Mapping[str, Any]
+    vae: VAE, params: VAEParams, key: jax.Array, batch: Mapping[str, Any], shapes: dict[str, list[int]]
 ) -> Callable[[Any], None] | None:
     """Traces networks and prior on one example; returns the likelihood's `check_support`, if it has one."""
     checks = []
@@ -136,7 +136,6 @@ def _trace_networks(
     try:
         jax.eval_shape(find, params, key, example)
     except Exception as error:
-        shapes = {name: list(value.shape[1:]) for name, value in batch.items()}
-        error.add_note(f"This came from the networks or the prior given one example of the data, of shapes {shapes}.")
+        error.add_note(f"This came from the networks or the prior given one example of the data, {shapes} [N, ...].")
         raise
     return checks[0]
