@@ -51,14 +51,14 @@ def test_likelihoods(case, x64):
         references = [
             case.reference(*one) for one in zip(*(np.asarray(a, np.float64) for a in parameters), strict=True)
         ]
+        log_prob = jax.jit(fixed.log_prob)
         for dtype in DTYPES:
             is_level = case.is_discrete and dtype in INTEGERS[1:]
             top = likelihoods.LEVELS - 1 if is_level else 1
             for level in (0, 1, *((100,) if is_level else ())):
                 expected = np.array([reference.logpdf(level / top) for reference in references], np.float64).ravel()
                 for x in both(np.full(len(references), level), dtype):
-                    check_close(fixed.log_prob(x), expected.sum(), 2e-5)
-                    check_close(jax.jit(fixed.log_prob)(x), expected.sum(), 2e-5)
+                    check_close(log_prob(x), expected.sum(), 2e-5)
                     fixed.check_support(x) if not (is_level and level == 1) else None
 
 
