@@ -72,7 +72,11 @@ def test_the_state_of_a_network_comes_back_like_another(tmp_path):
         vp.load_model(tmp_path, like=params._replace(encoder={}))
 
 
-@pytest.mark.parametrize("leaf", ["text", np.array(["a"]), np.array([None]), jax.random.key(0), object()], ids=repr)
+@pytest.mark.parametrize(
+    "leaf",
+    ["text", np.array(["a"]), np.array([None]), jax.random.key(0), object()],
+    ids=["text", "texts", "objects", "key", "object"],
+)
 def test_what_cannot_be_saved_is_refused_before_anything_is_written(tmp_path, leaf):
     with pytest.raises(ValueError, match=r"arrays of numbers; params\[0\]\['w'\]"):
         vp.save_model(tmp_path / "model", PRIOR, vp.VAEParams({"w": leaf}, {}, {}))
