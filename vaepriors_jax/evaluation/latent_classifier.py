@@ -104,10 +104,11 @@ def _train(
     optimizer = optax.adamw(optax.cosine_decay_schedule(2e-3, num_steps), weight_decay=1e-3)
 
     def losses(params: Any, q: Any, p: Any) -> list[jax.Array]:
-        return [jax.nn.softplus(-network.apply(params, *q)), jax.nn.softplus(network.apply(params, *p))]
+        logit_q, logit_p = (jnp.asarray(network.apply(params, *samples)) for samples in (q, p))
+        return [jax.nn.softplus(-logit_q), jax.nn.softplus(logit_p)]
 
     def loss(params: Any, q: Any, p: Any) -> jax.Array:
-        return 0.5 * sum(jnp.mean(values) for values in losses(params, q, p))
+        return 0.5 * sum((jnp.mean(values) for values in losses(params, q, p)), jnp.zeros(()))
 
     def step(index: jax.Array, carry: Any) -> Any:
         params, state = carry
