@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from vaepriors_jax.base import Flow, Params, Prior
 from vaepriors_jax.configuration import Config, format_config
@@ -51,7 +52,7 @@ def _plain(value: Any, annotation: Any = None) -> Any:
     """An argument in Python's own numbers where it is one number, or an array where a tuple is expected."""
     if isinstance(value, (list, tuple)):
         return type(value)(_plain(item) for item in value) if type(value) in (list, tuple) else value
-    if not isinstance(value, (np.generic, np.ndarray, jax.Array)) or isinstance(value, jax.core.Tracer):
+    if not isinstance(value, (np.generic, np.ndarray, jax.Array)) or isinstance(value, Tracer):
         return value
     is_number = jax.numpy.issubdtype(value.dtype, np.number) or np.issubdtype(value.dtype, np.bool_)
     if not is_number or (value.ndim and "tuple" not in str(annotation)):
