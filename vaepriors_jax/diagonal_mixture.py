@@ -44,13 +44,13 @@ def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _add_pulls(
-    total: jax.Array, weights: jax.Array, value: Tangent, loc: Tangent, inverse: jax.Array, d_log_scale: jax.Array
+    total: jax.Array, weights: jax.Array, values: Tangent, locs: Tangent, inverse: jax.Array, d_log_scale: jax.Array
 ) -> jax.Array:
     """Adds weights [K] times t (dmu - dz) / sigma + t^2 dlog sigma, over components and dimensions.
 
     The difference in t = (z - mu) / sigma comes first: sums of products of z and mu would cancel for small scales.
     """
-    (value, d_value), (loc, d_loc) = value, loc
+    (value, d_value), (loc, d_loc) = values, locs
     slope = d_loc * inverse
     if jax.default_backend() != "cpu":
         t = (value - loc) * inverse
