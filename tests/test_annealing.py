@@ -176,3 +176,24 @@ def test_wrong_data_and_context():
         bidirectional_monte_carlo(vae, params, KEY, num_examples=2, y=np.arange(3))
     with pytest.raises(ValueError, match="Expected labels in `y` from 0 to 2"):
         bidirectional_monte_carlo(vae, params, KEY, num_examples=2, y=np.array([0, 3]))
+
+
+@pytest.mark.parametrize("num_temperatures", [1, 2, 30])
+def test_increments_add_up_to_one(num_temperatures):
+    """A decoder that ignores z gives every chain the weight p(x), forward and backward, to rounding."""
+    logits = jnp.linspace(-3, 3, 50)
+    vae = vp.VAE(
+        encode=lambda params, x: vp.normal_diag(jnp.zeros(2), jnp.ones(2)),
+        decode=lambda params, z: vp.bernoulli(logits),
+        prior=vp.standard_normal(2),
+    )
+    params, settings = vp.VAEParams({}, {}, {}), {"num_chains": 2, "num_leapfrog_steps": 2}
+    settings["num_temperatures"] = num_temperatures
+    x = np.float32(np.random.default_rng(0).random((3, 50)) < 0.5)
+    log_odds = np.linspace(-3, 3, 50)
+    exact = lambda x: (x * log_odds - np.log1p(np.exp(log_odds))).sum(-1)  # noqa: E731
+    found = annealed_importance_sampling(vae, params, KEY, x, **settings)
+    np.testing.assert_allclose(found.values, exact(x), rtol=2e-5)
+    bounds = bidirectional_monte_carlo(vae, params, KEY, num_examples=3, **settings)
+    for values in (bounds.lower, bounds.upper):
+        np.testing.assert_allclose(values, exact(np.asarray(bounds.x, np.float64)), rtol=2e-5)

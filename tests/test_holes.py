@@ -9,7 +9,7 @@ import scipy.stats
 
 import vaepriors_jax as vp
 from tests.linear_gaussian import linear_gaussian_vae
-from vaepriors_jax.evaluation import hole_maps
+from vaepriors_jax.evaluation import hole_maps, holes
 
 KEY = jax.random.key(0)
 
@@ -413,3 +413,17 @@ def test_marginals_of_mixtures_of_other_distributions():
         jnp.log(jnp.full(2, 0.5)), loc, lambda m: distrax.Independent(distrax.Laplace(m, jnp.ones(2)), 1)
     )
     assert hole_maps._exact_marginal(laplace, jnp.zeros(2), jnp.eye(2)) is None
+
+
+@pytest.mark.parametrize("num_examples", [2, 5])
+def test_q_without_one_of_equal_examples_is_still_their_posterior(num_examples):
+    """All posteriors are one, whichever is left out; the weights of the others must sum to 1."""
+    vae, params = latent_vae(posterior_scale=0.5)
+    x = np.full((num_examples, 2), 0.3, np.float32)
+    out = vp.elbo_surgery(vae, params, KEY, x, leave_one_out=True)
+    assert out.mutual_information.mean == pytest.approx(0, abs=1e-5)
+    assert out.marginal_kl.mean == pytest.approx(float(out.mean_kl.mean), rel=1e-5)
+    logits = jnp.arange(num_examples, dtype=jnp.float32)
+    mixture = vp.DiagonalMixture(jax.nn.log_softmax(logits), jnp.asarray(x), jnp.full((num_examples, 2), 0.5))
+    z, log_q = holes._leave_one_out(mixture, KEY, num_examples, 10)
+    np.testing.assert_allclose(log_q, scipy.stats.norm(0.3, 0.5).logpdf(z).sum(-1), rtol=1e-5)

@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
+import scipy.stats
 from tensorflow_probability.substrates import jax as tfp
 
 import vaepriors_jax as vp
@@ -148,3 +150,29 @@ def test_shapes_that_do_not_fit_are_explained():
         vp.elbo(vae._replace(prior=vp.standard_normal(7)), params, KEY, x[0])
     with pytest.raises(TypeError, match="The encoder reads the context .*missing: 'y'"):
         vp.elbo(vae._replace(encoder_context=("y",)), params, KEY, x[0])
+
+
+def test_gradient_through_a_vamp_prior_is_that_of_the_mixture_of_its_encoder():
+    """The encoder of a VAE learns from p(z) too; against differences of a float64 density by scipy."""
+    inputs, z = np.array([[0.2, 0.7, 0.4], [0.9, 0.1, 0.5]]), np.array([0.3, -0.8])
+    weight, scale = np.array([[1.0, -0.5, 0.3], [0.2, 0.8, -1.0]]), 0.6
+    vae = vp.VAE(
+        encode=lambda weight, x: vp.normal_diag(weight @ x, jnp.full(2, scale)),
+        decode=lambda params, z: vp.bernoulli(jnp.zeros(3)),
+        prior=vp.vamp(2, (3,), bounds=None),
+    )
+
+    def exact(weight):
+        terms = [scipy.stats.norm(weight @ u, scale).logpdf(z).sum() for u in inputs]
+        return scipy.special.logsumexp(terms) - np.log(2)
+
+    def found(weight):
+        params = vp.VAEParams(weight, {}, {"pseudo_inputs": jnp.asarray(inputs, jnp.float32)})
+        return vae.latent_prior(params).log_prob(jnp.asarray(z, jnp.float32))
+
+    gradient = jax.jit(jax.grad(found))(jnp.asarray(weight, jnp.float32))
+    for index in np.ndindex(weight.shape):
+        step = np.zeros_like(weight)
+        step[index] = 1e-5
+        difference = (exact(weight + step) - exact(weight - step)) / 2e-5
+        assert gradient[index] == pytest.approx(difference, rel=1e-4, abs=1e-5)

@@ -65,6 +65,24 @@ def test_binarize_draws_each_pixel_by_its_grey_value():
     assert "y" in drawn
 
 
+def test_binarize_and_training_draw_anew_for_each_key_and_step():
+    grey = {"x": jnp.full((50, 20), 0.5)}
+    first, second = (np.asarray(vp.binarize(key, grey)["x"]) for key in jax.random.split(KEY))
+    # 1,000 fair coins: equal in half, within 5 standard errors.
+    assert abs((first == second).mean() - 0.5) < 5 * 0.5 / np.sqrt(1000)
+    vae, params = bernoulli_vae()
+    optimizer = optax.sgd(0.0)
+    step = vp.make_train_step(vae, optimizer, transform=vp.binarize)
+    state, batch = vp.init_train_state(params, optimizer), {"x": jnp.full((20, 6), 0.5)}
+    # Unless pixels are drawn anew, a decoder that ignores z has the same reconstruction at each step.
+    flat = params.decoder | {"weight": jnp.zeros((6, 2)), "bias": jnp.linspace(-1, 1, 6)}
+    state, seen = state._replace(params=params._replace(decoder=flat)), []
+    for _ in range(3):
+        state, terms = step(state, KEY, batch)
+        seen.append(float(terms.reconstruction))
+    assert len(set(seen)) == 3
+
+
 def test_gradients_are_normalised_tensor_by_tensor():
     """Through Adam a step is then the same whatever the scale of the loss, down to gradients that nearly vanish."""
     rng = np.random.default_rng(0)

@@ -205,3 +205,16 @@ def test_pseudo_inputs_on_top_are_found():
     np.testing.assert_array_equal(vp.pseudo_inputs(flow, {"base": params, "flow": {}}), expected)
     with pytest.raises(ValueError, match="Expected a `vamp` prior"):
         vp.pseudo_inputs(vp.two_level(vp.standard_normal(2), 2, 2), {"top": {}})
+
+
+def test_moments_count_the_spread_of_the_means():
+    """z1 = 3 z2 + 0.1 noise with z2 ~ N(1, 1): mean 3 and variance 9.01, within 4 standard errors of 64 draws."""
+    one = vp.normal_diag(jnp.ones(1), jnp.ones(1))
+    fixed = vp.two_level_posterior(one, lambda z2: vp.normal_diag(3 * z2, jnp.full(1, 0.1)))
+    assert fixed.mean()[0] == pytest.approx(3, abs=4 * 3 / 8)
+    assert fixed.variance()[0] == pytest.approx(9.01, abs=4 * 9 * np.sqrt(2 / 64))
+    samples = np.asarray(fixed.sample(seed=KEY, sample_shape=4000))
+    assert samples[:, 0].var() == pytest.approx(9.01, abs=5 * 9 * np.sqrt(2 / 4000))
+    # With means that do not move, it is the variance of the noise.
+    still = vp.two_level_posterior(one, lambda z2: vp.normal_diag(0 * z2, jnp.full(1, 0.1)))
+    assert still.variance()[0] == pytest.approx(0.01, rel=1e-5)
