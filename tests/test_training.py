@@ -8,7 +8,7 @@ import pytest
 
 import vaepriors_jax as vp
 from tests.bernoulli_vae import bernoulli_vae, binary_data
-from vaepriors_jax.training import TERMS
+from vaepriors_jax.training import TERMS, batch_elbo
 
 KEY = jax.random.key(0)
 
@@ -93,3 +93,21 @@ def test_gradients_are_normalised_tensor_by_tensor():
     np.testing.assert_allclose(normalised["b"]["c"], [1.0, 0.0], rtol=1e-3)
     larger, _ = transform.update(jax.tree.map(lambda g: 1e6 * g, gradient), transform.init(gradient))
     np.testing.assert_allclose(larger["a"], normalised["a"], rtol=1e-5)
+
+
+def test_examples_of_a_batch_have_noise_of_their_own():
+    """Of equal examples the reconstructions differ; the same at two examples would mean one z for all."""
+    vae, params = bernoulli_vae()
+    terms = batch_elbo(vae, params, KEY, {"x": jnp.ones((5, 6))}, beta=1.0)
+    assert len(np.unique(terms.reconstruction)) == 5
+
+
+def test_a_step_follows_the_objective():
+    """With a beta of 0 the prior, which only the KL reads, gets no gradient; otherwise it moves."""
+    vae, params = bernoulli_vae()
+    optimizer = optax.sgd(0.1)
+    for beta in (0.0, 1.0):
+        state = vp.init_train_state(params, optimizer)
+        state, _ = vp.make_train_step(vae, optimizer, beta=beta)(state, KEY, {"x": binary_data(20)["x"]})
+        moved = np.abs(state.params.prior["loc"] - params.prior["loc"]).max()
+        assert (moved > 0) == (beta > 0)
