@@ -192,6 +192,9 @@ CALLS = {
     ),
     "hole_mass": of_prior(lambda *both: vp.hole_mass(*both, num_samples=50, chunk_size=20)),
     "hole_map": of_prior(lambda prior, aggregated, key: vp.hole_map(prior, aggregated, num_points=5, chunk_size=10)),
+    "classifier_divergence": of_points(
+        lambda key, q, p: vp.classifier_divergence(key, q, p, q, p, num_steps=3, batch_size=8)
+    ),
     "density_ratio": of_points(lambda *sets: vp.density_ratio(*sets, num_steps=3, batch_size=8)),
     "two_sample_test": of_points(lambda *sets: vp.two_sample_test(*sets, num_steps=3, batch_size=8)),
     "maximum_mean_discrepancy": of_points(lambda *sets: vp.maximum_mean_discrepancy(*sets, num_permutations=20)),

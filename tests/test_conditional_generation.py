@@ -7,6 +7,7 @@ import pytest
 
 import vaepriors_jax as vp
 from experiments import conditional_generation, data, metrics
+from experiments.measures import holes
 from experiments.metrics import Model
 
 
@@ -28,11 +29,18 @@ def dataset_of(x, y):
     return data.Dataset("numbered", "none", split, split, split, split, None, int(max(y)) + 1)
 
 
-def test_mean_and_covariance_by_hand():
+def test_shape_is_told_from_mean_and_covariance(monkeypatch):
+    monkeypatch.setattr(
+        holes, "divergence", lambda model, data, prior: {"mean": prior.mean(), "covariance": prior.covariance()}
+    )
     model, x = placed([[1, 0], [1, 0]], [1, 2])  # q(z) = N((1, 0), diag(1, 4))
-    assert metrics.gaussian_part(model, dataset_of(x, [0, 0])) == pytest.approx(0.5 * (1 + 5 - 2 - np.log(4)))
+    found = metrics.shape(model, dataset_of(x, [0, 0]))
+    np.testing.assert_allclose(found["gaussian_mean"], [1, 0], atol=1e-5)
+    np.testing.assert_allclose(found["gaussian_covariance"], [[1, 0], [0, 4]], atol=1e-5)
     model, x = placed([[1, 0], [-1, 0]], [1, 1])  # mean 0, covariance diag(2, 1)
-    assert metrics.gaussian_part(model, dataset_of(x, [0, 0])) == pytest.approx(0.5 * (3 - 2 - np.log(2)))
+    found = metrics.shape(model, dataset_of(x, [0, 0]))
+    np.testing.assert_allclose(found["gaussian_mean"], [0, 0], atol=1e-5)
+    np.testing.assert_allclose(found["gaussian_covariance"], [[2, 0], [0, 1]], atol=1e-5)
 
 
 def test_each_class_against_its_prior():

@@ -116,7 +116,7 @@ def masked_autoregressive(
     check_positive_integer(dim=dim)
     check_positive(max_log_scale=max_log_scale)
     check_condition(num_classes, condition_dim, required=False)
-    network = MADE(dim, check_shape("hidden", hidden))
+    network = MADE(dim, check_shape("hidden", hidden), parent=None)  # not that of a module that calls the factory
     condition_size = num_classes or condition_dim
 
     def init(key: jax.Array) -> Any:
