@@ -990,7 +990,7 @@ SCORES = [
         "evaluation/neighbours.py",
         "return nearest(x, x, k + 1)[:, -1]",
         "return nearest(x, x, k)[:, -1]",
-        "overlap.py::test_precision_recall_density_coverage_of_known_cases",
+        "overlap.py::test_precision_recall_density_coverage_agree_with_brute_force",
     ),
     _fault(
         "density-not-divided-by-k",
