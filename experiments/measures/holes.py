@@ -63,7 +63,7 @@ def divergence(model: Model, data: Dataset, prior: distrax.Distribution | None =
     It learns from the encodings of the validation images, one z an image, and is scored on those of the test images.
     """
     vae = _without_label(model, data)
-    prior = vae.latent_prior(model.params) if prior is None else prior
+    drawn_from = vae.latent_prior(model.params) if prior is None else prior
     keys = jax.random.split(KEYS["holes"], 5)
     q_train, q_test = (
         _encode(vae, model.params, key, split["x"], model.context(split))
@@ -72,7 +72,8 @@ def divergence(model: Model, data: Dataset, prior: distrax.Distribution | None =
     # More samples of the prior show where it sits on single encodings.
     num_train = max(len(q_train), min(len(data.fixed_train["x"]), ENOUGH))
     p_train, p_test = (
-        prior.sample(seed=key, sample_shape=num) for key, num in zip(keys[2:4], (num_train, len(q_test)), strict=True)
+        drawn_from.sample(seed=key, sample_shape=num)
+        for key, num in zip(keys[2:4], (num_train, len(q_test)), strict=True)
     )
     found = vp.classifier_divergence(keys[4], q_train, p_train, q_test, p_test)
     return {

@@ -111,8 +111,9 @@ def elbo_surgery(
     num_examples = data["x"].shape[0]
     if leave_one_out and num_examples < 2:
         raise ValueError("Expected at least 2 examples with `leave_one_out`; got 1, without which q(z) is empty.")
-    parts = _surgery(vae, params, key, data, min(num_points, num_examples), leave_one_out, chunk_size)
-    return Surgery(*parts, math.log(num_examples))
+    num_points = min(num_points, num_examples)
+    mean_kl, information, divergence = _surgery(vae, params, key, data, num_points, leave_one_out, chunk_size)
+    return Surgery(mean_kl, information, divergence, math.log(num_examples))
 
 
 class HoleMass(NamedTuple):
