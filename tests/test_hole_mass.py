@@ -109,3 +109,7 @@ def test_ties_and_constants_are_no_evidence(kernel):
         assert vp.maximum_mean_discrepancy(KEY, constant, other, kernel=kernel).p_value < 0.01
     skewed = (np.random.default_rng(3).random((200, 1)) < 0.8).astype(np.float32)
     assert vp.maximum_mean_discrepancy(KEY, first, skewed, kernel=kernel, num_permutations=200).p_value < 0.01
+
+
+def test_no_points_have_no_densities():
+    assert vp.log_prob_in_chunks(vp.normal_diag(jnp.zeros(2), jnp.ones(2)), jnp.zeros((0, 2))).shape == (0,)

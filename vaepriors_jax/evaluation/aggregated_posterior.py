@@ -67,8 +67,8 @@ def log_prob_in_chunks(distribution: distrax.Distribution, z: jax.Array, *, chun
         (1000,)
     """
     num_points = z.shape[0]
-    chunk_size = min(chunk_size, num_points)
-    num_chunks = -(-num_points // chunk_size)
+    chunk_size = min(chunk_size, max(1, num_points))
+    num_chunks = max(1, -(-num_points // chunk_size))
     padded = jnp.pad(z, [(0, num_chunks * chunk_size - num_points), (0, 0)])
     # Whole chunks, so that a density by matrix products keeps them: `vmap` over points would serve as well.
     chunks = padded.reshape(num_chunks, chunk_size, z.shape[1])
