@@ -27,7 +27,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "flow_hidden": (64,),
         "pseudo_inputs": "data",
     },
-    # Tomczak & Welling (2018), but for plain Adam.
+    # Tomczak & Welling (2018), except for plain Adam.
     "paper": {
         "epochs": 2000,
         "batch_size": 100,
