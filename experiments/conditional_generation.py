@@ -17,24 +17,23 @@ import jax.numpy as jnp
 import numpy as np
 
 import vaepriors_jax as vp
-from experiments import command_line, compare_priors, document, figures, metrics, paired, report
-from experiments.config import Config, resolve, sizes_of
-from experiments.data import Dataset, load
-from experiments.document import Figure, Section, Table
-from experiments.metrics import Judge
-from experiments.models import Made, make_vae
-from experiments.options import SeedsOptions
-from experiments.trained import Model, Trained
+from experiments import measures
+from experiments.data.dataset import Dataset, load, take_test
+from experiments.measures import Judge
+from experiments.models.trained import Model, Trained
+from experiments.models.vaes import Made, make_vae
+from experiments.options import command_line
+from experiments.options.config import Config, resolve, sizes_of
+from experiments.options.programs import SeedsOptions
+from experiments.report import document, figures, results
+from experiments.report.classes import BLIND, CONDITIONAL, SHARED, classes_table, words
+from experiments.report.document import Figure, Section
+from experiments.training.train import train
 
-CONDITIONAL, SHARED, BLIND = "p(z|y)", "N(0, I)", "p(z|y), networks without y"
 KEY = jax.random.key(9)
+
+
 NUM_DRAWN = 10  # samples of each class in the figure
-MEASURES = {  # title and digits of each column
-    "share": ("in the asked class", 3),
-    "fid": ("FID", 2),
-    "coverage": ("coverage", 2),
-    "elbo": ("ELBO of log p(x|y)", 2),
-}
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def by_class(
 
 def shares_in_class(judge: Judge, images: jax.Array) -> np.ndarray:
     """Share of images [classes, N, height, width] that the feature network puts into their class [classes]."""
-    log_p = metrics.class_log_probabilities(judge.network, images.reshape(-1, *images.shape[2:]))
+    log_p = measures.class_log_probabilities(judge.network, images.reshape(-1, *images.shape[2:]))
     found = jnp.argmax(log_p, axis=1).reshape(images.shape[:2])
     return np.asarray(jnp.mean(found == jnp.arange(len(images))[:, None], axis=1))
 
@@ -95,31 +94,11 @@ def measure(trained: Trained, data: Dataset, judge: Judge, num: int) -> list[dic
         if "failure" in row:
             raise ValueError(f"{trained.name}, seed {model.seed}: {row['failure']}. Lower --learning-rate.")
         shares = shares_in_class(judge, by_class(model.vae, model.params, KEY, judge.network.num_classes, num))
-        scores = metrics.samples(model, data, judge)
-        row["test"] = metrics.elbo(model, data) | {"share": float(shares.mean()), "class_kl": class_kl(model, data)}
+        scores = measures.samples(model, data, judge)
+        row["test"] = measures.elbo(model, data) | {"share": float(shares.mean()), "class_kl": class_kl(model, data)}
         row["test"] |= {name: scores["generated"][name] for name in ("fid", "coverage")}
         row |= {"shares": shares.tolist(), "samples": scores}
     return rows
-
-
-def answer(shares: dict[str, list[float]], real: float) -> str:
-    """One paragraph on the share of samples in the asked class, over seeds; `real` is that of test images."""
-    difference = paired.compare(shares[CONDITIONAL], shares[SHARED])
-    means = {name: 100 * float(np.mean(values)) for name, values in shares.items()}
-    text = (
-        f"Of the samples with a prior for each class {means[CONDITIONAL]:.1f} % are put into the class that was asked "
-        f"for, with one N(0, I) for all classes {means[SHARED]:.1f} %; of test images it is {100 * real:.1f} %. "
-        f"Where the prior alone is told the class, and neither encoder nor decoder, it is {means[BLIND]:.1f} %: there "
-        "N(0, I) could not be asked for a class at all. "
-    )
-    if np.isnan(difference.p_value):
-        return text + "One seed cannot say whether the difference is larger than the noise between seeds."
-    size = f"{100 * abs(difference.mean):.1f} ± {100 * difference.standard_error:.1f} points, "
-    size += difference.chance
-    if not difference.clear:
-        return text + f"The difference ({size}) is within the noise between seeds."
-    better = "The prior for each class" if difference.mean > 0 else "One N(0, I) for all"
-    return text + f"{better} is better by more than the noise between seeds ({size})."
 
 
 def draw(models: list[Model], data: Dataset, shares: dict[str, np.ndarray], real: np.ndarray, folder: Path) -> list:
@@ -145,43 +124,6 @@ def draw(models: list[Model], data: Dataset, shares: dict[str, np.ndarray], real
     return [Figure("by_class.png", "Samples by class", grids), Figure("shares.png", "Share in the asked class", lines)]
 
 
-def _by_prior(rows: list[dict[str, Any]], what: str) -> dict[str, list[float]]:
-    names = (CONDITIONAL, SHARED, BLIND)
-    return {name: [row["test"][what] for row in rows if row["prior"] == name] for name in names}
-
-
-def words(rows: list[dict[str, Any]], real: list[float]) -> list[str]:
-    """The answer, and what the test can find."""
-    shares = _by_prior(rows, "share")
-    return [answer(shares, float(np.mean(real))), paired.strength(len(shares[SHARED]))]
-
-
-def classes_table(rows: list[dict[str, Any]], real: list[float]) -> Table:
-    """The numbers that the answer comes from."""
-    scores = {what: _by_prior(rows, what) for what in MEASURES}
-
-    def cell(values: list[float], digits: int) -> str:
-        mean, error = report.mean_and_error(values)
-        return report.format_mean({"mean": mean, "standard_error": error}, digits)
-
-    cells = [
-        [name, *(cell(scores[what][name], digits) for what, (_, digits) in MEASURES.items())]
-        for name in (CONDITIONAL, SHARED, BLIND)
-    ]
-    differences = [
-        paired.compare(scores[what][CONDITIONAL], scores[what][SHARED]).written(digits)
-        for what, (_, digits) in MEASURES.items()
-    ]
-    floor = [f"{rows[0]['samples']['floor'][name]:.2f}" for name in ("fid", "coverage")]
-    cells += [["difference of the first two", *differences], ["real images", f"{np.mean(real):.3f}", "–", *floor, "–"]]
-    notes = [
-        "Mean over seeds ± standard error; ELBO in nats. The share in the asked class is that of the feature "
-        "network, a classifier of this data set; the real images are test images for the share, training images for "
-        "FID and coverage. A model that draws one image a class would have a share of 1: coverage tells.",
-    ]
-    return Table("Generation by class", ["prior", *(title for title, _ in MEASURES.values())], cells, notes)
-
-
 def main(options: Options) -> dict[str, Any]:
     """Trains both, asks both for each class, and writes the output folder."""
     began = time.perf_counter()
@@ -191,14 +133,12 @@ def main(options: Options) -> dict[str, Any]:
     if data.num_classes is None:
         raise ValueError(f"Expected labels, which are the classes to ask for; {data.name} has none.")
     config = resolve(options.comparison(priors=("conditional",)), data)
-    output_dir = report.make_output_dir(options.output_dir, "conditional_generation", options.dataset)
-    judge = metrics.make_judge(data := compare_priors.take_test(data, config.num_test))
+    output_dir = results.make_output_dir(options.output_dir, "conditional_generation", options.dataset)
+    judge = measures.make_judge(data := take_test(data, config.num_test))
     assert judge is not None  # `resolve` asks for labels
-    trained = [
-        compare_priors.train(name, config, data, output_dir, made) for name, made in make_all(config, data).items()
-    ]
+    trained = [train(name, config, data, output_dir, made) for name, made in make_all(config, data).items()]
     rows = [row for one in trained for row in measure(one, data, judge, options.num_by_class)]
-    log_p = metrics.class_log_probabilities(judge.network, data.test["x"])
+    log_p = measures.class_log_probabilities(judge.network, data.test["x"])
     hit = np.asarray(jnp.argmax(log_p, axis=1)) == data.test["y"]
     real = np.array([hit[data.test["y"] == label].mean() for label in range(judge.network.num_classes)])
     shares = {one.name: np.array([row["shares"] for row in rows if row["prior"] == one.name]) for one in trained}
@@ -210,9 +150,9 @@ def main(options: Options) -> dict[str, Any]:
         ),
         Section("Figures", figures=pictures),
     ]
-    content = report.describe_run("conditional_generation", options.dataset, asdict(config), began) | {
+    content = results.describe_run("conditional_generation", options.dataset, asdict(config), began) | {
         "data": data.account,
-        "features": metrics.describe(judge),
+        "features": measures.describe(judge),
         "rows": rows,
         "real_shares": shares_of_real,
     }

@@ -13,14 +13,16 @@ import tyro
 from tqdm import tqdm
 
 import vaepriors_jax as vp
-from experiments import command_line, document, metrics, report
-from experiments.compare_priors import model_folder
-from experiments.comparison import sections_of, summarize
-from experiments.config import Config, annealing_of, sizes_of
-from experiments.data import Dataset, load
-from experiments.likelihoods import is_discrete
-from experiments.models import make_vae
-from experiments.trained import Model
+from experiments import measures
+from experiments.data.dataset import Dataset, load
+from experiments.models.likelihoods import is_discrete
+from experiments.models.trained import Model
+from experiments.models.vaes import make_vae
+from experiments.options import command_line
+from experiments.options.config import Config, annealing_of, sizes_of
+from experiments.report import document, results
+from experiments.report.comparison import sections_of, summarize
+from experiments.training.train import model_folder
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def main(options: Options) -> dict[str, Any]:
             f"Expected --priors among those of the run, {sorted({row['prior'] for row in content['rows']})}; "
             f"got {options.priors}."
         )
-    judge = metrics.make_judge(data)
+    judge = measures.make_judge(data)
     if judge is None:
         print(f"{data.name} has no labels to train a feature network: samples are not scored.")
     num_samples = options.num_samples or config.num_samples or 5000
@@ -86,7 +88,7 @@ def main(options: Options) -> dict[str, Any]:
     with tqdm(total=len(rows) * len(data.test["x"]), unit="image", desc="log p(x)") as bar:
         for row, model in zip(rows, load_models(options.run_dir, rows, config, data), strict=True):
             found = {
-                "test": metrics.likelihood(
+                "test": measures.likelihood(
                     model,
                     data,
                     num_samples,
@@ -94,16 +96,16 @@ def main(options: Options) -> dict[str, Any]:
                     annealing_of(config) if model.seed == config.seed else None,
                     in_bits=is_discrete(config.likelihood),
                 ),
-                "holes": metrics.holes(model, data),
-                "latents": metrics.latents(model, data),
+                "holes": measures.holes(model, data),
+                "latents": measures.latents(model, data),
             }
             if judge is not None:
-                found["samples"] = metrics.samples(model, data, judge)
+                found["samples"] = measures.samples(model, data, judge)
             measured.append(row | found)
-    result = report.describe_run("evaluate", config.dataset, asdict(config) | {"num_samples": num_samples}, began) | {
+    result = results.describe_run("evaluate", config.dataset, asdict(config) | {"num_samples": num_samples}, began) | {
         "run": str(options.run_dir),
         "trained_by": content["command"],
-        "features": metrics.describe(judge),
+        "features": measures.describe(judge),
         "rows": measured,
         "summary": summarize(measured),
         "seconds": content["seconds"] + time.perf_counter() - began,

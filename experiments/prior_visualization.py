@@ -14,16 +14,19 @@ import jax.numpy as jnp
 import numpy as np
 
 import vaepriors_jax as vp
-from experiments import command_line, compare_priors, document, latent_figures, metrics, report
-from experiments.comparison_tables import hole_notes, of_today
-from experiments.config import Config, resolve
-from experiments.data import Dataset, load
-from experiments.document import Figure, Section, Table
-from experiments.latent_figures import Portrait
-from experiments.metrics import Model
+from experiments import measures
+from experiments.data.dataset import Dataset, load
+from experiments.measures import Model
+from experiments.options import command_line
+from experiments.options.config import Config, resolve
+from experiments.report import document, latent_figures, results
+from experiments.report.latent_figures import Portrait
+from experiments.report.plane import MEASURES, describe
+from experiments.training.train import model_folder, train
 
 NUM_SAMPLES, GRID = 64, 12
-MEASURES = ("divergence", "accuracy", "hole_mass")
+
+
 KEY = jax.random.key(6)
 
 
@@ -67,7 +70,7 @@ def _decode(model: Model, z: jax.Array) -> np.ndarray:
 
 def portray(model: Model, data: Dataset, half_width: float | None, num_points: int) -> Portrait:
     """What is drawn of one model: densities on the plane, encodings in it, and what the decoder makes of it."""
-    found = metrics.hole_map(model, data, half_width)
+    found = measures.hole_map(model, data, half_width)
     rows = np.asarray(jax.random.permutation(KEY, len(data.fixed_train["x"])))[:num_points]
     x = data.fixed_train["x"][rows]
     posterior = jax.vmap(partial(model.vae.posterior, model.params))(jnp.asarray(x))
@@ -76,7 +79,7 @@ def portray(model: Model, data: Dataset, half_width: float | None, num_points: i
     ticks = float(found.first[-1]) * jnp.linspace(-1, 1, GRID)
     # Rows of images from the top, where the second coordinate is largest.
     grid = found.origin + ticks[None, :, None] * found.axes[0] + ticks[::-1, None, None] * found.axes[1]
-    holes = metrics.holes(model, data)
+    holes = measures.holes(model, data)
     return Portrait(
         name=model.prior,
         map=found,
@@ -88,32 +91,6 @@ def portray(model: Model, data: Dataset, half_width: float | None, num_points: i
     )
 
 
-def holes_table(content: dict[str, Any]) -> Table:
-    """How large the hole of each prior is, from results.json."""
-    cells = [
-        [row["prior"], *(f"{row[name][0]:.3f} ± {row[name][1]:.3f}" if name in row else "–" for name in MEASURES)]
-        for row in map(of_today, content["rows"])
-    ]
-    notes = [
-        "± is the standard error of the estimate; differences between seeds come on top. " + hole_notes(content["rows"])
-    ]
-    title = f"Prior holes in {content['config']['latent_dim']} dimensions"
-    return Table(title, ["prior", "divergence", "accuracy", "hole mass"], cells, notes)
-
-
-def describe(content: dict[str, Any]) -> list[Section]:
-    """The report: how large the holes are, and the figure."""
-    caption = (
-        "A row for each prior, all on the same axes: encodings of training images, the aggregated posterior q(z), the "
-        "prior p(z), their difference, samples of the prior and the plane, decoded. Blue in the fourth column, within "
-        "the green contours of the prior, is a hole: samples come from there, and no image is encoded there. A prior "
-        "that fits has white where it has mass."
-    )
-    return [
-        Section("Prior holes", (), [holes_table(content)], [Figure("latent_plane.png", "The latent plane", caption)])
-    ]
-
-
 def main(options: Options) -> dict[str, Any]:
     """Trains, draws, prints the holes, and writes the output folder."""
     began = time.perf_counter()
@@ -123,19 +100,17 @@ def main(options: Options) -> dict[str, Any]:
         raise ValueError(f"Expected --num-points >= 1; got {options.num_points}.")
     data = load(options.dataset, data_dir=options.data_dir)
     config = resolve(comparison_of(options), data)
-    output_dir = report.make_output_dir(options.output_dir, "prior_visualization", options.dataset)
+    output_dir = results.make_output_dir(options.output_dir, "prior_visualization", options.dataset)
     models = []
     for name in options.priors:
-        trained = compare_priors.train(name, config, data, output_dir)
+        trained = train(name, config, data, output_dir)
         if trained.result.failures:
             raise ValueError(f"{name}: {trained.result.failures[0]}. Lower --learning-rate.")
         models.append(trained.model(0))
-        vp.save_model(
-            output_dir / compare_priors.model_folder(name, options.seed), models[-1].vae.prior, models[-1].params
-        )
+        vp.save_model(output_dir / model_folder(name, options.seed), models[-1].vae.prior, models[-1].params)
     # The same axes for all: as wide as the widest needs.
     half_width = max(
-        float(jnp.maximum(m.first[-1], m.second[-1])) for m in (metrics.hole_map(one, data) for one in models)
+        float(jnp.maximum(m.first[-1], m.second[-1])) for m in (measures.hole_map(one, data) for one in models)
     )
     portraits = [portray(model, data, half_width, options.num_points) for model in models]
     latent_figures.draw(output_dir / "latent_plane.png", portraits, data.name, options.latent_dim)
@@ -148,7 +123,7 @@ def main(options: Options) -> dict[str, Any]:
         }
         for one in portraits
     ]
-    content = report.describe_run("prior_visualization", options.dataset, asdict(config), began) | {"rows": rows}
+    content = results.describe_run("prior_visualization", options.dataset, asdict(config), began) | {"rows": rows}
     sections = describe(content)
     document.publish(output_dir, content, f"{data.name}: encodings and priors in the latent plane", sections)
     document.show(sections)

@@ -14,28 +14,26 @@ import jax.numpy as jnp
 import numpy as np
 
 import vaepriors_jax as vp
-from experiments import command_line, document, metrics, pseudo_input_figures, report
-from experiments.config import Config, resolve, sizes_of
-from experiments.data import Dataset, load
-from experiments.document import Figure, Section, Table
-from experiments.models import make_vae
-from experiments.optimizers import optimizer_factory
-from experiments.options import RunOptions
-from vaepriors_jax.evaluation.components import mixture_usage
-from vaepriors_jax.evaluation.features import FeatureNetwork
+from experiments import measures
+from experiments.data.dataset import Dataset, load
+from experiments.models.vaes import make_vae
+from experiments.options import command_line
+from experiments.options.config import Config, resolve, sizes_of
+from experiments.options.programs import RunOptions
+from experiments.report import document, pseudo_input_figures, results
+from experiments.report.document import Figure, Section
+from experiments.report.pseudo_inputs import SETS, answer, distances_table
+from experiments.training.optimizers import optimizer_factory
+from vaepriors_jax.evaluation.latents.components import mixture_usage
 from vaepriors_jax.evaluation.samples import nearest_distances
+from vaepriors_jax.evaluation.samples.feature_network import FeatureNetwork
 
 SNAPSHOTS = (0, 1, 3, 10, 30, 100, 300, 1000)
-KEY = jax.random.key(8)
-# The images that the pseudo-inputs are held against.
-SETS = ("pseudo-inputs", "their start", "held-out images", "uniform noise")
-MEASURES = {
-    "distance": "distance, pixels",
-    "feature_distance": "distance, features",
-    "class_entropy": "class entropy, nats",
-}
 
-ALIKE = 0.2  # times the distance of real images from each other, within which pseudo-inputs count as alike
+
+KEY = jax.random.key(8)
+
+
 CAPTIONS = {
     "evolution": "Each column is one pseudo-input, from its start at the top to the best epoch at the bottom.",
     "neighbours": "The same place in the three panels is the same component: the pseudo-input, the training image that "
@@ -93,7 +91,7 @@ def hold_out(data: Dataset) -> tuple[Dataset, np.ndarray]:
 
 def class_entropies(network: FeatureNetwork, images: np.ndarray) -> np.ndarray:
     """Entropy of the feature network's classes for each image, in nats."""
-    log_p = metrics.class_log_probabilities(network, images)
+    log_p = measures.class_log_probabilities(network, images)
     return np.asarray(-jnp.sum(jnp.exp(log_p) * log_p, axis=1))
 
 
@@ -187,37 +185,6 @@ def measure(learned: Learned) -> dict[str, Any]:
     }
 
 
-def used(found: dict[str, Any]) -> str:
-    """One sentence on how many are used; components that coincide share their data, and count as used."""
-    near = f"each lies {found['apart']:.2f} from the next pseudo-input (their start {found['apart_at_start']:.2f})"
-    if found["apart"] < ALIKE * found["distance"]["held-out images"][0]:
-        return f"They have hardly parted, {near}: together they are little more than one component."
-    count = found["num_components"] - found["num_unused"]
-    equal = found["responsibility_perplexity"]
-    return f"{count} of them are used: they explain the training set like {equal:.0f} equal components; {near}."
-
-
-def answer(found: dict[str, Any]) -> str:
-    """One paragraph that says, from the numbers, whether the pseudo-inputs resemble training data."""
-    shares = [found[f"share_within_{name}"] for name in ("pixels", "features", "entropy")]
-    alike = min(shares)
-    verdict = "Yes" if alike >= 0.8 else "In part" if max(shares) >= 0.5 else "No"
-    distance, entropy = found["distance"], found["class_entropy"]
-    moved = distance["their start"][0] - distance["pseudo-inputs"][0]
-    towards = "nearer to" if moved > 0 else "away from"
-    real = "held-out images"
-    sentences = (
-        f"Start: {found['start']}. Do the pseudo-inputs resemble training data? {verdict}.",
-        f"Of {found['num_components']}, {shares[0]:.0%} are as near to a training image as 95 % of held-out images in",
-        f"pixels, {shares[1]:.0%} in features, and {shares[2]:.0%} are as clearly of one class.",
-        f"Their mean distance to the nearest training image is {distance['pseudo-inputs'][0]:.2f} ({real}",
-        f"{distance[real][0]:.2f}, uniform noise {distance['uniform noise'][0]:.2f}); training moved them by",
-        f"{abs(moved):.2f} {towards} the data. Their class entropy is {entropy['pseudo-inputs'][0]:.2f} nats ({real}",
-        f"{entropy[real][0]:.2f}, their start {entropy['their start'][0]:.2f}). {used(found)}",
-    )
-    return " ".join(sentences)
-
-
 def draw(learned: list[Learned], output_dir: Path) -> list[Figure]:
     """Draws the figures, and says what to see in them."""
     figures = []
@@ -236,36 +203,24 @@ def draw(learned: list[Learned], output_dir: Path) -> list[Figure]:
     return [*figures, Figure("distances.png", "Distances", CAPTIONS["distances"])]
 
 
-def distances_table(rows: list[dict[str, Any]]) -> Table:
-    """The numbers that the answer comes from."""
-    cells = [
-        [one["start"], name, *(f"{one[what][name][0]:.2f} ± {one[what][name][1]:.2f}" for what in MEASURES)]
-        for one in rows
-        for name in SETS
-    ]
-    notes = ["Distances are to the nearest training image; ± is the standard error over images."]
-    title = f"{rows[0]['num_components']} pseudo-inputs against real images"
-    return Table(title, ["start", "images", *MEASURES.values()], cells, notes)
-
-
 def main(options: Options) -> dict[str, Any]:
     """Trains from each start, prints table and answer, and writes the output folder."""
     began = time.perf_counter()
     data = load(options.dataset, data_dir=options.data_dir)
     config = resolve(options.comparison(seeds=1, priors=("vamp",)), data)
-    output_dir = report.make_output_dir(options.output_dir, "pseudo_inputs", options.dataset)
+    output_dir = results.make_output_dir(options.output_dir, "pseudo_inputs", options.dataset)
     rest, held_out = hold_out(data)
     num = len(rest.train["x"])
     if "data" in options.starts and options.num_components > num:
         raise ValueError(f"Expected --num-components <= {num} to start at images; got {options.num_components}.")
-    network = metrics.feature_network(data)
+    network = measures.feature_network(data)
     if network is None:
         raise ValueError(f"Expected labels, which train the features that judge likeness; {data.name} has none.")
     learned = [learn(start, config, rest, held_out, network) for start in options.starts]
     rows = [measure(one) for one in learned]
     for one in rows:
         one["answer"] = answer(one)
-    content = report.describe_run("pseudo_inputs", options.dataset, asdict(config), began) | {
+    content = results.describe_run("pseudo_inputs", options.dataset, asdict(config), began) | {
         "features": {name: getattr(network, name) for name in ("hash", "accuracy", "architecture")},
         "rows": rows,
     }

@@ -19,23 +19,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import (
-    choose_prior,
-    conditional_generation,
-    configs,
-    generation_quality,
-    prior_visualization,
-    pseudo_inputs,
-    report,
-)
-from experiments.comparison import HOLES, summarize
-from experiments.comparison_tables import samples_table, tables
-from experiments.document import Table, markdown_table
-from experiments.recommendation import called, recommend
+from experiments import configs
+from experiments.report import choice, results
+from experiments.report.classes import classes_table, words
+from experiments.report.comparison import HOLES, summarize
+from experiments.report.comparison_tables import samples_table, tables
+from experiments.report.document import Table, markdown_table
+from experiments.report.plane import holes_table
+from experiments.report.pseudo_inputs import distances_table
+from experiments.report.quality import tests
+from experiments.report.recommendation import called, recommend
+from experiments.report.results import RESULTS
 
-RESULTS = Path(__file__).parent / "results"
 README, TUTORIAL = Path(__file__).parent.parent / "README.md", Path(__file__).parent / "README.md"
+
+
 BLOCK = re.compile(r"<!-- results: (\w+(?:, \w+)*)(?: (\w+))? -->\n.*?<!-- end -->", re.DOTALL)
+
+
 MEASURED = re.compile(r'^Measured: .*?"""', re.DOTALL | re.MULTILINE)
 
 
@@ -44,12 +45,12 @@ def tables_of(content: dict[str, Any], part: str | None) -> Sequence[Table]:
     rows = content.get("rows", [])
     makers: dict[str, Callable[[], Sequence[Table]]] = {
         "benchmark": lambda: [Table(**table) for table in content["parts"][part]["tables"]],
-        "prior_visualization": lambda: [prior_visualization.holes_table(content)],
-        "generation_quality": lambda: [samples_table(content["summary"]), *generation_quality.tests(rows).tables],
-        "pseudo_inputs": lambda: [pseudo_inputs.distances_table(rows)],
-        "conditional_generation": lambda: [conditional_generation.classes_table(rows, content["real_shares"])],
+        "prior_visualization": lambda: [holes_table(content)],
+        "generation_quality": lambda: [samples_table(content["summary"]), *tests(rows).tables],
+        "pseudo_inputs": lambda: [distances_table(rows)],
+        "conditional_generation": lambda: [classes_table(rows, content["real_shares"])],
         "choose_prior": lambda: [
-            table for table in choose_prior.tables(content) if part is None or table.title.startswith(part)
+            table for table in choice.tables(content) if part is None or table.title.startswith(part)
         ],
     }
     return makers.get(content["experiment"], lambda: tables(content["summary"]))()
@@ -89,8 +90,8 @@ def _words(content: dict[str, Any]) -> list[str]:
     if content["experiment"] == "pseudo_inputs":
         return [row["answer"] for row in content["rows"]]
     return {
-        "generation_quality": lambda: [" ".join(generation_quality.tests(content["rows"]).paragraphs)],
-        "conditional_generation": lambda: [conditional_generation.words(content["rows"], content["real_shares"])[0]],
+        "generation_quality": lambda: [" ".join(tests(content["rows"]).paragraphs)],
+        "conditional_generation": lambda: [words(content["rows"], content["real_shares"])[0]],
     }.get(content["experiment"], list)()
 
 
@@ -160,7 +161,7 @@ def _measured(name: str) -> tuple[str, str, str] | None:
     seeds = len(content["rows"])
     over = f"{seeds} seeds" if seeds > 1 else "one seed, error over test images"
     how = f"{over}, S = {content['config']['num_samples']}, {_duration(content, 0)}"
-    return report.format_mean(entry | {"mean": -entry["mean"]}), how, _machine(content)
+    return results.format_mean(entry | {"mean": -entry["mean"]}), how, _machine(content)
 
 
 def _variants(name: str) -> dict[str, str]:

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from experiments import command_line
-from experiments.tables import RESULTS
+from experiments.options import command_line
+from experiments.report.results import RESULTS
 
 IMAGES = Path(__file__).parent / "images"
 MOST_BYTES, WIDTH, COLOURS = 150_000, 1400, 256

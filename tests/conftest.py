@@ -36,8 +36,8 @@ def _drop_compiled_programs():
 @pytest.fixture(scope="session")
 def digits():
     """The digits, and a feature network that was trained on them."""
-    from experiments.data import load
-    from vaepriors_jax.evaluation.features import train_feature_network
+    from experiments.data.dataset import load
+    from vaepriors_jax.evaluation.samples.features import train_feature_network
 
     data = load("digits", binarization="threshold")
     key, validation = jax.random.key(0), (data.validation["x"], data.validation["y"])

@@ -13,16 +13,19 @@ import pytest
 import vaepriors_jax as vp
 from tests.cases import FLOWS, PRIORS, params_of, perturbed
 from vaepriors_jax import loops
-from vaepriors_jax.evaluation.annealing import annealed_importance_sampling, bidirectional_monte_carlo
-from vaepriors_jax.evaluation.bootstrap import bootstrap
-from vaepriors_jax.evaluation.feature_distances import frechet_distance, kernel_distance, squared_mmd
-from vaepriors_jax.evaluation.features import train_feature_network
-from vaepriors_jax.evaluation.memorization import memorization
-from vaepriors_jax.evaluation.neighbours import nearest_distances
-from vaepriors_jax.evaluation.overlap import density_coverage, precision_recall
-from vaepriors_jax.evaluation.quality import reference_quality, sample_quality
+from vaepriors_jax.distributions.posterior_mixture import EncodedMixture
+from vaepriors_jax.evaluation.likelihood.annealing import annealed_importance_sampling
+from vaepriors_jax.evaluation.likelihood.bidirectional import bidirectional_monte_carlo
+from vaepriors_jax.evaluation.samples.bootstrap import bootstrap
+from vaepriors_jax.evaluation.samples.density_coverage import density_coverage
+from vaepriors_jax.evaluation.samples.features import train_feature_network
+from vaepriors_jax.evaluation.samples.fid import frechet_distance
+from vaepriors_jax.evaluation.samples.kid import kernel_distance, squared_mmd
+from vaepriors_jax.evaluation.samples.memorization import memorization
+from vaepriors_jax.evaluation.samples.neighbours import nearest_distances
+from vaepriors_jax.evaluation.samples.precision_recall import precision_recall
+from vaepriors_jax.evaluation.samples.quality import reference_quality, sample_quality
 from vaepriors_jax.objectives import log_likelihood
-from vaepriors_jax.posterior_mixture import EncodedMixture
 
 LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 OPTIMIZER = optax.adam(1e-3)

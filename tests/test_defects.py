@@ -8,7 +8,7 @@ import scipy.stats
 
 import vaepriors_jax as vp
 from tests.cases import encode
-from tests.linear_gaussian import linear_gaussian_vae
+from tests.support.linear_gaussian import linear_gaussian_vae
 from vaepriors_jax.priors.vamp import from_bounds, to_bounds
 
 KEY = jax.random.key(0)

@@ -12,7 +12,7 @@ import pytest
 
 import vaepriors_jax as vp
 from tests import cases
-from tests import test_likelihoods as likelihoods
+from tests.likelihoods import test_likelihoods as likelihoods
 from vaepriors_jax.checks import check_finite
 from vaepriors_jax.data_checks import check_data
 

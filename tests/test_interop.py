@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 import vaepriors_jax as vp
 from tests.cases import PRIORS
-from vaepriors_jax.training import update
+from vaepriors_jax.training.step import update
 
 KEY = jax.random.key(0)
 X = jax.random.bernoulli(jax.random.key(1), 0.5, (16, 6)).astype(jnp.float32)

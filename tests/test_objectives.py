@@ -10,7 +10,7 @@ import scipy.stats
 from tensorflow_probability.substrates import jax as tfp
 
 import vaepriors_jax as vp
-from tests.linear_gaussian import exact_log_marginal, linear_gaussian_vae
+from tests.support.linear_gaussian import exact_log_marginal, linear_gaussian_vae
 
 KEY = jax.random.key(0)
 

@@ -11,28 +11,33 @@ except Exception as error:  # whatever a nightly build of TFP may raise
         f"tfp-nightly=={TESTED_TFP_NIGHTLY}"
     ) from None
 
-from vaepriors_jax.base import VAE, Flow, Prior, VAEParams, generate
-from vaepriors_jax.checkpoint import load_model, save_model
-from vaepriors_jax.combinators import chain, freeze, frozen, invert, marginalize, repeat, transformed
-from vaepriors_jax.diagonal_mixture import DiagonalMixture
-from vaepriors_jax.distributions import bernoulli, normal_diag
-from vaepriors_jax.evaluation.aggregated_posterior import aggregated_posterior, log_prob_in_chunks
-from vaepriors_jax.evaluation.components import mixture_usage, pseudo_input_distances
-from vaepriors_jax.evaluation.divergence import ClassifierDivergence, classifier_divergence
-from vaepriors_jax.evaluation.elbo import evaluate_elbo
-from vaepriors_jax.evaluation.ex_post import fit_prior
-from vaepriors_jax.evaluation.hole_maps import hole_map
-from vaepriors_jax.evaluation.holes import elbo_surgery, hole_mass
-from vaepriors_jax.evaluation.latents import active_units, latent_dimensions, posterior_means
-from vaepriors_jax.evaluation.likelihood import LogMarginal, log_marginal, log_marginal_over_classes
-from vaepriors_jax.evaluation.two_sample import density_ratio, maximum_mean_discrepancy, two_sample_test
+from vaepriors_jax.base import Flow, Prior
+from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
+from vaepriors_jax.distributions.full_mixture import FullMixture
+from vaepriors_jax.distributions.mixture import Mixture
+from vaepriors_jax.distributions.normal import normal_diag
+from vaepriors_jax.distributions.two_level import TwoLevel, two_level_posterior
+from vaepriors_jax.evaluation.latents.active_units import active_units, posterior_means
+from vaepriors_jax.evaluation.latents.aggregated_posterior import aggregated_posterior, log_prob_in_chunks
+from vaepriors_jax.evaluation.latents.components import mixture_usage, pseudo_input_distances
+from vaepriors_jax.evaluation.latents.dimensions import latent_dimensions
+from vaepriors_jax.evaluation.latents.divergence import ClassifierDivergence, classifier_divergence
+from vaepriors_jax.evaluation.latents.ex_post import fit_prior
+from vaepriors_jax.evaluation.latents.hole_maps import hole_map
+from vaepriors_jax.evaluation.latents.hole_mass import hole_mass
+from vaepriors_jax.evaluation.latents.surgery import elbo_surgery
+from vaepriors_jax.evaluation.latents.two_sample import density_ratio, maximum_mean_discrepancy, two_sample_test
+from vaepriors_jax.evaluation.likelihood.elbo import evaluate_elbo
+from vaepriors_jax.evaluation.likelihood.importance_sampling import LogMarginal, log_marginal, log_marginal_over_classes
 from vaepriors_jax.factories import factory, flow_from_config, plain_config, prior_from_config
-from vaepriors_jax.fitting import Failure, FitResult, TrainingFailedError, fit
 from vaepriors_jax.flows.affine_coupling import affine_coupling
+from vaepriors_jax.flows.chain import chain
+from vaepriors_jax.flows.invert import invert
 from vaepriors_jax.flows.masked_autoregressive import masked_autoregressive
 from vaepriors_jax.flows.permute import permute
+from vaepriors_jax.flows.repeat import repeat
 from vaepriors_jax.flows.spline_coupling import spline_coupling
-from vaepriors_jax.initialization import init_from_data
+from vaepriors_jax.likelihoods.bernoulli import bernoulli
 from vaepriors_jax.likelihoods.binomial_levels import binomial_levels
 from vaepriors_jax.likelihoods.categorical_levels import categorical_levels
 from vaepriors_jax.likelihoods.continuous_bernoulli import continuous_bernoulli
@@ -40,18 +45,25 @@ from vaepriors_jax.likelihoods.discretized_logistic import discretized_logistic
 from vaepriors_jax.likelihoods.discretized_logistic_mixture import discretized_logistic_mixture
 from vaepriors_jax.likelihoods.pixelwise import bits_per_dim
 from vaepriors_jax.likelihoods.student_t import student_t
-from vaepriors_jax.mixtures import FullMixture, Mixture
 from vaepriors_jax.objectives import ELBO, elbo, iwae, kl_divergence
-from vaepriors_jax.optimizers import normalize_per_tensor
 from vaepriors_jax.priors.conditional_mixture import conditional_mixture
 from vaepriors_jax.priors.conditional_normal import conditional_normal
+from vaepriors_jax.priors.freeze import freeze, frozen
+from vaepriors_jax.priors.from_data import init_from_data
 from vaepriors_jax.priors.from_distribution import from_distribution
+from vaepriors_jax.priors.marginalize import marginalize
 from vaepriors_jax.priors.mixture import mixture
 from vaepriors_jax.priors.standard_normal import standard_normal
+from vaepriors_jax.priors.transformed import transformed
 from vaepriors_jax.priors.two_level import two_level
 from vaepriors_jax.priors.vamp import pseudo_inputs, vamp
-from vaepriors_jax.training import TrainState, binarize, init_train_state, make_train_step, parameter_groups
-from vaepriors_jax.two_level_distribution import TwoLevel, two_level_posterior
+from vaepriors_jax.training.checkpoint import load_model, save_model
+from vaepriors_jax.training.fit import Failure, FitResult, TrainingFailedError, fit
+from vaepriors_jax.training.optimizers import normalize_per_tensor, parameter_groups
+from vaepriors_jax.training.state import TrainState, init_train_state
+from vaepriors_jax.training.step import make_train_step
+from vaepriors_jax.training.transforms import binarize
+from vaepriors_jax.vae import VAE, VAEParams, generate
 
 __all__ = [
     "ELBO",

@@ -10,14 +10,60 @@ from typing import Any, NamedTuple, Protocol
 import distrax
 import jax
 
-from vaepriors_jax.checks import check_positive_integer
-from vaepriors_jax.configuration import Config, equal_config, hash_config, repr_as_call, unequal_config
-from vaepriors_jax.distributions import normalize_posterior
+Config = dict[str, Any]
+
+
+def _rebuild_key(value: Any) -> Any:
+    """A hashable stand-in for a configuration value; the user's own objects count by identity."""
+    if isinstance(value, Mapping):
+        return tuple((name, _rebuild_key(item)) for name, item in sorted(value.items()))
+    if isinstance(value, (list, tuple)):
+        return tuple(_rebuild_key(item) for item in value)
+    return value if isinstance(value, (bool, int, float, str, type(None))) else id(value)
+
+
+def format_config(config: Any) -> str:
+    """Writes a configuration as the call that makes it."""
+    if not (isinstance(config, Mapping) and "factory" in config):
+        return getattr(config, "__name__", repr(config)) if callable(config) else repr(config)
+    named = {name: value for name, value in config.items() if name not in ("factory", "*")}
+    arguments = [*map(format_config, config.get("*", ())), *(f"{k}={format_config(v)}" for k, v in named.items())]
+    return f"{config['factory']}({', '.join(arguments)})"
+
+
+def repr_as_call(self: Any) -> str:
+    """`__repr__` of what has a `config`: the call that makes it."""
+    return format_config(self.config)
+
+
+def equal_config(self: Any, other: Any) -> bool:
+    """`__eq__` by type and `config`."""
+    return type(other) is type(self) and _rebuild_key(self.config) == _rebuild_key(other.config)
+
+
+def unequal_config(self: Any, other: Any) -> bool:
+    """`__ne__`: a tuple has one of its own."""
+    return not equal_config(self, other)
+
+
+def hash_config(self: Any) -> int:
+    """`__hash__`, the same for equal configurations."""
+    return hash(_rebuild_key(self.config))
+
+
+# Of a prior that is built on another: the latter's configuration, and its parameters.
+INNER = {"transformed": ("base_prior", "base"), "two_level": ("top_prior", "top")}
+
+
+def innermost(config: Config, params: Any = None) -> tuple[Config, Any]:
+    """Configuration and parameters of the prior that others are built on: under a flow, or on top of two levels."""
+    while config["factory"] in INNER:
+        name, entry = INNER[config["factory"]]
+        config, params = config[name], params and params[entry]
+    return config, params
+
 
 Params = Any
-
-# Context that belongs to the whole batch. All other context is per example and is mapped beside x.
-SHARED_CONTEXT = ("encode", "key", "data")
 
 
 class Init(Protocol):
@@ -87,115 +133,3 @@ class Flow(NamedTuple):
     __eq__ = equal_config
     __ne__ = unequal_config
     __hash__ = hash_config
-
-
-class Network(Protocol):
-    """An encoder or decoder for one example, such as the `apply` of a Linen module."""
-
-    def __call__(self, params: Params, inputs: jax.Array, /, **context: Any) -> distrax.Distribution:
-        """Encoder: x to q(z|x) over z [dim]. Decoder: z [dim] to p(x|z) over an x of the data's shape."""
-        ...
-
-
-class VAEParams(NamedTuple):
-    """The parameters of a VAE."""
-
-    encoder: Params
-    decoder: Params
-    prior: Params
-
-
-class VAE(NamedTuple):
-    """A variational autoencoder: an encoder q(z|x), a decoder p(x|z) and a prior p(z).
-
-    Attributes:
-        encode: `encode(params, x)` gives the distribution q(z|x) over z [dim] for one example x.
-        decode: `decode(params, z)` gives the distribution p(x|z) for one z [dim].
-        prior: the prior p(z).
-        encoder_context: names of per-example context that the encoder reads, passed by keyword, such as `("y",)`.
-        decoder_context: the same for the decoder.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, vaepriors_jax as vp
-        >>> vae = vp.VAE(
-        ...     encode=lambda params, x: vp.normal_diag(params["weight"] @ x, jnp.ones(2)),
-        ...     decode=lambda params, z: vp.normal_diag(params["weight"] @ z, jnp.ones(3)),
-        ...     prior=vp.standard_normal(2),
-        ... )
-        >>> params = vp.VAEParams({"weight": jnp.ones((2, 3))}, {"weight": jnp.ones((3, 2))}, {})
-        >>> vae.posterior(params, jnp.ones(3)).mean()
-        Array([3., 3.], dtype=float32)
-        >>> vp.generate(vae, params, jax.random.key(0), 5).shape
-        (5, 3)
-    """
-
-    encode: Network
-    decode: Network
-    prior: Prior
-    encoder_context: tuple[str, ...] = ()
-    decoder_context: tuple[str, ...] = ()
-
-    def posterior(self, params: VAEParams, x: jax.Array, **context: Any) -> distrax.Distribution:
-        """Returns q(z|x) for one example."""
-        read = _select(context, self.encoder_context, "encoder")
-        return normalize_posterior(self.encode(params.encoder, x, **read))
-
-    def likelihood(self, params: VAEParams, z: jax.Array, **context: Any) -> distrax.Distribution:
-        """Returns p(x|z) for one z [dim]."""
-        return self.decode(params.decoder, z, **_select(context, self.decoder_context, "decoder"))
-
-    def latent_prior(self, params: VAEParams, **context: Any) -> distrax.Distribution:
-        """Returns p(z), with the encoder at hand for priors that read it."""
-
-        def encode(x: jax.Array, **encoder_context: Any) -> distrax.Distribution:
-            return self.posterior(params, x, **encoder_context)
-
-        return normalize_posterior(self.prior.apply(params.prior, **({"encode": encode} | context)), "prior")
-
-
-def _select(context: Mapping[str, Any], names: tuple[str, ...], reader: str) -> dict[str, Any]:
-    missing = [name for name in names if name not in context]
-    if missing:
-        raise TypeError(
-            f"The {reader} reads the context {names}; missing: {', '.join(map(repr, missing))}. Pass it by keyword, or "
-            "as an entry of the batch."
-        )
-    return {name: context[name] for name in names}
-
-
-def context_of(example: Mapping[str, Any]) -> dict[str, Any]:
-    """What an example or a batch holds beside x."""
-    return {name: value for name, value in example.items() if name != "x"}
-
-
-def split_context(context: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Splits context into what belongs to each example and what the whole batch shares."""
-    shared = {name: value for name, value in context.items() if name in SHARED_CONTEXT}
-    return {name: value for name, value in context.items() if name not in SHARED_CONTEXT}, shared
-
-
-def generate(
-    vae: VAE, params: VAEParams, key: jax.Array, num_samples: int, *, mean: bool = True, **context: Any
-) -> jax.Array:
-    """Generates data: z from the VAE's own prior, then p(x|z).
-
-    Args:
-        vae: the VAE.
-        params: its parameters.
-        key: a random key.
-        num_samples: how many examples.
-        mean: give the means of p(x|z), which look smoother than data; False draws from it.
-        **context: one value for all samples, such as `y=3`.
-
-    Returns:
-        Examples [num_samples, ...].
-    """
-    check_positive_integer(num_samples=num_samples)
-    key_z, key_x = jax.random.split(key)
-    z = vae.latent_prior(params, **context).sample(seed=key_z, sample_shape=num_samples)
-
-    def one(z: jax.Array, key: jax.Array) -> jax.Array:
-        likelihood = vae.likelihood(params, z, **context)
-        return likelihood.mean() if mean else likelihood.sample(seed=key)
-
-    return jax.vmap(one)(z, jax.random.split(key_x, num_samples))

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from vaepriors_jax.base import VAE, VAEParams
 from vaepriors_jax.checks import check_finite, check_key, check_labels
+from vaepriors_jax.vae import VAE, VAEParams
 
 
 def label_counts(config: Any) -> Iterator[int]:

@@ -9,8 +9,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from vaepriors_jax.base import Flow, Params, Prior
-from vaepriors_jax.configuration import Config, format_config
+from vaepriors_jax.base import Config, Flow, Params, Prior, format_config
 
 P = ParamSpec("P")
 R = TypeVar("R", Prior, Flow)

@@ -6,10 +6,10 @@ import distrax
 import jax
 import jax.numpy as jnp
 
-from vaepriors_jax.base import VAE, VAEParams
 from vaepriors_jax.checks import check_choice, check_positive_integer
-from vaepriors_jax.closed_forms import closed_form_kl
-from vaepriors_jax.distributions import normalize
+from vaepriors_jax.distributions.closed_forms import closed_form_kl
+from vaepriors_jax.distributions.normalize import normalize
+from vaepriors_jax.vae import VAE, VAEParams
 
 
 class ELBO(NamedTuple):

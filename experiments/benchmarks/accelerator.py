@@ -6,9 +6,10 @@ import jax
 
 import vaepriors_jax as vp
 from experiments.benchmarks import paper
-from experiments.benchmarks.common import Part, Table, format_seconds, timed
-from experiments.data import Dataset
-from experiments.models import PRIORS, Sizes, make_vae
+from experiments.benchmarks.common import Part, format_seconds, timed
+from experiments.data.dataset import Dataset
+from experiments.models.vaes import PRIORS, Sizes, make_vae
+from experiments.report.document import Table
 
 
 class Settings(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from experiments.document import Table
+from experiments.report.document import Table
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,8 +9,9 @@ import numpy as np
 
 import vaepriors_jax as vp
 from experiments.benchmarks import paper
-from experiments.benchmarks.common import Part, Table, call_in_child, timed
-from experiments.models import Sizes, make_vae
+from experiments.benchmarks.common import Part, call_in_child, timed
+from experiments.models.vaes import Sizes, make_vae
+from experiments.report.document import Table
 from vaepriors_jax.evaluation.samples import frechet_distance
 
 NUM_TEST = 10_000

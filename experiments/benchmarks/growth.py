@@ -10,8 +10,9 @@ matplotlib.use("Agg")
 from matplotlib import pyplot, ticker  # noqa: E402
 
 from experiments.benchmarks import paper  # noqa: E402
-from experiments.benchmarks.common import Part, Table, format_seconds  # noqa: E402
-from experiments.models import Sizes  # noqa: E402
+from experiments.benchmarks.common import Part, format_seconds
+from experiments.models.vaes import Sizes  # noqa: E402
+from experiments.report.document import Table  # noqa: E402
 
 
 class Settings(NamedTuple):

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import vaepriors_jax as vp
-from experiments.benchmarks.common import Part, Table, format_ratio, format_seconds, medians
+from experiments.benchmarks.common import Part, format_ratio, format_seconds, medians
+from experiments.report.document import Table
 
 TARGETS = {"forward": 4, "forward and backward": 15, "sampling": 20}
 

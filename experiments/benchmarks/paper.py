@@ -11,8 +11,8 @@ import optax
 
 import vaepriors_jax as vp
 from experiments.benchmarks.common import medians
-from experiments.data import Dataset, load
-from experiments.models import Sizes, make_vae
+from experiments.data.dataset import Dataset, load
+from experiments.models.vaes import Sizes, make_vae
 
 SIZES = Sizes(
     latent_dim=40, hidden=(300, 300), num_components=500, flow_layers=4, flow_hidden=(100, 100), pseudo_inputs="random"

@@ -9,9 +9,11 @@ import optax
 
 import vaepriors_jax as vp
 from experiments.benchmarks import paper
-from experiments.benchmarks.common import Part, Table, medians
-from experiments.models import Sizes, make_vae
-from vaepriors_jax.training import TrainState, update
+from experiments.benchmarks.common import Part, medians
+from experiments.models.vaes import Sizes, make_vae
+from experiments.report.document import Table
+from vaepriors_jax.training.state import TrainState
+from vaepriors_jax.training.step import update
 
 PIECES = {
     "as fit runs it": "all",

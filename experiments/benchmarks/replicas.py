@@ -8,10 +8,12 @@ import optax
 
 import vaepriors_jax as vp
 from experiments.benchmarks import paper
-from experiments.benchmarks.common import Part, Table, format_ratio, format_seconds, medians
-from experiments.data import Dataset
-from experiments.models import Sizes, make_vae
-from vaepriors_jax.training import TrainState, update
+from experiments.benchmarks.common import Part, format_ratio, format_seconds, medians
+from experiments.data.dataset import Dataset
+from experiments.models.vaes import Sizes, make_vae
+from experiments.report.document import Table
+from vaepriors_jax.training.state import TrainState
+from vaepriors_jax.training.step import update
 
 
 class Settings(NamedTuple):

@@ -11,8 +11,9 @@ import time
 from typing import Any, NamedTuple
 
 from experiments.benchmarks import paper
-from experiments.benchmarks.common import ROOT, Part, Table, call_in_child, format_seconds
-from experiments.models import Sizes
+from experiments.benchmarks.common import ROOT, Part, call_in_child, format_seconds
+from experiments.models.vaes import Sizes
+from experiments.report.document import Table
 
 IMPORT_LIMIT, TRAINING_LIMIT = 2.0, 15.0
 # The bar of `fit` after its first epoch.

@@ -8,9 +8,10 @@ import jax
 
 import vaepriors_jax as vp
 from experiments.benchmarks import paper
-from experiments.benchmarks.common import Part, Table, call_in_child, format_ratio, format_seconds, timed
-from experiments.data import Dataset
-from experiments.models import Sizes, make_vae
+from experiments.benchmarks.common import Part, call_in_child, format_ratio, format_seconds, timed
+from experiments.data.dataset import Dataset
+from experiments.models.vaes import Sizes, make_vae
+from experiments.report.document import Table
 
 TARGETS = {"standard": 4.5, "vamp": 5.0, "pythae": 20.0}
 LIKELIHOOD_TARGETS = {"standard": 7.0, "vamp": 25.0}

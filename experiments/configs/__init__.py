@@ -8,7 +8,7 @@ memory.
 from pathlib import Path
 from typing import Any
 
-from experiments.config import Config
+from experiments.options.config import Config
 
 NAMES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("*_*.py") if path.stem != "__init__"))
 

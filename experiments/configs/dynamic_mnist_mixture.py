@@ -5,8 +5,9 @@ Published: none found.
 Measured: not yet.
 """
 
-from experiments import command_line, compare_priors
+from experiments import compare_priors
 from experiments.configs import paper
+from experiments.options import command_line
 
 CONFIG = paper(__file__, "mnist", "mixture")
 

@@ -5,8 +5,9 @@ Published: 84.45 ± 0.12 (Norouzi et al. 2020), 84.97 (Bauer & Mnih 2019), 84.50
 Measured: not yet.
 """
 
-from experiments import command_line, compare_priors
+from experiments import compare_priors
 from experiments.configs import paper
+from experiments.options import command_line
 
 CONFIG = paper(__file__, "mnist", "standard")
 

@@ -5,8 +5,9 @@ Published: 82.43 ± 0.06 (Norouzi et al. 2020), 82.38 (Tomczak & Welling 2018, u
 Measured: not yet.
 """
 
-from experiments import command_line, compare_priors
+from experiments import compare_priors
 from experiments.configs import paper
+from experiments.options import command_line
 
 CONFIG = paper(__file__, "mnist", "vamp")
 

@@ -5,8 +5,9 @@ Published: 228.70 ± 0.15 (Norouzi et al. 2020), 228.68 (Bauer & Mnih 2019).
 Measured: not yet.
 """
 
-from experiments import command_line, compare_priors
+from experiments import compare_priors
 from experiments.configs import paper
+from experiments.options import command_line
 
 CONFIG = paper(__file__, "fashion_mnist", "standard")
 

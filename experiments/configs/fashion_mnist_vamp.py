@@ -5,8 +5,9 @@ Published: 227.35 ± 0.05 (Norouzi et al. 2020).
 Measured: not yet.
 """
 
-from experiments import command_line, compare_priors
+from experiments import compare_priors
 from experiments.configs import paper
+from experiments.options import command_line
 
 CONFIG = paper(__file__, "fashion_mnist", "vamp", pseudo_inputs="data")
 

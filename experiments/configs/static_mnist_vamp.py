@@ -10,8 +10,9 @@ With --prior-learning-rate-factor 10: 85.90 ± 0.23 (one seed, error over test i
 of an AMD EPYC; jax 0.10.2, flax 0.12.8, distrax 0.1.9, Python 3.11.7).
 """
 
-from experiments import command_line, compare_priors
+from experiments import compare_priors
 from experiments.configs import paper
+from experiments.options import command_line
 
 CONFIG = paper(__file__, "binarized_mnist", "vamp")
 

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 import vaepriors_jax as vp
-from experiments.data import Dataset
+from experiments.data.dataset import Dataset
 from experiments.measures.keys import KEYS
-from experiments.trained import Model
-from vaepriors_jax.evaluation.hole_maps import HoleMap
+from experiments.models.trained import Model
+from vaepriors_jax.evaluation.latents.hole_maps import HoleMap
 
 Plane = Literal["principal", "difference"]
 ENOUGH = 10_000  # encodings from which the classifier sees more than gross differences in 40 dimensions

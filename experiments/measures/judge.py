@@ -6,16 +6,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from experiments.data import Dataset, cache_folder
+from experiments.data.dataset import Dataset
+from experiments.data.sources import cache_folder
 from experiments.measures.keys import KEYS
-from vaepriors_jax.evaluation.features import (
-    Classifier,
-    FeatureNetwork,
-    load_feature_network,
-    save_feature_network,
-    train_feature_network,
-)
-from vaepriors_jax.evaluation.quality import reference_quality
+from vaepriors_jax.evaluation.samples.classifier import Classifier
+from vaepriors_jax.evaluation.samples.feature_network import FeatureNetwork, load_feature_network, save_feature_network
+from vaepriors_jax.evaluation.samples.features import train_feature_network
+from vaepriors_jax.evaluation.samples.quality import reference_quality
 
 NUM_RESAMPLES = 10
 

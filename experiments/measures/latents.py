@@ -6,12 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import vaepriors_jax as vp
-from experiments.data import Dataset
+from experiments.data.dataset import Dataset
 from experiments.measures.keys import KEYS
-from experiments.trained import Model
-from vaepriors_jax.configuration import innermost
-from vaepriors_jax.evaluation.components import mixture_usage, pseudo_input_distances
-from vaepriors_jax.evaluation.latents import latent_dimensions
+from experiments.models.trained import Model
+from vaepriors_jax.base import innermost
+from vaepriors_jax.evaluation.latents.components import mixture_usage, pseudo_input_distances
+from vaepriors_jax.evaluation.latents.dimensions import latent_dimensions
 
 
 def latents(model: Model, data: Dataset) -> dict[str, Any]:

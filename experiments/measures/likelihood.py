@@ -8,11 +8,11 @@ import numpy as np
 from tqdm import tqdm
 
 import vaepriors_jax as vp
-from experiments.cost import decoded_at_once
-from experiments.data import Dataset
+from experiments.data.dataset import Dataset
 from experiments.measures.keys import KEYS
-from experiments.trained import Model
-from vaepriors_jax.evaluation.annealing import annealed_importance_sampling
+from experiments.models.trained import Model
+from experiments.training.cost import decoded_at_once
+from vaepriors_jax.evaluation.likelihood.annealing import annealed_importance_sampling
 
 NUM_ANNEALED = 100  # test images on which annealed importance sampling checks the importance weighting
 

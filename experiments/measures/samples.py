@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 import vaepriors_jax as vp
-from experiments.data import Dataset
+from experiments.data.dataset import Dataset
 from experiments.measures.judge import NUM_RESAMPLES, Judge, sample_keys
-from experiments.trained import Model
-from vaepriors_jax.evaluation.quality import sample_quality
+from experiments.models.trained import Model
+from vaepriors_jax.evaluation.samples.quality import sample_quality
 
 AT_ONCE = 500  # images that are drawn at a time
 

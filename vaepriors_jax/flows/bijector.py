@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaepriors_jax.distributions import _full_precision, over_leading_axes
+from vaepriors_jax.distributions.numerics import _full_precision, over_leading_axes
 
 # (params, context, vector [dim]) -> (vector [dim], log |det Jacobian|)
 Map = Callable[[Any, dict[str, Any], jax.Array], tuple[jax.Array, jax.Array]]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import gammaln
 
-from vaepriors_jax.distributions import _full_precision
+from vaepriors_jax.distributions.numerics import _full_precision
 from vaepriors_jax.likelihoods.pixelwise import Levels, check_num_levels
 
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.lax import Precision
 
-from vaepriors_jax.distributions import _full_precision, over_leading_axes
+from vaepriors_jax.distributions.numerics import _full_precision, over_leading_axes
 from vaepriors_jax.likelihoods.pixelwise import Levels, check_num_levels
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaepriors_jax.distributions import _full_precision, full_precision_as
+from vaepriors_jax.distributions.numerics import _full_precision, full_precision_as
 from vaepriors_jax.likelihoods.pixelwise import Pixelwise
 
 # Below this |logit| the normaliser is a power series, accurate to 1e-11 with its derivatives; above, a closed form.

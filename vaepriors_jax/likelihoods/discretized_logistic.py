@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from vaepriors_jax.distributions import _full_precision
+from vaepriors_jax.distributions.numerics import _full_precision
 from vaepriors_jax.likelihoods.pixelwise import Levels, check_num_levels
 
 # Scales beyond count as these: within, densities and gradients are finite in float32.

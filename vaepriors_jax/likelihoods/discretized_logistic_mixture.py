@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from vaepriors_jax.distributions import _full_precision
+from vaepriors_jax.distributions.numerics import _full_precision
 from vaepriors_jax.likelihoods.discretized_logistic import bin_log_prob, bin_moments, bins, sampled_levels
 from vaepriors_jax.likelihoods.pixelwise import Levels, check_num_levels
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaepriors_jax.checks import check_positive_integer
-from vaepriors_jax.distributions import full_precision_as
+from vaepriors_jax.distributions.numerics import full_precision_as
 
 
 class Pixelwise(distrax.Distribution):

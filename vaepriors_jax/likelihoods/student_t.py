@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaepriors_jax.checks import check_finite, check_positive
-from vaepriors_jax.distributions import LOG_2PI, _full_precision, full_precision_as
+from vaepriors_jax.distributions.numerics import LOG_2PI, _full_precision, full_precision_as
 from vaepriors_jax.likelihoods.pixelwise import Pixelwise
 
 # Scales below count as this one: above it, densities and gradients are finite in float32.

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_positive, check_positive_integer
 from vaepriors_jax.conditioning import take_class
-from vaepriors_jax.diagonal_mixture import DiagonalMixture
+from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.factories import factory
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_positive, check_positive_integer, check_shape
 from vaepriors_jax.conditioning import Conditioner, check_condition, condition_vector, run_network, take_class
-from vaepriors_jax.distributions import normal_diag
+from vaepriors_jax.distributions.normal import normal_diag
 from vaepriors_jax.factories import factory
 
 

@@ -6,7 +6,7 @@ import distrax
 import jax
 
 from vaepriors_jax.base import Prior
-from vaepriors_jax.distributions import normalize_posterior
+from vaepriors_jax.distributions.normalize import normalize_posterior
 from vaepriors_jax.factories import factory
 
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 
 from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_choice, check_positive, check_positive_integer
-from vaepriors_jax.diagonal_mixture import DiagonalMixture
+from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
+from vaepriors_jax.distributions.full_mixture import FullMixture
 from vaepriors_jax.factories import factory
-from vaepriors_jax.mixtures import FullMixture
 
 
 @factory

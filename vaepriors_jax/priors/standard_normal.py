@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_positive_integer
-from vaepriors_jax.distributions import normal_diag
+from vaepriors_jax.distributions.normal import normal_diag
 from vaepriors_jax.factories import factory
 
 

@@ -10,9 +10,9 @@ from jax.tree_util import Partial
 from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_positive_integer, check_shape
 from vaepriors_jax.conditioning import Conditioner, run_network
-from vaepriors_jax.distributions import normal_diag
+from vaepriors_jax.distributions.normal import normal_diag
+from vaepriors_jax.distributions.two_level import TwoLevel, top_posterior
 from vaepriors_jax.factories import factory
-from vaepriors_jax.two_level_distribution import TwoLevel, top_posterior
 
 
 @factory

@@ -8,14 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaepriors_jax.base import Prior
+from vaepriors_jax.base import INNER, Config, Prior, innermost
 from vaepriors_jax.checks import check_choice, check_finite, check_positive, check_positive_integer, check_shape
 from vaepriors_jax.conditioning import take_class
-from vaepriors_jax.configuration import INNER, Config, innermost
-from vaepriors_jax.distributions import normalize_posterior
+from vaepriors_jax.distributions.mixture import Mixture
+from vaepriors_jax.distributions.normalize import normalize_posterior
+from vaepriors_jax.distributions.posterior_mixture import gaussian_arrays, mixture_of_posteriors
 from vaepriors_jax.factories import factory
-from vaepriors_jax.mixtures import Mixture
-from vaepriors_jax.posterior_mixture import gaussian_arrays, mixture_of_posteriors
 
 # In units of the range between the bounds: how far inside them a start stays, and where the tails of the map begin.
 SQUEEZE = 0.002

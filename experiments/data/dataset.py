@@ -1,0 +1,130 @@
+"""Image data sets as arrays: scikit-learn's digits, any of tensorflow-datasets, or the user's own .npz file."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import vaepriors_jax as vp
+from experiments.data.npz_images import read_npz
+from experiments.data.sources import Arrays, Source, cache_folder, count_classes, describe, digits
+from experiments.data.tfds_images import read_splits, read_tfds
+from vaepriors_jax.training.transforms import Transform
+
+__all__ = ["BINARIZATIONS", "Dataset", "cache_folder", "load", "read_tfds"]
+
+
+BINARIZATIONS = {  # and what the account says of them
+    "dynamic": "Training images are binarised anew at each step, validation and test images once.",
+    "static": "All images are binarised once, at random.",
+    "threshold": "All images are binarised at 0.5.",
+    "none": "Grey values stay as they are.",
+}
+
+
+BINARIZATION_SEED = 1
+
+
+class Dataset(NamedTuple):
+    """Images in [0, 1], and labels where there are any.
+
+    Attributes:
+        name: name of the data set.
+        binarization: how it became binary; "none" where it was, or stays grey.
+        train: {"x": [N, height, width]} and, with labels, "y": [N]. Grey where binarisation is dynamic.
+        validation: the same, binarised unless grey values stay.
+        test: the same, binarised unless grey values stay.
+        fixed_train: the training images binarised once, for what is measured on them.
+        transform: what training does to a batch: `vp.binarize` where binarisation is dynamic.
+        num_classes: number of classes, or None without labels.
+        num_levels: number L of levels k / (L - 1) that the values take: 2 for binary images, None for any floats.
+        account: what was read and what was done to it, in words.
+    """
+
+    name: str
+    binarization: str
+    train: Arrays
+    validation: Arrays
+    test: Arrays
+    fixed_train: Arrays
+    transform: Transform | None
+    num_classes: int | None
+    num_levels: int | None = 2
+    account: str = ""
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Height and width."""
+        return self.train["x"].shape[1:]
+
+    @property
+    def class_probabilities(self) -> tuple[float, ...]:
+        """Shares of the classes in the training set."""
+        counts = np.bincount(self.train["y"], minlength=self.num_classes or 0)
+        return tuple((counts / counts.sum()).tolist())
+
+
+def load(dataset: str, *, binarization: str = "dynamic", data_dir: str | None = None) -> Dataset:
+    """Loads a data set, and prints what was read and what was done to it.
+
+    `digits` comes with scikit-learn: 1797 images of 8x8 with 17 grey levels, split 1197 / 300 / 300 with a fixed key.
+    A path that ends in .npz is the user's own file: see `read_npz`. Anything else is a name of tensorflow-datasets,
+    read without tensorflow from a prepared copy, made grey and 28x28, and kept as arrays in a cache: see `read_splits`.
+    `mnist` and `fashion_mnist` split 50,000 / 10,000 / 10,000; `binarized_mnist` is binary as it comes.
+
+    Args:
+        dataset: "digits", a TFDS name, or the path of an .npz file.
+        binarization: "dynamic" (training images drawn anew at each step), "static" (all drawn once), "threshold" (at
+            0.5) or "none" (grey values stay). Validation and test images are drawn once, with a fixed key. Images that
+            are binary as they come stay as they are.
+        data_dir: folder of the prepared TFDS data sets; by default the environment's TFDS_DATA_DIR, or TFDS's own.
+
+    Raises:
+        ValueError: an unknown data set or binarisation, or images that cannot be used.
+        FileNotFoundError: no such file, or no prepared copy; the message says what to run.
+    """
+    if binarization not in BINARIZATIONS:
+        raise ValueError(f"Expected `binarization` to be one of {', '.join(BINARIZATIONS)}; got {binarization!r}.")
+    if dataset == "digits":
+        source = digits()
+    elif dataset.endswith(".npz"):
+        source = read_npz(Path(dataset).expanduser())
+    else:
+        source = read_splits(dataset, data_dir)
+    data = _binarize(source, "none" if source.num_levels == 2 else binarization)
+    print(data.account)
+    return data
+
+
+def _binarize(source: Source, binarization: str) -> Dataset:
+    splits, num_classes = source.splits, count_classes(source.splits)
+    done = "" if source.num_levels == 2 else f" {BINARIZATIONS[binarization]}"
+    account = f"{source.name}: {describe(splits, source.num_levels)} ({source.account}).{done}"
+    if binarization == "none":
+        train, validation, test = splits
+        kept = (train, validation, test, train, None, num_classes, source.num_levels, account)
+        return Dataset(source.name, binarization, *kept)
+    keys = jax.random.split(jax.random.key(BINARIZATION_SEED), 3)
+    fixed = [_binarize_once(key, split, binarization) for key, split in zip(keys, splits, strict=True)]
+    transform = vp.binarize if binarization == "dynamic" else None
+    fixed_train, validation, test = fixed
+    train = splits[0] if transform else fixed_train
+    return Dataset(
+        source.name, binarization, train, validation, test, fixed_train, transform, num_classes, account=account
+    )
+
+
+def _binarize_once(key: jax.Array, split: Arrays, binarization: str) -> Arrays:
+    if binarization == "threshold":
+        return {**split, "x": (split["x"] > 0.5).astype(np.float32)}
+    return {**split, "x": np.asarray(vp.binarize(key, {"x": jnp.asarray(split["x"])})["x"])}
+
+
+def take_test(data: Dataset, num_test: int | None) -> Dataset:
+    """The data set with only some of its test images, drawn with a fixed key; all of them for None."""
+    if num_test is None:
+        return data
+    chosen = np.asarray(jax.random.permutation(jax.random.key(5), len(data.test["x"])))[:num_test]
+    return data._replace(test={name: array[chosen] for name, array in data.test.items()})

@@ -1,0 +1,1 @@
+"""The VAEs of the programs: networks, likelihoods, and trained models."""

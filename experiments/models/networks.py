@@ -1,0 +1,136 @@
+"""Encoders and decoders for one example; with `num_classes` they read y.
+
+Without a trunk they are the gated dense pair of Tomczak & Welling (2018); `image_networks` has trunks of convolutions.
+For two levels of latents they are those of the same paper's HVAE.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import distrax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+import vaepriors_jax as vp
+from experiments.models.likelihoods import Likelihood
+
+# N(0, 2 / fan_in), not truncated, as in the paper's code.
+he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+
+
+class GatedDense(nn.Module):
+    """A linear map times the sigmoid of another; both as one product."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Maps [..., inputs] to [..., width]."""
+        value, gate = jnp.split(nn.Dense(2 * self.width, kernel_init=he_normal)(inputs), 2, axis=-1)
+        return value * nn.sigmoid(gate)
+
+
+def gated_layers(widths: tuple[int, ...], parts: list[jax.Array]) -> jax.Array:
+    """Gated dense layers; the first is one layer for each part of the inputs."""
+    hidden = jnp.concatenate([GatedDense(widths[0])(part) for part in parts])
+    for width in widths[1:]:
+        hidden = GatedDense(width)(hidden)
+    return hidden
+
+
+def _with_label(inputs: jax.Array, y: jax.Array | None, num_classes: int | None) -> jax.Array:
+    """Appends the label as a one-hot vector, if the network reads one."""
+    if num_classes is None:
+        return inputs
+    return jnp.concatenate([inputs, jax.nn.one_hot(y, num_classes, dtype=inputs.dtype)])
+
+
+def _at_least_float32(raw: jax.Array) -> jax.Array:
+    """Layers may compute in bfloat16, scales and densities do not."""
+    return raw.astype(jnp.promote_types(raw.dtype, jnp.float32))
+
+
+class Encoder(nn.Module):
+    """q(z|x), or given y, or given the latents of the level above: a diagonal Gaussian, log-variance within [-6, 2].
+
+    Attributes:
+        latent_dim: dimension of z.
+        hidden: widths of the gated dense layers.
+        num_classes: number of labels y, if it reads one.
+        trunk: what comes before the dense layers, from an image to features of any shape.
+    """
+
+    latent_dim: int
+    hidden: tuple[int, ...] = (300, 300)
+    num_classes: int | None = None
+    trunk: nn.Module | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, y: jax.Array | None = None, above: jax.Array | None = None
+    ) -> distrax.Distribution:
+        """Encodes one example of any shape, given the latents [above] of the level above if there is one."""
+        features = x if self.trunk is None else self.trunk(x)
+        parts = [_with_label(features.reshape(-1), y, self.num_classes)] + ([] if above is None else [above])
+        hidden = gated_layers(self.hidden, parts)
+        raw = _at_least_float32(nn.Dense(2 * self.latent_dim, kernel_init=he_normal)(hidden))
+        loc, log_variance = jnp.split(raw, 2)
+        return vp.normal_diag(loc, jnp.exp(0.5 * jnp.clip(log_variance, -6.0, 2.0)))
+
+
+class TwoLevelEncoder(NamedTuple):
+    """q(z|x) = q(z2|x) q(z1|x, z2), one vector [z1, z2]; an init and an apply like those of a Linen module."""
+
+    top: Encoder
+    bottom: Encoder
+
+    def init(self, key: jax.Array, x: jax.Array, **label: Any) -> Any:
+        """Parameters of both levels."""
+        key_top, key_bottom = jax.random.split(key)
+        above = jnp.zeros(self.top.latent_dim)
+        return {
+            "top": self.top.init(key_top, x, **label),
+            "bottom": self.bottom.init(key_bottom, x, above=above, **label),
+        }
+
+    def apply(self, params: Any, x: jax.Array, **label: Any) -> distrax.Distribution:
+        """Encodes one example of any shape."""
+        top: Any = self.top.apply(params["top"], x, **label)
+        return vp.two_level_posterior(
+            top,
+            lambda above: self.bottom.apply(params["bottom"], x, above=above, **label),  # pyright: ignore
+        )
+
+
+class Decoder(nn.Module):
+    """p(x|z) or p(x|z, y).
+
+    Attributes:
+        image_shape: height and width.
+        hidden: widths of the gated dense layers.
+        num_classes: number of labels y, if it reads one.
+        trunk: what comes after the dense layers, from a vector to the likelihood's raw outputs of each pixel.
+        likelihood: makes a distribution of them.
+        levels: of latents, as many to each; each has a first layer of its own.
+    """
+
+    image_shape: tuple[int, ...]
+    hidden: tuple[int, ...] = (300, 300)
+    num_classes: int | None = None
+    trunk: nn.Module | None = None
+    likelihood: Likelihood = Likelihood()
+    levels: int = 1
+
+    @nn.compact
+    def __call__(self, z: jax.Array, y: jax.Array | None = None) -> distrax.Distribution:
+        """Decodes one z [dim]."""
+        parts = [_with_label(level, y, self.num_classes) for level in jnp.split(z, self.levels)]
+        hidden = gated_layers(self.hidden, parts)
+        if self.trunk is None:
+            shape = (*self.image_shape, self.likelihood.num_outputs)
+            raw = nn.Dense(math.prod(shape), kernel_init=he_normal)(hidden).reshape(shape)
+        else:
+            raw = self.trunk(hidden)
+        shared = self.param("shared", nn.initializers.zeros, ()) if self.likelihood.has_shared else jnp.zeros(())
+        return self.likelihood.distribution(_at_least_float32(raw), shared)

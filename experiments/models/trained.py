@@ -1,0 +1,69 @@
+"""Trained VAEs: one of one seed, and one prior with all its seeds."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+import vaepriors_jax as vp
+from experiments.data.dataset import Dataset
+from vaepriors_jax.base import innermost
+
+
+def reads_label(vae: vp.VAE) -> bool:
+    """Whether a VAE of these programs reads the label, in its networks or in its prior."""
+    return bool(vae.encoder_context) or innermost(vae.prior.config)[0]["factory"].startswith("conditional")
+
+
+class Model(NamedTuple):
+    """A trained VAE: one prior and one seed."""
+
+    prior: str
+    seed: int
+    vae: vp.VAE
+    params: vp.VAEParams
+
+    @property
+    def conditional(self) -> bool:
+        """Whether prior or networks read the label."""
+        return reads_label(self.vae)
+
+    def context(self, split: dict[str, np.ndarray]) -> Any:
+        """The per-example context of a split that the model reads."""
+        return {"y": split["y"]} if self.conditional else {}
+
+    def example_prior(self, data: Dataset) -> Any:
+        """The prior of the first training example."""
+        return self.vae.latent_prior(
+            self.params, **{name: array[0] for name, array in self.context(data.train).items()}
+        )
+
+
+class Trained(NamedTuple):
+    """One prior, trained with all seeds; what the grid of settings gave, and operations of a step."""
+
+    name: str
+    vae: vp.VAE
+    result: vp.FitResult
+    seeds: tuple[int, ...]
+    grid: tuple[dict[str, Any], ...] = ()
+    operations: int = 0
+
+    def model(self, replica: int) -> Model:
+        """The model of one seed."""
+        params = jax.tree.map(lambda leaf: leaf[replica], self.result.params)
+        return Model(self.name, self.seeds[replica], self.vae, params)
+
+    def row(self, replica: int) -> dict[str, Any]:
+        """What results.json says of one seed before anything is measured; no test, and why, where training failed."""
+        failure = next((one for one in self.result.failures if one.replica == replica), None)
+        return {
+            "prior": self.name,
+            "seed": self.seeds[replica],
+            "num_parameters": sum(leaf.size for leaf in jax.tree.leaves(self.model(replica).params)),
+            "best_epoch": int(self.result.best_epoch[replica]),
+            "seconds_per_epoch": self.result.seconds_per_epoch,
+            "replicas_at_once": len(self.seeds) * max(1, len(self.grid)),
+            "operations_per_step": self.operations,
+            "test": None,
+        } | ({} if failure is None else {"failure": str(failure)})

@@ -1,0 +1,122 @@
+"""The five prior families of the comparison, each with the networks that go with it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+import vaepriors_jax as vp
+from experiments.data.dataset import Dataset
+from experiments.models.image_networks import Down, Up
+from experiments.models.likelihoods import Likelihood
+from experiments.models.networks import Decoder, Encoder, TwoLevelEncoder
+
+PRIORS = ("standard", "mixture", "vamp", "flow", "conditional")
+
+
+Made = tuple[vp.VAE, Callable[[jax.Array], vp.VAEParams]]  # a VAE, and what makes its parameters from a key
+
+
+class Sizes(NamedTuple):
+    """What the models of one comparison share."""
+
+    latent_dim: int
+    hidden: tuple[int, ...]
+    num_components: int
+    flow_layers: int
+    flow_hidden: tuple[int, ...]
+    pseudo_inputs: str
+    network: str = "dense"
+    channels: tuple[int, ...] = (16, 32)
+    likelihood: str = "bernoulli"
+    likelihood_components: int = 5
+    likelihood_scale: float = 0.1
+    precision: str = "float32"
+    levels: int = 1
+
+    @property
+    def dim(self) -> int:
+        """Dimension of z, all levels."""
+        return self.levels * self.latent_dim
+
+
+class InBfloat16(NamedTuple):
+    """A network that computes in bfloat16: parameters stay float32, and so does what its distribution computes."""
+
+    apply: Callable[..., Any]
+
+    def __call__(self, params: Any, *inputs: Any, **context: Any) -> Any:
+        """Applies the network to rounded parameters and inputs."""
+
+        def half(leaf: Any) -> Any:
+            is_float = jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating)
+            return jnp.asarray(leaf, jnp.bfloat16) if is_float else leaf
+
+        return self.apply(*jax.tree.map(half, (params, *inputs)), **context)
+
+
+def make_prior(name: str, sizes: Sizes, data: Dataset) -> vp.Prior:
+    """Makes the prior of one family; for two levels it is the one on top."""
+    dim, num_components = sizes.latent_dim, sizes.num_components
+    makers: dict[str, Callable[[], vp.Prior]] = {
+        "standard": lambda: vp.standard_normal(dim),
+        "mixture": lambda: vp.mixture(dim, num_components),
+        # Where the start is random it is that of the VampPrior paper on MNIST.
+        "vamp": lambda: vp.vamp(num_components, data.image_shape, initial_mean=0.05, initial_scale=0.01),
+        "flow": lambda: vp.transformed(
+            vp.standard_normal(dim), vp.repeat(vp.affine_coupling(dim, hidden=sizes.flow_hidden), sizes.flow_layers)
+        ),
+        "conditional": lambda: vp.conditional_normal(dim, num_classes=data.num_classes),
+    }
+    prior = makers[name]()
+    return prior if sizes.levels == 1 else vp.two_level(prior, dim, dim, hidden=sizes.hidden)
+
+
+def make_networks(sizes: Sizes, data: Dataset, num_classes: int | None) -> tuple[Encoder | TwoLevelEncoder, Decoder]:
+    """Makes the encoder and the decoder; beside convolutions there is one dense layer, the last width of `hidden`."""
+    likelihood = Likelihood(sizes.likelihood, data.num_levels or 2, sizes.likelihood_components, sizes.likelihood_scale)
+    hidden, down, up = sizes.hidden, None, None
+    if sizes.network != "dense":
+        hidden, residual = sizes.hidden[-1:], sizes.network == "resnet"
+        down = Down(sizes.channels, residual)
+        up = Up(data.image_shape, sizes.channels, likelihood.num_outputs, residual)
+    encoder = Encoder(sizes.latent_dim, hidden, num_classes, down)
+    decoder = Decoder(data.image_shape, hidden, num_classes, up, likelihood, sizes.levels)
+    return encoder if sizes.levels == 1 else TwoLevelEncoder(encoder, encoder), decoder
+
+
+def make_vae(name: str, sizes: Sizes, data: Dataset) -> Made:
+    """Makes the VAE of one family, and the function that makes its parameters from a key.
+
+    The conditional family is the conditional VAE: prior, encoder and decoder all read the label.
+    """
+    conditional = name == "conditional"
+    num_classes = data.num_classes if conditional else None
+    encoder, decoder = make_networks(sizes, data, num_classes)
+    context = ("y",) if conditional else ()
+    prior = make_prior(name, sizes, data)
+    encode, decode = encoder.apply, decoder.apply
+    if sizes.precision == "bfloat16":
+        encode, decode = InBfloat16(encode), InBfloat16(decode)
+    vae = vp.VAE(encode, decode, prior, context, context)
+
+    label: Any = {"y": 0} if conditional else {}
+
+    @jax.jit  # one program instead of one for each operation
+    def init_at_random(key: jax.Array) -> vp.VAEParams:
+        key_encoder, key_decoder, key_prior = jax.random.split(key, 3)
+        return vp.VAEParams(
+            encoder.init(key_encoder, jnp.zeros(data.image_shape), **label),
+            decoder.init(key_decoder, jnp.zeros(sizes.dim), **label),
+            prior.init(key_prior),
+        )
+
+    def init(key: jax.Array) -> vp.VAEParams:
+        params = init_at_random(key)
+        if name == "vamp" and sizes.pseudo_inputs == "data":
+            key_prior = jax.random.split(key, 3)[2]
+            params = params._replace(prior=vp.init_from_data(prior, key_prior, x=data.train["x"]))
+        return params
+
+    return vae, init

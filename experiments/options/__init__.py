@@ -1,0 +1,1 @@
+"""The programs' options: what was typed, what it means, and what is wrong with it."""

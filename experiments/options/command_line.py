@@ -1,0 +1,46 @@
+"""How every program starts: its options, what is kept of compilation, and what a user's mistake ends in."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import tyro
+
+from experiments.data.sources import cache_folder
+from experiments.options.checks import check_options
+
+Options = TypeVar("Options")
+
+
+def run(main: Callable[[Options], Any], options: type[Options] | Options) -> None:
+    """Runs a program with the options of the command line; a user's mistake ends in one clear line.
+
+    Given options instead of their class, it takes those for what the command line leaves open, and describes the
+    program by the docstring of its file.
+    """
+    given: Any = {}
+    if not isinstance(options, type):
+        given = {"default": options, "description": sys.modules["__main__"].__doc__}
+        options = type(options)
+    chosen = tyro.cli(options, **given)
+    keep_compiled()
+    try:
+        check_options(chosen)
+        main(chosen)
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"error: {error}")
+
+
+def keep_compiled() -> None:
+    """Keeps compiled programs in the cache folder for the next run, unless JAX_COMPILATION_CACHE_DIR says where."""
+    if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def command(program: str) -> str:
+    """The command that started this program, for its report."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    started = spec.name if spec and spec.name.startswith("experiments.") else f"experiments.{program}"
+    return " ".join([f"python -m {started}", *sys.argv[1:]])

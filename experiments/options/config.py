@@ -1,0 +1,245 @@
+"""The options of the comparison: their presets, and what is wrong with them."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from experiments.data.dataset import Dataset
+from experiments.measures import Annealing
+from experiments.models.likelihoods import check_likelihood
+from experiments.models.vaes import PRIORS, Sizes
+from experiments.options.checks import check_options, check_rate
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {
+        "epochs": 150,
+        "batch_size": 100,
+        "learning_rate": 2e-3,
+        "latent_dim": 10,
+        "hidden": (128, 128),
+        "num_components": 50,
+        "warmup_epochs": 20,
+        "patience": 30,
+        "num_samples": 500,
+        "annealing": (8, 50, 5),
+        "flow_layers": 4,
+        "flow_hidden": (64,),
+        "pseudo_inputs": "data",
+    },
+    # Tomczak & Welling (2018), except for plain Adam.
+    "paper": {
+        "epochs": 2000,
+        "batch_size": 100,
+        "learning_rate": 5e-4,
+        "latent_dim": 40,
+        "hidden": (300, 300),
+        "num_components": 500,
+        "warmup_epochs": 100,
+        "patience": 50,
+        "num_samples": 5000,
+        "annealing": (16, 1000, 10),
+        "flow_layers": 4,
+        "flow_hidden": (100, 100),
+        "pseudo_inputs": "random",
+    },
+}
+
+MAX_ENCODED = 5000  # examples whose q(z) is evaluated where each density runs a network
+AT_LEAST_ONE = ("seeds", "epochs", "batch_size", "latent_dim", "num_components", "num_samples", "patience")
+AT_LEAST_ONE += ("hidden", "channels", "likelihood_components", "annealing", "flow_layers", "flow_hidden")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Trains a VAE with each prior on one data set, and compares them.
+
+    Options without a value are those of the preset.
+    """
+
+    dataset: str = "digits"
+    """The digits are embedded; or any image data set by its TFDS name, such as mnist (see TFDS_DATA_DIR); or the path
+    of your own .npz file with `images` and, if you like, `labels`."""
+    priors: tuple[Literal["standard", "mixture", "vamp", "flow", "conditional"], ...] | None = None
+    """Which priors; by default all five (without labels, all but conditional)."""
+    seeds: int = 3
+    """How many seeds; they are trained at once."""
+    seed: int = 0
+    """The first seed."""
+    preset: Literal["quick", "paper"] = "quick"
+    """Sizes and schedule: a few minutes on digits, or the setting of Tomczak & Welling (2018)."""
+    binarization: Literal["dynamic", "static", "threshold", "none"] = "dynamic"
+    """How grey images become binary (those that are binary stay as they are); none keeps grey values."""
+    likelihood: Literal[
+        "bernoulli",
+        "discretized_logistic",
+        "discretized_logistic_mixture",
+        "categorical",
+        "binomial",
+        "gaussian",
+        "gaussian_shared",
+        "gaussian_pixel",
+        "student_t",
+        "continuous_bernoulli",
+    ] = "bernoulli"
+    """p(x|z): bernoulli for binary images; for grey ones (--binarization none) probabilities of their levels, or, from
+    gaussian on, a density."""
+    likelihood_components: int = 5
+    """Logistics for each pixel in discretized_logistic_mixture."""
+    likelihood_scale: float = 0.1
+    """Standard deviation of gaussian; gaussian_shared learns one for all pixels, gaussian_pixel one for each."""
+    network: Literal["dense", "conv", "resnet"] = "dense"
+    """Encoder and decoder: gated dense layers, gated convolutions, or residual convolutions."""
+    channels: tuple[int, ...] = (16, 32)
+    """Channels of the convolutions, one for each halving of the image."""
+    levels: Literal[1, 2] = 1
+    """Levels of latents: z is z1 and z2, the prior is on z2, and networks give p(z1|z2) and q(z1|x, z2)."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """In what the networks compute; parameters and densities are float32."""
+    devices: Literal["one", "all"] = "one"
+    """Train on one device, or on all of this machine: replicas are shared out over as many as divide both, and each
+    batch over the rest."""
+    epochs: int | None = None
+    """The most epochs."""
+    batch_size: int | None = None
+    """Examples a step."""
+    learning_rate: float | None = None
+    """Learning rate of Adam."""
+    gradients: Literal["plain", "normalized"] = "plain"
+    """What Adam gets: the gradient, or that of each tensor divided by its norm, as in the paper's code."""
+    prior_learning_rate_factor: float = 1.0
+    """The prior's parameters, such as pseudo-inputs, learn at so many times the learning rate."""
+    learning_rates: tuple[float, ...] = ()
+    """Several of them, trained at once with all seeds; for each prior the validation ELBO chooses."""
+    betas: tuple[float, ...] = (1.0,)
+    """Weight of the KL in training, after warm-up; several are a grid with the learning rates. The ELBO that chooses
+    has beta = 1."""
+    latent_dim: int | None = None
+    """Dimension of z, of each level."""
+    hidden: tuple[int, ...] | None = None
+    """Widths of the gated layers of encoder and decoder."""
+    num_components: int | None = None
+    """Components of the mixture, and pseudo-inputs of the VampPrior."""
+    warmup_epochs: int | None = None
+    """Epochs in which the weight of the KL rises to 1; by default those of the preset, or a quarter of a short run."""
+    patience: int | None = None
+    """Epochs without a better validation ELBO before training stops."""
+    cooldown_epochs: int = 0
+    """Epochs after training has stopped, from the best parameters on, at a tenth of the learning rate."""
+    num_samples: int | None = None
+    """Importance samples S for log p(x)."""
+    annealing: tuple[int, int, int] | None = None
+    """Chains, temperatures and leapfrog steps of annealed importance sampling: it checks the first seed's log p(x) on
+    100 images."""
+    flow_layers: int | None = None
+    """Coupling layers of the flow prior (two halves each)."""
+    flow_hidden: tuple[int, ...] | None = None
+    """Widths of the flow's conditioners."""
+    pseudo_inputs: Literal["data", "random"] | None = None
+    """Start of the VampPrior: training images, or N(0.05, 0.01) as in the paper."""
+    num_test: int | None = None
+    """Use only this many test images, drawn with a fixed key."""
+    data_dir: str | None = None
+    """Folder of prepared TFDS data sets; by default TFDS_DATA_DIR."""
+    output_dir: str | None = None
+    """Where results go; by default a new folder under runs/."""
+    refit: tuple[Literal["mixture", "vamp", "flow"], ...] = ()
+    """Priors that are fitted afterwards to the aggregated posterior of the standard VAE, as rows of their own."""
+    metrics: Literal["likelihood", "all"] = "all"
+    """Only log p(x) and the ELBO, or prior holes and the quality of samples as well."""
+    checkpoints: bool = False
+    """Write checkpoints into the output folder, and go on from those that are there."""
+
+
+def resolve(config: Config, data: Dataset) -> Config:
+    """Fills what the user left open from the preset and the data set, and checks the rest.
+
+    Raises:
+        ValueError: a value out of range or named twice, a conditional prior on data without labels (of a class), or
+            data that do not vary.
+    """
+    check_options(config)
+    if config.learning_rates and config.learning_rate is not None:
+        raise ValueError(
+            f"Expected --learning-rate or --learning-rates; got both, {config.learning_rate} and "
+            f"{config.learning_rates}. Add the one to the others, or leave it out."
+        )
+    preset = {name: value for name, value in PRESETS[config.preset].items() if getattr(config, name) is None}
+    if config.learning_rates:
+        del preset["learning_rate"]
+    config = replace(config, **preset)
+    for name in AT_LEAST_ONE:
+        value = getattr(config, name)
+        if np.size(value) == 0 or np.min(value) < 1:
+            raise ValueError(f"Expected --{name.replace('_', '-')} >= 1; got {value}.")
+    if (config.epochs or 0) < 2 * preset.get("warmup_epochs", 0):
+        config = replace(config, warmup_epochs=(config.epochs or 0) // 4)
+        print(
+            f"{config.epochs} epochs are few for the preset's warm-up of the KL, which is shortened to "
+            f"{config.warmup_epochs}; --warmup-epochs sets it."
+        )
+    for name in ("warmup_epochs", "cooldown_epochs"):
+        if ((value := getattr(config, name)) or 0) < 0:
+            raise ValueError(f"Expected --{name.replace('_', '-')} >= 0; got {value}.")
+    if (config.warmup_epochs or 0) > (config.epochs or 0):
+        raise ValueError(
+            f"Expected --warmup-epochs <= --epochs; got {config.warmup_epochs} of {config.epochs}: the weight of "
+            "the KL would never be that of --betas."
+        )
+    for name in ("learning_rate", "learning_rates", "prior_learning_rate_factor", "betas", "likelihood_scale"):
+        if (value := getattr(config, name)) is not None:
+            check_rate(name, value)
+    _check_images(data)
+    check_likelihood(config.likelihood, data)
+    if config.num_test is not None and not 2 <= config.num_test <= len(data.test["x"]):
+        raise ValueError(f"Expected --num-test from 2 to {len(data.test['x'])}; got {config.num_test}.")
+    if config.priors and "conditional" in config.priors and data.num_classes is None:
+        raise ValueError(
+            f"Expected labels for the prior 'conditional'; {data.name} has none. Choose among "
+            f"{', '.join(name for name in PRIORS if name != 'conditional')}, or use --dataset mnist."
+        )
+    empty = _empty_classes(data)
+    if config.priors and "conditional" in config.priors and empty:
+        raise ValueError(
+            f"Expected training images of each class for the prior 'conditional'; {data.name} has none of class "
+            f"{', '.join(map(str, empty))}. Add images, or leave those of that class out."
+        )
+    if config.levels == 2 and config.metrics == "all" and len(data.train["x"]) > MAX_ENCODED:
+        config = replace(config, metrics="likelihood")
+        print(
+            f"Holes and samples are left out (--metrics likelihood): with two levels q(z) of {len(data.train['x']):,} "
+            f"images runs a network for each pair of a point and an image; up to {MAX_ENCODED:,} it is measured."
+        )
+    if config.refit and config.priors and "standard" not in config.priors:
+        raise ValueError("Expected the prior 'standard' among --priors, since --refit refits its VAE; add it.")
+    if config.priors is None:
+        config = replace(config, priors=PRIORS)
+        if data.num_classes is None or empty:
+            lacks = f"no training images of class {', '.join(map(str, empty))}" if empty else "no labels"
+            print(f"{data.name} has {lacks}: the prior 'conditional' is left out.")
+            config = replace(config, priors=tuple(name for name in PRIORS if name != "conditional"))
+    return config
+
+
+def _check_images(data: Dataset) -> None:
+    """Raises ValueError if all training images are the same: there is nothing to learn."""
+    x = data.train["x"]
+    if all((part == x[0]).all() for part in np.array_split(x, max(1, len(x) // 1000))):
+        raise ValueError(f"Expected training images that differ; those of {data.name} are all the same.")
+
+
+def _empty_classes(data: Dataset) -> list[int]:
+    """The classes without training images."""
+    if data.num_classes is None:
+        return []
+    return np.flatnonzero(np.bincount(data.train["y"], minlength=data.num_classes) == 0).tolist()
+
+
+def sizes_of(config: Config) -> Sizes:
+    """The part of the options that makes the models."""
+    return Sizes(**{field: getattr(config, field) for field in Sizes._fields})
+
+
+def annealing_of(config: Config) -> Annealing:
+    """The part of the options that annealed importance sampling takes."""
+    return Annealing(*(config.annealing or PRESETS[config.preset]["annealing"]))

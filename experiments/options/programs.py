@@ -1,0 +1,47 @@
+"""Options that programs share. Each adds its own, and declares again those of which it says something else."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from experiments.options.config import Config
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """One run: the data, the schedule, the seed, and where results go."""
+
+    dataset: str = "digits"
+    """Digits, a TFDS name, or the path of your own .npz file, as in compare_priors."""
+    preset: Literal["quick", "paper"] = "quick"
+    """Sizes and schedule, as in compare_priors."""
+    epochs: int | None = None
+    """The most epochs; those of the preset by default."""
+    seed: int = 0
+    """The seed."""
+    data_dir: str | None = None
+    """Folder of prepared TFDS data sets; by default TFDS_DATA_DIR."""
+    output_dir: str | None = None
+    """Where results go; by default a new folder under runs/."""
+
+    def comparison(self, **fixed: Any) -> Config:
+        """These options as compare_priors takes them, with what the program fixes; those it does not know are left."""
+        known = {field.name for field in fields(Config)}
+        return Config(**{name: value for name, value in asdict(self).items() if name in known}, **fixed)
+
+
+@dataclass(frozen=True)
+class SeedsOptions(RunOptions):
+    """Several seeds, whose samples are held against test images."""
+
+    seed: int = 0
+    """The first seed."""
+    seeds: int = 3
+    """How many seeds."""
+    latent_dim: int | None = None
+    """Dimension of z; that of the preset by default."""
+    warmup_epochs: int | None = None
+    """Epochs in which the weight of the KL rises to 1; those of the preset by default."""
+    learning_rate: float | None = None
+    """Learning rate of Adam; that of the preset by default."""
+    num_test: int | None = None
+    """Score this many samples against this many test images; all of them by default."""

@@ -1,0 +1,98 @@
+"""Which prior to choose: the tables, and the recommendation in words."""
+
+from pathlib import Path
+from typing import Any
+
+from experiments.report import results
+from experiments.report.comparison_tables import hole_notes, of_today
+from experiments.report.document import Section, Table
+from experiments.report.recommendation import STANDARD, Measurements, Recommendation, called
+
+MEASURES = {  # part of the rows, title and digits of each column
+    "fid": ("samples", "FID", 2),
+    "fid_reconstructions": ("samples", "FID (rec.)", 2),
+    "divergence": ("holes", "divergence", 3),
+    "accuracy": ("holes", "accuracy", 2),
+    "hole_mass": ("holes", "hole mass", 3),
+    "reconstruction": ("test", "reconstruction", 2),
+    "elbo": ("test", "ELBO", 2),
+}
+
+
+HOLES = ("divergence", "accuracy", "hole_mass")
+
+
+KINDS = {  # density, and KL from a Gaussian posterior
+    "standard_normal": ("exact", "closed form"),
+    "mixture": ("exact", "Monte Carlo estimate"),
+    "vamp": ("exact", "Monte Carlo estimate"),
+    "transformed": ("exact, by change of variables", "Monte Carlo estimate"),
+}
+
+
+def _cell(values: list[float] | None, digits: int) -> str:
+    if values is None:
+        return "–"
+    mean, error = results.mean_and_error(values)
+    return results.format_mean({"mean": mean, "standard_error": error}, digits)
+
+
+def facts(measured: Measurements, num_seeds: int) -> Table:
+    """What was measured of each candidate."""
+    names = [name for name in MEASURES if name in HOLES or any(name in values for values in measured.values())]
+    cells = [
+        [prior, *(_cell(of_today(values).get(name), MEASURES[name][2]) for name in names)]
+        for prior, values in measured.items()
+    ]
+    notes = [
+        f"Mean over {num_seeds} seeds ± standard error. {hole_notes(measured.values())} Reconstruction and ELBO of the "
+        "test images in nats, larger is better."
+    ]
+    if "fid" in names:
+        notes.append(
+            "FID of samples against test images, by features of a classifier of this data set, and of reconstructions "
+            "(rec.), which bound what a prior can gain."
+        )
+    return Table("Candidates", ["prior", *(MEASURES[name][1] for name in names)], cells, notes)
+
+
+def guide(content: dict[str, Any]) -> Table:
+    """How each prior's KL is computed, how expressive it is, and what it costs, as measured."""
+    measured = content["measured"]
+    base = {row["prior"]: row for row in content["rows"]}[STANDARD]
+    cells = []
+    for prior, kind in content["kinds"].items():
+        row = next(row for row in content["rows"] if row["prior"] == prior)
+        cells.append(
+            [
+                prior,
+                *KINDS[kind],
+                *(_cell(of_today(measured[prior]).get(name), MEASURES[name][2]) for name in HOLES),
+                f"{row['num_parameters'] - base['num_parameters']:,}",
+                f"{row['seconds_per_epoch'] / base['seconds_per_epoch']:.1f}x"
+                + (" and the fit" if "refit" in prior else ""),
+            ]
+        )
+    header = ["prior", "density", "KL in the ELBO", *(MEASURES[name][1] for name in HOLES), "parameters", "an epoch"]
+    notes = [
+        f"Measured on {Path(content['dataset']).stem}, {content['config']['latent_dim']} latent dimensions, "
+        f"{content['config']['num_components']} components: expressiveness is what a prior leaves of the divergence "
+        "from the encodings (nats; 0 where p = q) and of the hole (0.01). Parameters of the prior; time of an "
+        f"epoch against N(0, I), {base['seconds_per_epoch']:.2g} s for {base['replicas_at_once']} replicas at once. A "
+        "flow prior's density is exact, by the change of variables; its KL is a Monte Carlo estimate, as that of the "
+        "mixtures is: only a Gaussian prior has it in closed form.",
+    ]
+    return Table("KL computation, expressiveness and cost", header, cells, notes)
+
+
+def tables(content: dict[str, Any]) -> list[Table]:
+    """The tables of the guide, from results.json."""
+    return [facts(content["measured"], len(content["measured"][STANDARD]["elbo"])), guide(content)]
+
+
+def advice(found: Recommendation) -> list[Section]:
+    """The recommendation as a part of the report."""
+    return [
+        Section(f"Recommended: {called(found.prior)}", found.reasons),
+        Section("How sure is that?", found.certainty),
+    ]

@@ -1,0 +1,128 @@
+"""The figures of a comparison of priors, of the first seed of each."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import vaepriors_jax as vp
+from experiments import measures
+from experiments.data.dataset import Dataset
+from experiments.models.trained import Trained
+from experiments.report import figures
+from experiments.report.document import Figure
+
+MARGINALS = (
+    "With more than two latent dimensions these are marginals of both densities: exact for Gaussians, mixtures and "
+    "VampPriors, by samples for flows, and grey where those are too few to tell. What a marginal shows is there; a "
+    "hole can hide in other directions."
+)
+CAPTIONS = {  # title of a figure, and what to see in it
+    "samples": (
+        "Samples of each prior beside test images",
+        "Means of p(x|z) with z from the prior, of the first seed. Where the prior has holes, look for images that are "
+        "of no class, or of two at once.",
+    ),
+    "reconstructions": (
+        "Reconstructions",
+        "Each row of test images has its reconstructions below it. They bound what a better prior can gain: samples "
+        "that look worse than these are the prior's fault, not the decoder's.",
+    ),
+    "training_curves": (
+        "Training",
+        "ELBO in nats per image, with the KL at its full weight, one line a seed. Curves that still rise at the end "
+        "say that training was too short to compare priors.",
+    ),
+    "hole_maps": (
+        "Prior holes",
+        "log q(z) - log p(z) on the plane of the encodings' first two principal components, one colour scale for all. "
+        "Blue inside the prior's green contours is a hole: the prior samples there, and no image is encoded there. "
+        + MARGINALS,
+    ),
+    "hole_differences": (
+        "Where prior and encodings differ most",
+        "The same on a plane for each prior, that of the two directions in which it differs most from the encodings, "
+        "chosen with one half of them and drawn from the other. A prior that fits is white there, too.",
+    ),
+    "pseudo_inputs": (
+        "Pseudo-inputs",
+        "What the VampPrior learned beside training images: do they look like data, or like means of many images?",
+    ),
+}
+
+
+@partial(jax.jit, static_argnums=0)
+def _generate(vae: vp.VAE, params: vp.VAEParams, keys: jax.Array, context: Any) -> jax.Array:
+    return jax.vmap(lambda key, context: vp.generate(vae, params, key, 1, **context)[0])(keys, context)
+
+
+@partial(jax.jit, static_argnums=0)
+def _reconstruct(vae: vp.VAE, params: vp.VAEParams, x: jax.Array, context: Any) -> jax.Array:
+    def one(x: jax.Array, context: Any) -> jax.Array:
+        z = vae.posterior(params, x, **context).mean()
+        return vae.likelihood(params, z, **context).mean()
+
+    return jax.vmap(one)(x, context)
+
+
+def draw(trained: list[Trained], data: Dataset, output_dir: Path, *, with_holes: bool) -> list[Figure]:
+    """Draws the figures, of the first seed of each prior, and says what to see in them."""
+    num, columns = min(36, len(data.test["x"])), 6
+    x = data.test["x"][:num]
+    samples: dict[str, np.ndarray] = {"test images": x}
+    reconstructions: dict[str, np.ndarray] = {}
+    key = jax.random.key(4)
+    for one in trained:
+        model = one.model(0)
+        context = {name: jnp.asarray(value[:num]) for name, value in model.context(data.test).items()}
+        generated = _generate(model.vae, model.params, jax.random.split(key, num), context)
+        samples[one.name + (" (labels of the test images)" if context else "")] = np.asarray(generated)
+        images = np.asarray(_reconstruct(model.vae, model.params, jnp.asarray(x), context))
+        reconstructions[one.name] = figures.interleave(x[:24], images[:24], 8)
+    figures.image_panels(
+        output_dir / "samples.png",
+        samples,
+        num_columns=columns,
+        title=f"{data.name}: means of p(x|z), z from each prior",
+    )
+    figures.image_panels(
+        output_dir / "reconstructions.png",
+        reconstructions,
+        num_columns=8,
+        title=f"{data.name}: test images, and below each its reconstruction (mean of q to mean of p)",
+    )
+    curves = {
+        one.name + (", of log p(x|y)" if one.vae.encoder_context else ""): (
+            one.result.history["elbo"],
+            one.result.history["validation_elbo"],
+        )
+        for one in trained
+    }
+    figures.training_curves(
+        output_dir / "training_curves.png", curves, title=f"{data.name}: ELBO by epoch, one line a seed"
+    )
+    found = [Figure(f"{name}.png", *CAPTIONS[name]) for name in ("samples", "reconstructions", "training_curves")]
+    if with_holes:
+        maps = {one.name: measures.hole_map(one.model(0), data) for one in trained}
+        title = f"{data.name}: prior holes, marginals on the plane of the encodings' first two principal components"
+        figures.hole_maps(output_dir / "hole_maps.png", maps, title=title)
+        found.append(Figure("hole_maps.png", *CAPTIONS["hole_maps"]))
+        if len(next(iter(maps.values())).origin) > 2:
+            maps = {one.name: measures.hole_map(one.model(0), data, plane="difference") for one in trained}
+            title = f"{data.name}: prior holes, marginals on the plane in which q(z) and p(z) differ most"
+            figures.hole_maps(output_dir / "hole_differences.png", maps, title=title)
+            found.append(Figure("hole_differences.png", *CAPTIONS["hole_differences"]))
+    for one in trained:
+        if one.name == "vamp":
+            inputs = np.asarray(vp.pseudo_inputs(one.vae.prior, one.model(0).params.prior))[:50]
+            figures.image_panels(
+                output_dir / "pseudo_inputs.png",
+                {f"{len(inputs)} pseudo-inputs": inputs, "training images": data.train["x"][: len(inputs)]},
+                num_columns=10,
+                title=f"{data.name}: learned pseudo-inputs of the VampPrior beside training images",
+            )
+            found.append(Figure("pseudo_inputs.png", *CAPTIONS["pseudo_inputs"]))
+    return found

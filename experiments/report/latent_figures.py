@@ -1,0 +1,134 @@
+"""The figure of exercise 1: one row a prior, all on the same axes."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+
+from experiments.report.figures import known_difference, tile
+from vaepriors_jax.evaluation.latents.hole_maps import HoleMap
+
+DEPTH = 12  # nats below the highest point that the colours of a density reach
+LEVELS = (-9, -4, -1)
+
+
+class Portrait(NamedTuple):
+    """What is drawn of one model.
+
+    Attributes:
+        name: its prior.
+        map: the two log-densities and their difference on the plane.
+        points: encodings in the plane [N, 2], one sample of q(z|x) each.
+        labels: their classes [N], or None.
+        samples: decoded samples of the prior [M, height, width].
+        grid: the decoded plane [G * G, height, width], from the top left.
+        hole_mass: and its standard error.
+        divergence: Jensen-Shannon divergence of the encodings from the prior in nats, and its standard error.
+        accuracy: that of the classifier that found it, and its standard error.
+    """
+
+    name: str
+    map: HoleMap
+    points: np.ndarray
+    labels: np.ndarray | None
+    samples: np.ndarray
+    grid: np.ndarray
+    hole_mass: tuple[float, float]
+    divergence: tuple[float, float]
+    accuracy: tuple[float, float]
+
+
+def draw(path: Path, portraits: list[Portrait], dataset: str, latent_dim: int) -> None:
+    """Draws encodings, both densities, their difference, and decoded samples and plane of each prior."""
+    columns = ("encodings", "q(z)", "p(z)", "log q - log p", "samples", "grid")
+    figure, axes = plt.subplots(
+        len(portraits),
+        len(columns),
+        figsize=(3.1 * len(columns), 3.3 * len(portraits) + 1),
+        layout="constrained",
+        squeeze=False,
+    )
+    for row, one in zip(axes, portraits, strict=True):
+        _draw_points(row[0], one)
+        densities = [
+            _draw_density(row[i], one, log_density) for i, log_density in ((1, one.map.log_q), (2, one.map.log_p))
+        ]
+        difference = _draw_difference(row[3], one)
+        for axis, images, title in (
+            (row[4], one.samples, "decoded prior samples"),
+            (row[5], one.grid, "decoded plane"),
+        ):
+            axis.imshow(tile(images, round(len(images) ** 0.5)), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axis.set_title(title, fontsize=10)
+            axis.axis("off")
+        for axis in row[:4]:
+            _share_axes(axis, one)
+        row[0].set_ylabel(f"{one.name}\n2nd {_coordinate(latent_dim)}", fontsize=10)
+        row[0].set_title(f"{len(one.points)} encodings" + ("" if one.labels is None else " by class"), fontsize=10)
+        row[1].set_title("aggregated posterior q(z)", fontsize=10)
+        row[2].set_title("prior p(z)", fontsize=10)
+        row[3].set_title(
+            f"divergence {one.divergence[0]:.3f} ± {one.divergence[1]:.3f} nats\n"
+            f"accuracy {one.accuracy[0]:.2f}, hole mass {one.hole_mass[0]:.3f}",
+            fontsize=10,
+        )
+    for axis in axes[-1][:4]:
+        axis.set_xlabel(f"1st {_coordinate(latent_dim)}", fontsize=9)
+    figure.colorbar(
+        densities[1], ax=axes[:, 1:3], location="bottom", shrink=0.5, label="log-density, nats below the top"
+    )
+    figure.colorbar(
+        difference, ax=axes[:, 3], location="bottom", shrink=0.9, extend="both", label="log q(z) - log p(z), nats"
+    )
+    figure.suptitle(
+        f"{dataset}: where the encodings lie and where the prior samples, {latent_dim} latent dimensions.\n"
+        "Blue in the fourth column: the prior's holes, where samples are decoded that no image is encoded to.",
+        fontsize=12,
+    )
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _coordinate(latent_dim: int) -> str:
+    return "coordinate of z" if latent_dim == 2 else "principal component of z"
+
+
+def _share_axes(axis: Axes, one: Portrait) -> None:
+    first, second = np.asarray(one.map.first), np.asarray(one.map.second)
+    axis.set_xlim(first[0], first[-1])
+    axis.set_ylim(second[0], second[-1])
+    axis.set_aspect("equal")
+    axis.tick_params(labelsize=8)
+
+
+def _draw_points(axis: Axes, one: Portrait) -> None:
+    if one.labels is None:
+        axis.scatter(*one.points.T, s=3, color="black", alpha=0.5)
+        return
+    colours = plt.get_cmap("tab10")
+    for label in np.unique(one.labels):
+        chosen = one.points[one.labels == label]
+        axis.scatter(*chosen.T, s=3, color=colours(int(label) % 10), alpha=0.6, label=str(label))
+    axis.legend(
+        fontsize=6, markerscale=3, ncols=2, loc="upper right", handletextpad=0, columnspacing=0.2, borderpad=0.2
+    )
+
+
+def _draw_density(axis: Axes, one: Portrait, log_density: object) -> QuadMesh:
+    values = np.asarray(log_density)
+    depth = values - values.max()
+    first, second = np.asarray(one.map.first), np.asarray(one.map.second)
+    image = axis.pcolormesh(first, second, depth, cmap="magma", vmin=-DEPTH, vmax=0)
+    axis.contour(first, second, depth, levels=LEVELS, colors="white", linewidths=0.7, linestyles="-")
+    return image
+
+
+def _draw_difference(axis: Axes, one: Portrait) -> QuadMesh:
+    first, second = np.asarray(one.map.first), np.asarray(one.map.second)
+    image = axis.pcolormesh(first, second, known_difference(one.map), cmap="RdBu_r", vmin=-10, vmax=10)
+    log_p = np.asarray(one.map.log_p)
+    axis.contour(first, second, log_p - log_p.max(), levels=LEVELS, colors="tab:green", linewidths=0.8, linestyles="-")
+    return image

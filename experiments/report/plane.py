@@ -1,0 +1,34 @@
+"""The latent plane's report."""
+
+from typing import Any
+
+from experiments.report.comparison_tables import hole_notes, of_today
+from experiments.report.document import Figure, Section, Table
+
+MEASURES = ("divergence", "accuracy", "hole_mass")
+
+
+def holes_table(content: dict[str, Any]) -> Table:
+    """How large the hole of each prior is, from results.json."""
+    cells = [
+        [row["prior"], *(f"{row[name][0]:.3f} ± {row[name][1]:.3f}" if name in row else "–" for name in MEASURES)]
+        for row in map(of_today, content["rows"])
+    ]
+    notes = [
+        "± is the standard error of the estimate; differences between seeds come on top. " + hole_notes(content["rows"])
+    ]
+    title = f"Prior holes in {content['config']['latent_dim']} dimensions"
+    return Table(title, ["prior", "divergence", "accuracy", "hole mass"], cells, notes)
+
+
+def describe(content: dict[str, Any]) -> list[Section]:
+    """The report: how large the holes are, and the figure."""
+    caption = (
+        "A row for each prior, all on the same axes: encodings of training images, the aggregated posterior q(z), the "
+        "prior p(z), their difference, samples of the prior and the plane, decoded. Blue in the fourth column, within "
+        "the green contours of the prior, is a hole: samples come from there, and no image is encoded there. A prior "
+        "that fits has white where it has mass."
+    )
+    return [
+        Section("Prior holes", (), [holes_table(content)], [Figure("latent_plane.png", "The latent plane", caption)])
+    ]

@@ -1,0 +1,206 @@
+"""Which prior? The text of the guide: a pure function of what was measured.
+
+Measurements are {prior: {name: [one value for each seed]}}, the simplest prior first. N(0, I) is `standard`, and
+`standard, refit X` is its VAE with the prior X fitted afterwards.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.measures.holes import blind_spot
+from experiments.report import paired
+from experiments.report.paired import Difference
+
+Measurements = dict[str, dict[str, list[float]]]
+
+STANDARD, REFIT = "standard", "standard, refit "
+NO_HOLE = 0.02  # nats between encodings and prior, of log 2 = 0.69 at most; 0 where p = q
+POOR = 2.0  # times the FID of reconstructions or of training images, from which generation is called poor
+BEHIND = 2.0  # standard errors behind the best from which a prior is set aside; what is claimed is tested at 5 %
+SAME_COST = 1.2  # ratio of seconds below which the simpler prior goes first
+SCORES = {"fid": ("FID", -1, ""), "elbo": ("ELBO", 1, " nats")}  # name, which sign is better, unit
+
+
+class Recommendation(NamedTuple):
+    """A prior, the reasons for it, and how sure they are."""
+
+    prior: str
+    reasons: list[str]
+    certainty: list[str]
+
+
+def recommend(measured: Measurements) -> Recommendation:
+    """Chooses the cheapest prior that is not behind the best, and says why and how sure that is."""
+    kept = {score: level(measured, score) for score in SCORES if _has(measured, score)}
+    both = [prior for prior in measured if all(prior in names for names in kept.values())]
+    contenders = both or next(iter(kept.values()))
+    prior = cheapest(measured, contenders)
+    reasons = [good_enough(measured), shape(measured), room(measured), choice(measured, kept, contenders, prior)]
+    return Recommendation(
+        prior, [reason for reason in [*reasons, cost(measured)] if reason], certainty(measured, prior)
+    )
+
+
+def _has(measured: Measurements, name: str) -> bool:
+    return all(name in values for values in measured.values())
+
+
+def _mean(measured: Measurements, prior: str, name: str) -> float:
+    return float(np.mean(measured[prior][name]))
+
+
+def _difference(measured: Measurements, first: str, second: str, name: str) -> Difference:
+    return paired.compare(measured[first][name], measured[second][name])
+
+
+def called(prior: str) -> str:
+    """A prior's name in a sentence."""
+    if prior == STANDARD:
+        return "N(0, I)"
+    return prior.replace(REFIT, "N(0, I) refitted with ")
+
+
+def _called(priors: Iterable[str]) -> str:
+    return ", ".join(map(called, priors))
+
+
+def _refits(measured: Measurements) -> list[str]:
+    return [prior for prior in measured if prior.startswith(REFIT)]
+
+
+def _worse(measured: Measurements, prior: str, other: str, score: str) -> bool:
+    """Whether a prior is behind another by so many standard errors; for one seed, at all."""
+    difference = _difference(measured, prior, other, score)
+    lag = -SCORES[score][1] * difference.mean
+    return lag > 0 if np.isnan(difference.standard_error) else lag > BEHIND * difference.standard_error
+
+
+def level(measured: Measurements, score: str) -> list[str]:
+    """The priors that are not behind the best mean of a score."""
+    best = max(measured, key=lambda prior: SCORES[score][1] * _mean(measured, prior, score))
+    return [prior for prior in measured if not _worse(measured, prior, best, score)]
+
+
+def cheapest(measured: Measurements, contenders: list[str]) -> str:
+    """The simplest of those that cost about as little as the cheapest."""
+    seconds = {prior: _mean(measured, prior, "seconds_per_epoch") for prior in contenders}
+    return next(prior for prior in contenders if seconds[prior] <= SAME_COST * min(seconds.values()))
+
+
+def good_enough(measured: Measurements) -> str:
+    """Is N(0, I) good enough?"""
+    known = "divergence" in measured[STANDARD]
+    hole = known and _mean(measured, STANDARD, "divergence") > NO_HOLE
+    facts = "the divergence between its samples and the encodings was not measured"
+    if known:
+        divergence, accuracy = (_mean(measured, STANDARD, name) for name in ("divergence", "accuracy"))
+        facts = (
+            f"the Jensen-Shannon divergence between encodings of held-out images and its samples is {divergence:.3f} "
+            f"nats (0 where p = q, at most 0.693), and a classifier tells them apart with an accuracy of {accuracy:.2f}"
+        )
+    refits = _refits(measured) if _has(measured, "fid") else []
+    if not refits:
+        if not known:
+            return ""
+        return f"N(0, I) {'leaves a hole' if hole else 'shows no hole'}: {facts}."
+    refit = min(refits, key=lambda prior: _mean(measured, prior, "fid"))
+    near = not _worse(measured, STANDARD, refit, "fid")
+    gain = _difference(measured, STANDARD, refit, "fid")
+    verdict = {
+        (False, True): "N(0, I) is good enough",
+        (False, False): "N(0, I) shows no hole, and still its samples gain from a refit",
+        (True, True): "N(0, I) leaves a hole that its samples do not show",
+        (True, False): "N(0, I) is not good enough",
+    }[hole, near]
+    if not known:
+        verdict = "N(0, I) is good enough by its samples" if near else "N(0, I) is not good enough"
+    named = refit.removeprefix(REFIT)
+    return f"{verdict}: {facts}. Its FID less that of the same VAE with a {named} fitted afterwards is {gain}" + (
+        " - a gain for nothing but the fit." if not near else "."
+    )
+
+
+def shape(measured: Measurements) -> str:
+    """Are there clusters?"""
+    if "gaussian_divergence" not in measured[STANDARD] or not _has(measured, "divergence"):
+        return ""
+    rest = _mean(measured, STANDARD, "gaussian_divergence")
+    text = f"From the Gaussian with their own mean and covariance the encodings are {rest:.3f} nats away"
+    refits = _refits(measured)
+    least = min((_mean(measured, prior, "divergence") for prior in refits), default=0.0)
+    if refits:
+        text += f", from the best prior fitted afterwards {least:.3f}"
+    return f"{text}: " + (
+        "they have clusters, bends or tails, which is what mixtures, VampPriors and flows are for."
+        if rest - max(least, 0.0) > NO_HOLE
+        else "no more than one Gaussian shows."
+    )
+
+
+def room(measured: Measurements) -> str:
+    """Is generation poor though reconstruction is good?"""
+    if not _has(measured, "fid"):
+        return "Without labels there are no features to score samples with: the choice rests on the ELBO alone."
+    fid, rebuilt, floor = (_mean(measured, STANDARD, name) for name in ("fid", "fid_reconstructions", "fid_floor"))
+    return (
+        f"With N(0, I) the FID of samples is {fid:.2f}, that of reconstructions {rebuilt:.2f}, that of training images "
+        f"{floor:.2f}: "
+    ) + (
+        "generation is poor though reconstruction is good, and a better prior has room."
+        if fid > POOR * max(rebuilt, floor)
+        else "samples are about as good as reconstructions or real images, and a better prior has little room."
+    )
+
+
+def choice(measured: Measurements, kept: dict[str, list[str]], contenders: list[str], prior: str) -> str:
+    """Why this one."""
+    parts = []
+    for score, names in kept.items():
+        name, sign, unit = SCORES[score]
+        best = max(measured, key=lambda one, score=score, sign=sign: sign * _mean(measured, one, score))
+        others = [one for one in names if one != best]
+        text = f"the best mean {name} is that of {called(best)} ({_mean(measured, best, score):.2f}{unit})"
+        parts.append(text + (f", and not far enough behind to tell: {_called(others)}" if others else ""))
+    why = "the only one left" if len(contenders) == 1 else "the cheapest that is left, or the simplest at equal cost"
+    return f"Chosen: {'; '.join(parts)}. {called(prior)} is {why}."
+
+
+def cost(measured: Measurements) -> str:
+    """What does each cost per epoch?"""
+    base = _mean(measured, STANDARD, "seconds_per_epoch")
+    trained = [prior for prior in measured if prior not in _refits(measured) and prior != STANDARD]
+    parts = [f"{prior} {_mean(measured, prior, 'seconds_per_epoch') / base:.1f} times" for prior in trained]
+    return f"An epoch takes {base:.2g} s with N(0, I)" + (f"; {', '.join(parts)} as long." if parts else ".")
+
+
+def certainty(measured: Measurements, prior: str) -> list[str]:
+    """How sure the choice is."""
+    num_seeds = len(measured[STANDARD]["elbo"])
+    found = []
+    if prior != STANDARD:
+        for score in SCORES:
+            if _has(measured, score):
+                difference = _difference(measured, prior, STANDARD, score)
+                found.append(
+                    f"{SCORES[score][0]} of {called(prior)} less that of N(0, I): {difference}{_size(difference)}."
+                )
+    score = "fid" if _has(measured, "fid") else "elbo"
+    alike = [
+        one for one in measured if one != prior and not _difference(measured, one, prior, score).clear and num_seeds > 1
+    ]
+    if alike:
+        found.append(f"In {SCORES[score][0]} these differ from {called(prior)} within the noise: {_called(alike)}.")
+    if len(alike) == len(measured) - 1 and alike:
+        name = SCORES[score][0]
+        found.append(f"All differences in {name} are within the noise between seeds: it did not make the choice.")
+    if "num_encodings" in measured[STANDARD]:
+        found += filter(None, [blind_spot(_mean(measured, STANDARD, "num_encodings"))])
+    return [*found, paired.strength(num_seeds)]
+
+
+def _size(difference: Difference) -> str:
+    if np.isnan(difference.p_value):
+        return ""
+    return ", larger than the noise between seeds" if difference.clear else ", within the noise between seeds"

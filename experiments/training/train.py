@@ -1,0 +1,125 @@
+"""Trains the priors of a configuration, with all seeds at once."""
+
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from tqdm import tqdm
+
+import vaepriors_jax as vp
+from experiments import measures
+from experiments.data.dataset import Dataset
+from experiments.models.trained import Trained
+from experiments.models.vaes import Made, make_prior, make_vae
+from experiments.options.config import Config, sizes_of
+from experiments.training import cooldown, cost, grid
+from experiments.training.optimizers import optimizer_factory
+from vaepriors_jax.parallel.sharding import make_mesh
+
+
+def model_folder(prior: str, seed: int) -> str:
+    """Where a trained model lies within the output folder."""
+    return f"models/{prior.replace(', ', '-').replace(' ', '-')}-seed{seed}"
+
+
+def train(name: str, config: Config, data: Dataset, output_dir: Path, made: Made | None = None) -> Trained:
+    """Trains one prior, or a VAE made elsewhere, with all seeds, learning rates and betas as one program.
+
+    Of the learning rates and betas it keeps the best.
+    """
+    vae, init = made or make_vae(name, sizes_of(config), data)
+    seeds = tuple(range(config.seed, config.seed + config.seeds))
+    keys = [jax.random.split(jax.random.key(seed)) for seed in seeds]
+    settings = grid.settings(config.learning_rates or (config.learning_rate or 0.0,), config.betas or (1.0,))
+    starts = [init(key_init) for key_init, _ in keys]
+    operations = _announce(name, vae, starts[0], config, data)
+    params = jax.tree.map(lambda *leaves: jnp.stack(leaves * len(settings)), *starts)
+    of_replicas = {
+        field: jnp.repeat(jnp.asarray(values), len(seeds))
+        for field, values in zip(grid.Setting._fields, zip(*settings, strict=True), strict=True)
+    }
+    num_replicas = len(seeds) * len(settings)
+    mesh = make_mesh(math.gcd(num_replicas, jax.local_device_count())) if config.devices == "all" else None
+    arrays = [part if measures.reads_label(vae) else {"x": part["x"]} for part in (data.train, data.validation)]
+    folder = output_dir / "checkpoints" if config.checkpoints else None
+    fit_options: dict[str, Any] = {
+        "data": arrays[0],
+        "optimizer": optimizer_factory(config.gradients, config.prior_learning_rate_factor),
+        "batch_size": config.batch_size or 0,
+        "validation": arrays[1],
+        "beta": of_replicas["beta"],
+        "transform": data.transform,
+        "mesh": mesh,
+    }
+    rates, fit_keys = of_replicas["learning_rate"], jnp.stack([key_fit for _, key_fit in keys] * len(settings))
+    try:
+        result = vp.fit(
+            vae,
+            params,
+            fit_keys,
+            num_epochs=config.epochs or 0,
+            patience=config.patience,
+            hyperparameters={"learning_rate": rates},
+            warmup_epochs=config.warmup_epochs or 0,
+            checkpoint_dir=folder and folder / name,
+            description=name,
+            **fit_options,
+        )
+        if config.cooldown_epochs:
+            result = cooldown.cool(
+                result,
+                vae,
+                fit_keys,
+                num_epochs=config.cooldown_epochs,
+                learning_rates=rates,
+                checkpoint_dir=folder and folder / f"{name}-cooldown",
+                description=f"{name}, cooldown",
+                **fit_options,
+            )
+    except vp.TrainingFailedError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        result = error.result  # the other priors go on
+    result, rows = grid.choose(result, settings, len(seeds))
+    return Trained(name, vae, result, seeds, tuple({"prior": name} | row for row in rows), operations)
+
+
+def _announce(name: str, vae: vp.VAE, params: vp.VAEParams, config: Config, data: Dataset) -> int:
+    """Prints the size of a model and what a step costs, and returns the latter."""
+    size, batch_size = sum(leaf.size for leaf in jax.tree.leaves(params)), config.batch_size or 0
+    operations = cost.step_operations(vae, params, data, batch_size)
+    print(
+        f"{name}: {config.network} networks, {size:,} parameters; a training step of {batch_size} images is "
+        f"{operations / 1e9:.3g} GFLOP of matrix products for each replica."
+    )
+    return operations
+
+
+def refit(name: str, standard: Trained, config: Config, data: Dataset) -> Trained:
+    """Gives the trained VAEs with N(0, I) another prior, fitted to their aggregated posteriors."""
+    prior = make_prior(name, sizes_of(config), data)
+    refitted = []
+    for replica, seed in enumerate(tqdm(standard.seeds, desc=f"refit {name}", unit="seed", leave=False)):
+        model = standard.model(replica)
+        key = jax.random.fold_in(jax.random.key(seed), 1)
+        refitted.append(vp.fit_prior(prior, key, model.vae, model.params, data.fixed_train["x"]))
+    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *refitted)
+    vae = standard.vae._replace(prior=prior)
+    result = standard.result._replace(params=params)
+    return standard._replace(name=f"standard, refit {name}", vae=vae, result=result, grid=())
+
+
+def train_all(config: Config, data: Dataset, output_dir: Path) -> list[Trained]:
+    """Trains each prior, refits those wanted, and saves the models."""
+    trained: list[Trained] = []
+    for name in config.priors or ():
+        found = [train(name, config, data, output_dir)]
+        if name == "standard":
+            found += [refit(other, found[0], config, data) for other in config.refit]
+        for one in found:
+            for model in map(one.model, range(len(one.seeds))):
+                vp.save_model(output_dir / model_folder(one.name, model.seed), model.vae.prior, model.params)
+        trained += found
+    return trained

@@ -1,0 +1,99 @@
+"""The report: one description, written as Markdown and as a page that needs nothing else."""
+
+import base64
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.report import figures
+from experiments.report.document import Figure, Section, Table, publish
+
+CONTENT = {
+    "command": "python -m experiments.x --flag '<b>'",
+    "config": {"epochs": 3},
+    "hardware": {"processor": "some"},
+    "versions": {"jax": "1.2"},
+    "seconds": 61.6,
+}
+
+
+class Page(HTMLParser):
+    """Collects tags, their attributes, and text."""
+
+    VOID = ("meta", "img", "br", "hr")
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open, self.text = [], [], ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("report")
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(path / "one.png")
+    table = Table("Scores", ["prior", "log p(x|y)"], [["<script>alert(1)</script>", "-1 ± 2"]], ["A note & more."])
+    sections = [
+        Section("First", ["A paragraph: 1 < 2."], [table]),
+        Section("Second", figures=[Figure("one.png", "A figure", 'What to see: "blue" is a hole.')]),
+    ]
+    publish(path, CONTENT, "Title of p(z|y) & more", sections)
+    publish(path, CONTENT, "Again", sections[:1], "evaluation")
+    return path
+
+
+def test_page_is_whole_and_needs_nothing_else(folder):
+    page = Page((folder / "report.html").read_text())
+    assert page.open == []  # every tag was closed, in order
+    names = [tag for tag, _ in page.tags]
+    assert not {"script", "link", "iframe", "object"} & set(names)
+    assert dict(page.tags)["html"]["lang"] == "en"
+    assert any(attributes.get("name") == "viewport" for tag, attributes in page.tags if tag == "meta")
+    addresses = [value for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href")]
+    (image,) = addresses
+    assert base64.b64decode(image.removeprefix("data:image/png;base64,")) == (folder / "one.png").read_bytes()
+    # What a user names reaches the page as text.
+    for text in (
+        "<script>alert(1)</script>",
+        "A note & more.",
+        "1 < 2",
+        'What to see: "blue" is a hole.',
+        "log p(x|y)",
+    ):
+        assert text in page.text
+    for made in (CONTENT["command"], "epochs = 3", "processor = some", "jax = 1.2", "62 seconds"):
+        assert made in page.text
+
+
+def test_markdown_says_the_same(folder):
+    text = (folder / "report.md").read_text()
+    for part in (r"log p(x\|y)", "-1 ± 2", "A note & more.", "![A figure](one.png)", "What to see", "`epochs = 3`"):
+        assert part in text
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("evaluation.html", "evaluation.json", "evaluation.md"),
+        *("one.png", "report.html", "report.md", "results.json"),
+    ]
+
+
+def test_a_map_is_blank_where_samples_do_not_tell():
+    """p by samples: known at the top, at least so far below q where q is high, and unknown where both are low."""
+    log_q, log_p = np.array([[0.0, -1.0, -20.0]]), np.array([[-2.0, -30.0, -30.0]])
+    found = SimpleNamespace(log_q=log_q, log_p=log_p, difference=log_q - log_p, q_is_exact=True, p_is_exact=False)
+    np.testing.assert_allclose(figures.known_difference(found), [[2.0, 6.0, np.nan]])
+    found.p_is_exact = True
+    np.testing.assert_allclose(figures.known_difference(found), [[2.0, 29.0, 10.0]])

@@ -1,0 +1,19 @@
+"""Distributions over one z or one x, with an empty batch shape: `vmap` makes the batch."""
+
+from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
+from vaepriors_jax.distributions.full_mixture import FullMixture
+from vaepriors_jax.distributions.mixture import Mixture
+from vaepriors_jax.distributions.normal import NormalDiag, normal_diag
+from vaepriors_jax.distributions.posterior_mixture import mixture_of_posteriors
+from vaepriors_jax.distributions.two_level import TwoLevel, two_level_posterior
+
+__all__ = [
+    "DiagonalMixture",
+    "FullMixture",
+    "Mixture",
+    "NormalDiag",
+    "TwoLevel",
+    "mixture_of_posteriors",
+    "normal_diag",
+    "two_level_posterior",
+]

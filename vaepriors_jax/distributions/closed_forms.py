@@ -1,0 +1,126 @@
+"""Closed forms of KL(q || p): one function for each pair of families, each of them tested."""
+
+from typing import Any
+
+import distrax
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import betaln, digamma, gammaln, i0e, i1e
+from tensorflow_probability.substrates.jax import distributions as tfd
+
+from vaepriors_jax.distributions.normal import is_normal_diag, location_and_scale
+from vaepriors_jax.distributions.normalize import normalize
+from vaepriors_jax.distributions.spellings import factor, full_gaussian, kind
+
+
+def kl_of_diagonal_gaussians(q_loc: jax.Array, q_scale: jax.Array, p_loc: jax.Array, p_scale: jax.Array) -> jax.Array:
+    r"""KL in nats of diagonal Gaussians, $\sum_i \frac12 (r_i^2 - 1) - \log r_i + \frac12 (\delta_i / \sigma^p_i)^2$.
+
+    Here $r = \sigma^q / \sigma^p$ and $\delta = \mu^q - \mu^p$; all arguments are [..., dim].
+    """
+    ratio = q_scale / p_scale
+    nats = 0.5 * (ratio - 1) * (ratio + 1) - jnp.log(ratio) + 0.5 * jnp.square((q_loc - p_loc) / p_scale)
+    return jnp.sum(nats, axis=-1)
+
+
+def kl_of_full_gaussians(q_loc: jax.Array, q_scale: jax.Array, p_loc: jax.Array, p_scale: jax.Array) -> jax.Array:
+    r"""KL in nats of $\mathcal N(\mu, L L^T)$, with means [..., dim] and lower triangular L [..., dim, dim].
+
+    $\frac12 (\|M\|_F^2 - D + \|m\|^2) - \sum_i \log |M_{ii}|$ with $M = L_p^{-1} L_q$ and
+    $m = L_p^{-1} (\mu_q - \mu_p)$.
+    """
+    difference = (q_loc - p_loc)[..., None]
+    batch = jnp.broadcast_shapes(q_scale.shape[:-2], difference.shape[:-2], p_scale.shape[:-2])
+    q_scale, difference, p_scale = (
+        jnp.broadcast_to(array, batch + array.shape[-2:]) for array in (q_scale, difference, p_scale)
+    )
+    columns = jnp.concatenate([q_scale, difference], axis=-1)
+    solved = jax.lax.linalg.triangular_solve(p_scale, columns, left_side=True, lower=True)
+    ratio = jnp.abs(jnp.diagonal(solved[..., :-1], axis1=-2, axis2=-1))
+    off_diagonal = jnp.tril(solved[..., :-1], -1)
+    nats = 0.5 * (ratio - 1) * (ratio + 1) - jnp.log(ratio)
+    return (
+        jnp.sum(nats, axis=-1)
+        + 0.5 * jnp.sum(jnp.square(off_diagonal), axis=(-2, -1))
+        + 0.5 * jnp.sum(jnp.square(solved[..., -1]), axis=-1)
+    )
+
+
+def kl_of_laplace(q_loc: jax.Array, q_scale: jax.Array, p_loc: jax.Array, p_scale: jax.Array) -> jax.Array:
+    r"""KL in nats of independent Laplace distributions, all arguments [..., dim].
+
+    $\sum_i r_i - 1 - \log r_i + r_i\,(t_i + e^{-t_i} - 1)$ with $r = b^q / b^p$ and $t = |\mu^q - \mu^p| / b^q$.
+    """
+    ratio, t = q_scale / p_scale, (q_loc - p_loc) / q_scale
+    # Each sign has its own smooth branch, so that both derivatives are right at t = 0, where |t| has none.
+    above, below = jnp.where(t >= 0, t, 0), jnp.where(t < 0, -t, 0)
+    return jnp.sum(ratio - 1 - jnp.log(ratio) + ratio * (above + jnp.expm1(-above) + below + jnp.expm1(-below)), -1)
+
+
+def kl_of_von_mises(q_loc: jax.Array, q_conc: jax.Array, p_loc: jax.Array, p_conc: jax.Array) -> jax.Array:
+    r"""KL in nats of independent von Mises distributions, all arguments [..., dim]; concentration 0 is uniform.
+
+    $\sum_i \log\frac{I_0(\kappa^p_i)}{I_0(\kappa^q_i)} + A_i\,(\kappa^q_i - \kappa^p_i\cos(\mu^q_i - \mu^p_i))$ with
+    $A = I_1(\kappa^q) / I_0(\kappa^q)$, in terms of the scaled $e^{-\kappa} I(\kappa)$, which do not overflow.
+    """
+    ratio = i1e(q_conc) / i0e(q_conc)
+    turned = 2 * jnp.square(jnp.sin((q_loc - p_loc) / 2))  # 1 - cos
+    nats = jnp.log(i0e(p_conc) / i0e(q_conc)) + (p_conc - q_conc) * (1 - ratio) + ratio * p_conc * turned
+    return jnp.sum(nats, axis=-1)
+
+
+def kl_of_power_spherical_to_uniform(concentration: jax.Array, dim: int) -> jax.Array:
+    r"""KL in nats of a power spherical distribution to the uniform one on the unit sphere in `dim` dimensions.
+
+    The density is $C (1 + \mu^T z)^\kappa$, and $(1 + \mu^T z) / 2$ is Beta($\alpha$, $\beta$) with
+    $\beta = (D - 1) / 2$ and $\alpha = \beta + \kappa$ (De Cao & Aziz, 2020, The power spherical distribution, eqs. 5
+    and 9). KL = $\log C + \kappa (\log 2 + \psi(\alpha) - \psi(\alpha + \beta))$ + log area of the sphere.
+    """
+    beta = jnp.asarray((dim - 1) / 2, concentration.dtype)
+    alpha = beta + concentration
+    log_constant = -(alpha + beta) * jnp.log(2.0) - beta * jnp.log(jnp.pi) + gammaln(beta) - betaln(alpha, beta)
+    log_area = jnp.log(2.0) + dim / 2 * jnp.log(jnp.pi) - gammaln(jnp.asarray(dim / 2, concentration.dtype))
+    return log_constant + log_area + concentration * (jnp.log(2.0) + digamma(alpha) - digamma(alpha + beta))
+
+
+def _scalars(q: Any, p: Any, *kinds: type) -> tuple[Any, Any] | None:
+    """What two vectors of independent scalars are made of, if both are of `kinds`."""
+    scalars = factor(q), factor(p)
+    return scalars if all(scalar is not None and kind(scalar) in kinds for scalar in scalars) else None
+
+
+def _mean_and_factor(distribution: Any) -> tuple[jax.Array, jax.Array] | None:
+    """The mean and the triangular factor of the covariance, if this is any Gaussian."""
+    if not is_normal_diag(distribution):
+        return full_gaussian(distribution)
+    loc, scale = location_and_scale(distribution)
+    return loc, scale[..., None] * jnp.eye(scale.shape[-1], dtype=scale.dtype)
+
+
+def _broadcast(scalar: Any, *parameters: jax.Array) -> tuple[jax.Array, ...]:
+    return tuple(jnp.broadcast_to(array, tuple(scalar.batch_shape)) for array in parameters)
+
+
+def closed_form_kl(q: Any, p: Any) -> jax.Array | None:
+    """KL(q || p) in nats where this module lists the pair, None elsewhere; see `vp.kl_divergence` for the list.
+
+    Args:
+        q: a distrax or TFP distribution over one vector, of any batch shape.
+        p: another, over a vector of the same size.
+
+    Returns:
+        The KL, of the shape to which the batch shapes broadcast.
+    """
+    q, p = normalize(q), normalize(p)
+    if is_normal_diag(q) and is_normal_diag(p):
+        return kl_of_diagonal_gaussians(*location_and_scale(q), *location_and_scale(p))
+    if (full_q := _mean_and_factor(q)) and (full_p := _mean_and_factor(p)):
+        return kl_of_full_gaussians(*full_q, *full_p)
+    if pair := _scalars(q, p, distrax.Laplace, tfd.Laplace):
+        return kl_of_laplace(*(array for d in pair for array in _broadcast(d, d.loc, d.scale)))
+    if pair := _scalars(q, p, distrax.VonMises, tfd.VonMises):
+        return kl_of_von_mises(*(array for d in pair for array in _broadcast(d, d.loc, d.concentration)))
+    if kind(q) is tfd.PowerSpherical and kind(p) is tfd.SphericalUniform:
+        batch = jnp.broadcast_shapes(tuple(q.batch_shape), tuple(p.batch_shape))
+        return jnp.broadcast_to(kl_of_power_spherical_to_uniform(q.concentration, q.event_shape[0]), batch)
+    return None

@@ -1,0 +1,103 @@
+"""Mixtures of any distributions over one vector."""
+
+from collections.abc import Callable
+from typing import Any
+
+import distrax
+import jax
+import jax.numpy as jnp
+from jax.lax import Precision
+
+from vaepriors_jax.checks import check_event
+from vaepriors_jax.distributions.numerics import log_sum_exp, over_leading_axes
+
+
+class Mixture(distrax.Distribution):
+    r"""A mixture $p(z) = \sum_k w_k\, p_k(z)$ of distributions over one vector.
+
+    The density is the exact log-sum-exp over components of the joint log-density of all dimensions (a sum over
+    dimensions of 1-D mixtures would be another distribution). Sampling draws a component by its weight, then from it.
+    """
+
+    def __init__(
+        self,
+        log_weights: jax.Array,
+        parameters: Any,
+        component: Callable[[Any], distrax.Distribution],
+    ):
+        """Takes the parts of a mixture.
+
+        Args:
+            log_weights: normalised log-weights [K]; minus infinity for a component that is switched off.
+            parameters: arrays with a leading axis of K.
+            component: gives a component's distribution from one slice of `parameters`.
+        """
+        self.log_weights = log_weights
+        self.parameters = parameters
+        self._component = component
+
+    @property
+    def num_components(self) -> int:
+        """Number of components K."""
+        return self.log_weights.shape[0]
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of one z."""
+        first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.parameters)
+        sample = jax.eval_shape(lambda slice_: self._component(slice_).sample(seed=jax.random.key(0)), first)
+        return sample.shape
+
+    def component_log_prob(self, value: jax.Array) -> jax.Array:
+        """Log-density in nats of each component at z [..., dim]: [..., K]."""
+
+        def one(value: jax.Array) -> jax.Array:
+            return jax.vmap(lambda slice_: self._component(slice_).log_prob(value))(self.parameters)
+
+        event_shape = self.event_shape  # traces a component
+        check_event(value, event_shape)
+        return over_leading_axes(one, value, event_ndims=len(event_shape))
+
+    def log_prob(self, value: jax.Array) -> jax.Array:
+        """Log-density in nats at z [..., dim]: [...]."""
+        return log_sum_exp(self.log_weights + self.component_log_prob(value))
+
+    def responsibilities(self, value: jax.Array) -> jax.Array:
+        """Posterior probability of each component given z [..., dim]: [..., K]."""
+        return jax.nn.softmax(self.log_weights + self.component_log_prob(value), axis=-1)
+
+    def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
+        key_component, key_value = jax.random.split(key)
+        chosen = self._choose(key_component, n)
+        slices = jax.tree.map(lambda leaf: leaf[chosen], self.parameters)
+        return jax.vmap(lambda key, slice_: self._component(slice_).sample(seed=key))(
+            jax.random.split(key_value, n), slices
+        )
+
+    def _choose(self, key: jax.Array, n: int) -> jax.Array:
+        """Draws n components by weight; by inversion, since Gumbel noise would be [n, K]."""
+        return jax.random.choice(key, self.num_components, (n,), p=jnp.exp(self.log_weights))
+
+    def with_log_weights(self, log_weights: jax.Array) -> "Mixture":
+        """The same components with other log-weights [K]."""
+        return Mixture(log_weights, self.parameters, self._component)
+
+    def component_moments(self) -> tuple[jax.Array, jax.Array]:
+        """Mean and variance of each component, [K, dim] both."""
+
+        def moments(slice_: Any) -> tuple[jax.Array, jax.Array]:
+            component = self._component(slice_)
+            return component.mean(), component.variance()
+
+        return jax.vmap(moments)(self.parameters)
+
+    def mean(self) -> jax.Array:
+        """Mean [dim]."""
+        means, _ = self.component_moments()
+        return jnp.einsum("k,k...->...", jnp.exp(self.log_weights), means, precision=Precision.HIGHEST)
+
+    def variance(self) -> jax.Array:
+        """Variance of each dimension [dim]: within the components and between them."""
+        means, variances = self.component_moments()
+        spread = variances + (means - self.mean()) ** 2
+        return jnp.einsum("k,k...->...", jnp.exp(self.log_weights), spread, precision=Precision.HIGHEST)

@@ -1,0 +1,52 @@
+"""Diagonal Gaussians over one array."""
+
+from typing import Any
+
+import distrax
+import jax
+import jax.numpy as jnp
+
+from vaepriors_jax.checks import check_event
+from vaepriors_jax.distributions.numerics import _full_precision, full_precision_as
+
+
+class NormalDiag(distrax.Independent):
+    """Diagonal Gaussian over one array; see `normal_diag`."""
+
+    def log_prob(self, value: jax.Array) -> jax.Array:
+        """Log-density in nats at [..., *event_shape]: [...]."""
+        check_event(value, self.event_shape)
+        return super().log_prob(full_precision_as(value, self.distribution.loc.dtype))
+
+
+def normal_diag(loc: jax.Array, scale: jax.Array) -> NormalDiag:
+    r"""Diagonal Gaussian, $\mathcal{N}(z; \mu, \mathrm{diag}(\sigma^2))$, over one array.
+
+    Args:
+        loc: mean $\mu$ [...]; bfloat16 and float16 become float32.
+        scale: standard deviation $\sigma$ [...], of the same shape.
+
+    Returns:
+        A distrax distribution whose event has the shape of `loc`; log-densities in nats.
+
+    Example:
+        >>> import jax.numpy as jnp, vaepriors_jax as vp
+        >>> print(vp.normal_diag(jnp.zeros(2), jnp.ones(2)).log_prob(jnp.zeros(2)))
+        -1.837877
+    """
+    loc, scale = jnp.broadcast_arrays(_full_precision(loc), _full_precision(scale))
+    return NormalDiag(distrax.Normal(loc, scale), reinterpreted_batch_ndims=loc.ndim)
+
+
+def is_normal_diag(distribution: Any) -> bool:
+    """Whether a distribution is a diagonal Gaussian as `normal_diag` builds it."""
+    if type(distribution) not in (NormalDiag, distrax.Independent):
+        return False
+    return type(distribution.distribution) in (distrax.Normal, distrax.LogStddevNormal)
+
+
+def location_and_scale(distribution: distrax.Independent) -> tuple[jax.Array, jax.Array]:
+    """Returns the mean and the standard deviation [dim] of a `normal_diag`."""
+    normal = distribution.distribution
+    assert isinstance(normal, distrax.Normal)
+    return normal.loc, normal.scale

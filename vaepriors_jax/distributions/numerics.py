@@ -1,0 +1,48 @@
+"""Numerics that densities share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+LOG_2PI = float(np.log(2.0 * np.pi))
+
+
+def _full_precision(array: Any) -> jax.Array:
+    """At least float32: networks may compute in bfloat16, but a log-density is a sum over all pixels.
+
+    Integers and booleans become floating numbers first: the difference of two uint8 wraps around.
+    """
+    if not isinstance(array, jax.Array):
+        array = np.asarray(array)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        return jnp.asarray(array.astype(jnp.result_type(float)))
+    return jnp.asarray(array.astype(jnp.float32) if jnp.finfo(array.dtype).bits < 32 else array)
+
+
+def full_precision_as(value: Any, dtype: Any) -> jax.Array:
+    """A value of any real dtype beside parameters of `dtype`: integers and half precision take that dtype."""
+    if isinstance(value, (bool, int, float)):
+        return jnp.asarray(value, dtype)
+    if not isinstance(value, jax.Array):
+        value = np.asarray(value)
+    is_wide = jnp.issubdtype(value.dtype, jnp.floating) and jnp.finfo(value.dtype).bits >= 32
+    return jnp.asarray(value if is_wide else value.astype(dtype))
+
+
+def log_sum_exp(values: jax.Array) -> jax.Array:
+    """Log-sum-exp over the last axis, whose derivatives are 0 rather than NaN where every value is minus infinity."""
+    highest = jax.lax.stop_gradient(jnp.max(values, axis=-1, keepdims=True))
+    highest = jnp.where(jnp.isneginf(highest), 0, highest)
+    total = jnp.sum(jnp.exp(values - highest), axis=-1)
+    is_nothing = total == 0
+    return jnp.where(is_nothing, -jnp.inf, jnp.log(jnp.where(is_nothing, 1, total)) + highest[..., 0])
+
+
+def over_leading_axes(function: Callable[[jax.Array], Any], value: jax.Array, event_ndims: int = 1) -> Any:
+    """Maps a function of one event over all leading axes."""
+    for _ in range(value.ndim - event_ndims):
+        function = jax.vmap(function)
+    return function(value)

@@ -1,0 +1,97 @@
+"""What the components of a mixture do: which are used, and how near pseudo-inputs lie to data."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.lax import Precision
+
+from vaepriors_jax.base import Prior
+from vaepriors_jax.checks import check_positive_integer
+from vaepriors_jax.data_checks import check_data
+from vaepriors_jax.distributions.mixture import Mixture
+from vaepriors_jax.distributions.two_level import TwoLevel
+from vaepriors_jax.priors.vamp import pseudo_inputs
+from vaepriors_jax.vae import VAE, VAEParams, context_of
+
+
+class Usage(NamedTuple):
+    """How many components of a mixture are used.
+
+    Attributes:
+        weight_perplexity: exp of the entropy of the weights; K if all are equal.
+        responsibility_perplexity: the same of the mean responsibilities over the data.
+        mean_responsibilities: share of the data that each component explains [K].
+        num_unused: components that explain less than a hundredth of an equal share.
+    """
+
+    weight_perplexity: jax.Array
+    responsibility_perplexity: jax.Array
+    mean_responsibilities: jax.Array
+    num_unused: jax.Array
+
+
+@partial(jax.jit, static_argnums=(0, 4))
+def _usage(vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], chunk_size: int) -> Usage:
+    def one(inputs: tuple[jax.Array, dict[str, jax.Array]]) -> tuple[jax.Array, jax.Array]:
+        key, example = inputs
+        context = context_of(example)
+        prior = vae.latent_prior(params, **context)
+        z = vae.posterior(params, example["x"], **context).sample(seed=key)
+        if isinstance(prior, TwoLevel):
+            prior, z = prior.top, prior.split(z)[1]
+        if not isinstance(prior, Mixture):
+            raise ValueError(f"Expected a prior that is a mixture; {vae.prior!r} gives {prior.name}.")
+        return prior.responsibilities(z), jnp.exp(prior.log_weights)
+
+    keys = jax.random.split(key, data["x"].shape[0])
+    responsibilities, weights = jax.lax.map(one, (keys, data), batch_size=chunk_size)
+    share, weights = jnp.mean(responsibilities, axis=0), jnp.mean(weights, axis=0)
+    perplexity = lambda p: jnp.exp(-jnp.sum(jax.scipy.special.xlogy(p, p)))  # noqa: E731
+    return Usage(perplexity(weights), perplexity(share), share, jnp.sum(share < 0.01 / share.shape[0]))
+
+
+def mixture_usage(
+    vae: VAE, params: VAEParams, key: jax.Array, x: Any, *, chunk_size: int = 200, **context: Any
+) -> Usage:
+    """Whether a mixture (or a VampPrior) uses its components, over a data set.
+
+    Args:
+        vae: a VAE whose prior is a mixture, or has one on its top level.
+        params: its parameters.
+        key: a random key; one z is drawn for each example.
+        x: examples [N, ...].
+        chunk_size: examples at a time.
+        **context: per-example context [N, ...], such as `y=`.
+
+    Returns:
+        A `Usage`.
+
+    Raises:
+        ValueError: the prior is not a mixture.
+    """
+    check_positive_integer(chunk_size=chunk_size)
+    return _usage(vae, params, key, check_data(vae, params, {"x": x, **context}, key), chunk_size)
+
+
+def pseudo_input_distances(prior: Prior, params: Any, x: Any) -> jax.Array:
+    """Distance of each pseudo-input of a `vamp` prior to the nearest of some examples.
+
+    Args:
+        prior: a `vamp` prior.
+        params: its own parameters.
+        x: examples [N, ...], such as the training set.
+
+    Returns:
+        Euclidean distances over all pixels [num_components].
+
+    Raises:
+        ValueError: the prior has no pseudo-inputs.
+    """
+    inputs = pseudo_inputs(prior, params)
+    inputs = inputs.reshape(len(inputs), -1)
+    examples = jnp.asarray(x, inputs.dtype).reshape(len(x), -1)
+    product = jnp.matmul(inputs, examples.T, precision=Precision.HIGHEST)
+    square = jnp.sum(inputs**2, axis=1)[:, None] + jnp.sum(examples**2, axis=1) - 2 * product
+    return jnp.sqrt(jnp.maximum(jnp.min(square, axis=1), 0))

@@ -1,0 +1,46 @@
+"""The ELBO of each example of a data set, at beta = 1."""
+
+from functools import partial
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from vaepriors_jax.checks import check_positive_integer
+from vaepriors_jax.data_checks import check_data
+from vaepriors_jax.objectives import ELBO
+from vaepriors_jax.parallel.sharding import check_mesh, load, replicate, to_one_device
+from vaepriors_jax.training.validation import map_elbo
+from vaepriors_jax.vae import VAE, VAEParams
+
+_map_elbo = jax.jit(map_elbo, static_argnums=(0, 4, 5))
+
+
+def evaluate_elbo(
+    vae: VAE,
+    params: VAEParams,
+    key: jax.Array,
+    x: Any,
+    *,
+    chunk_size: int = 500,
+    mesh: Mesh | None = None,
+    **context: Any,
+) -> ELBO:
+    """The ELBO, reconstruction and KL of each example, at beta = 1, in nats.
+
+    Args:
+        vae: the VAE.
+        params: its parameters.
+        key: a random key.
+        x: examples [N, ...].
+        chunk_size: examples at a time, on each device.
+        mesh: see `log_marginal`.
+        **context: per-example context [N, ...], such as `y=`.
+
+    Returns:
+        An `ELBO` of arrays [N].
+    """
+    check_positive_integer(chunk_size=chunk_size)
+    mesh = check_mesh(mesh)
+    data = load(mesh, {"x": x, **context}, partial(check_data, vae, params, key=key))
+    return to_one_device(mesh, _map_elbo(vae, *replicate(mesh, (params, key)), data, chunk_size, mesh))

@@ -1,0 +1,137 @@
+"""A trained feature network, named by its hash: what it maps, its file, and that scores of two are not compared."""
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from vaepriors_jax.checks import check_finite, check_positive_integer
+from vaepriors_jax.evaluation.samples.classifier import Classifier
+
+
+class FeatureNetwork(NamedTuple):
+    """A trained feature network.
+
+    Attributes:
+        features: `features(images)` maps images [N, H, W] to features [N, F], compiled and in chunks.
+        params: parameters of the classifier.
+        accuracy: share of the validation images that it classifies correctly.
+        hash: names architecture and parameters; scores of different hashes cannot be compared.
+        architecture: a key of `ARCHITECTURES`.
+        image_shape: height and width.
+        num_classes: number of classes.
+    """
+
+    features: Callable[[Any], jax.Array]
+    params: Any
+    accuracy: float
+    hash: str
+    architecture: str
+    image_shape: tuple[int, int]
+    num_classes: int
+
+
+def check_grey_images(name: str, images: Any, shape: tuple[int, ...] | None = None) -> jax.Array:
+    """Returns images [N, H, W] as float32, or raises ValueError."""
+    if np.ndim(images) != 3 or 0 in np.shape(images) or np.shape(images)[1:] != (shape or np.shape(images)[1:]):
+        wanted = "[N, H, W]" if shape is None else f"[N, {shape[0]}, {shape[1]}]"
+        raise ValueError(f"Expected `{name}` to be grey images {wanted}; got shape {np.shape(images)}. Reshape them.")
+    check_finite(name, images)
+    return jnp.asarray(images, jnp.float32)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def apply_in_chunks(model: Classifier, chunk_size: int, params: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Features [N, F] and logits [N, C] of images [N, H, W]."""
+    return jax.lax.map(partial(model.apply, params), images, batch_size=min(chunk_size, len(images)))
+
+
+def make_network(
+    model: Classifier, params: Any, accuracy: float, shape: tuple[int, ...], chunk_size: int
+) -> FeatureNetwork:
+    """The network of trained parameters, with its features compiled, and its hash."""
+
+    def features(images: Any) -> jax.Array:
+        return apply_in_chunks(model, chunk_size, params, check_grey_images("images", images, shape))[0]
+
+    height, width = shape
+    digest = _hash(model.architecture, params)
+    return FeatureNetwork(features, params, accuracy, digest, model.architecture, (height, width), model.num_classes)
+
+
+def _hash(architecture: str, params: Any) -> str:
+    """First 12 hexadecimal digits of SHA-256: the architecture's name, then float32 bytes in the order of the names."""
+    digest = hashlib.sha256(architecture.encode())
+    for _, array in sorted(flatten_dict(params, sep="/").items()):
+        digest.update(np.ascontiguousarray(array, "<f4").tobytes())
+    return digest.hexdigest()[:12]
+
+
+def save_feature_network(path: str | Path, network: FeatureNetwork) -> None:
+    """Saves a feature network as an npz file of plain arrays, at exactly `path`.
+
+    Args:
+        path: the file; what it held is replaced.
+        network: what `train_feature_network` gave.
+    """
+    params = {f"params/{name}": np.asarray(array) for name, array in flatten_dict(network.params, sep="/").items()}
+    names = ("accuracy", "hash", "architecture", "image_shape", "num_classes")
+    rest = {name: np.asarray(getattr(network, name)) for name in names}
+    partial_path = Path(path).with_name(Path(path).name + ".partial")
+    with open(partial_path, "wb") as file:
+        np.savez(file, allow_pickle=False, **params, **rest)
+    partial_path.replace(path)
+
+
+def load_feature_network(path: str | Path, *, chunk_size: int = 500) -> FeatureNetwork:
+    """Loads what `save_feature_network` wrote, and checks its hash.
+
+    Args:
+        path: the file.
+        chunk_size: images at a time that `features` maps.
+
+    Raises:
+        ValueError: no such file, a damaged one, or one whose parameters do not have the hash that it names.
+    """
+    check_positive_integer(chunk_size=chunk_size)
+    try:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+            stored = {name: file[name] for name in file.files}
+        named = {name.removeprefix("params/"): jnp.asarray(stored[name]) for name in stored if "/" in name}
+        params = unflatten_dict(named, sep="/")
+        model = Classifier(str(stored["architecture"]), int(stored["num_classes"]))
+        height, width = (int(n) for n in stored["image_shape"])
+        jax.eval_shape(model.apply, params, jax.ShapeDtypeStruct((height, width), jnp.float32))
+        network = make_network(model, params, float(stored["accuracy"]), (height, width), chunk_size)
+        expected = str(stored["hash"])
+    except Exception as error:
+        raise ValueError(
+            f"Expected a feature network saved by `save_feature_network` in {path}; it cannot be read: "
+            f"{(str(error) or type(error).__name__).splitlines()[0]}. Train and save it again."
+        ) from error
+    if network.hash != expected:
+        raise ValueError(
+            f"Expected parameters with the hash {expected} in {path}; they have {network.hash}: the file was changed. "
+            "Train and save it again."
+        )
+    return network
+
+
+def check_same_features(first: str, second: str) -> None:
+    """Raises ValueError unless two hashes agree: scores from different features cannot be compared.
+
+    Example:
+        >>> from vaepriors_jax.evaluation.samples.features import check_same_features
+        >>> check_same_features("0123456789ab", "0123456789ab")
+    """
+    if first != second:
+        raise ValueError(
+            f"Expected scores from the same feature network; got the hashes {first} and {second}. Compute both again "
+            "with one network: save it, and load it for every score."
+        )

@@ -1,0 +1,31 @@
+"""A flow in the other direction."""
+
+from typing import Any
+
+import jax
+
+from vaepriors_jax.base import Flow
+from vaepriors_jax.factories import factory
+from vaepriors_jax.flows.bijector import FlowBijector
+
+
+@factory
+def invert(flow: Flow) -> Flow:
+    """Swaps the two directions of a flow: `invert(masked_autoregressive(dim))` is an inverse autoregressive flow.
+
+    Example:
+        >>> import jax.numpy as jnp, vaepriors_jax as vp
+        >>> vp.invert(vp.permute(3, (1, 2, 0))).apply({}).forward(jnp.arange(3.0))
+        Array([2., 0., 1.], dtype=float32)
+    """
+
+    def forward(params: Any, context: dict[str, Any], value: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return flow.apply(params, **context).inverse_and_log_det(value)
+
+    def inverse(params: Any, context: dict[str, Any], value: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return flow.apply(params, **context).forward_and_log_det(value)
+
+    def apply(params: Any, **context: Any) -> FlowBijector:
+        return FlowBijector(forward, inverse, params, context)
+
+    return Flow(flow.init, apply, {})

@@ -1,0 +1,84 @@
+"""Independent Bernoulli variables, for binary data."""
+
+from typing import Any
+
+import distrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vaepriors_jax.distributions.numerics import _full_precision, full_precision_as
+
+
+@jax.custom_jvp
+def _softplus(v: jax.Array) -> jax.Array:
+    """log(1 + e^v) for finite v; the care that jax.nn.softplus takes of others costs a fifth of a decoder's time."""
+    return jnp.maximum(v, 0) + jnp.log1p(jnp.exp(-jnp.abs(v)))
+
+
+_softplus.defjvps(lambda tangent, _, v: tangent * jax.nn.sigmoid(v))
+
+
+class Bernoulli(distrax.Distribution):
+    """Independent Bernoulli variables over one array; see `bernoulli`."""
+
+    def __init__(self, logits: jax.Array):
+        """Takes the logits of probability one."""
+        self.logits = _full_precision(logits)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of the logits."""
+        return self.logits.shape
+
+    def log_prob(self, value: jax.Array) -> jax.Array:
+        """Log-probability in nats, finite gradients at every logit."""
+        value = full_precision_as(value, self.logits.dtype).astype(self.logits.dtype)
+        against = (1 - 2 * value) * self.logits
+        nats = _softplus(against)
+        # One flat axis to sum is faster than [28, 28].
+        return -jnp.sum(nats.reshape(*nats.shape[: nats.ndim - self.logits.ndim], -1), axis=-1)
+
+    def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
+        uniform = jax.random.uniform(key, (n, *self.event_shape), self.logits.dtype)
+        return (uniform < jax.nn.sigmoid(self.logits)).astype(self.logits.dtype)
+
+    def mean(self) -> jax.Array:
+        """Probability of one."""
+        return jax.nn.sigmoid(self.logits)
+
+    def variance(self) -> jax.Array:
+        """Variance of each variable."""
+        return jax.nn.sigmoid(self.logits) * jax.nn.sigmoid(-self.logits)
+
+    @staticmethod
+    def check_support(x: Any) -> None:
+        """Raises ValueError for data that are not zeros and ones."""
+        values = np.asarray(x)
+        is_right = (values == 0) | (values == 1)
+        if not is_right.all():
+            wrong = values[~is_right].flat[0]
+            raise ValueError(
+                f"Expected zeros and ones as data of a Bernoulli likelihood; got {wrong!s} among values from "
+                f"{values.min()} to {values.max()}. Grey values in [0, 1] can be binarised while training, with "
+                "`transform=vp.binarize`; or use a likelihood for them, such as `vp.normal_diag`."
+            )
+
+
+def bernoulli(logits: jax.Array) -> Bernoulli:
+    r"""Independent Bernoulli variables over one array, stable at any logit.
+
+    $\log p(x) = -\sum_i \mathrm{softplus}((1 - 2 x_i)\, l_i)$ for $x_i \in \{0, 1\}$ with logits $l_i$.
+
+    Args:
+        logits: $l$ [...], of any magnitude.
+
+    Returns:
+        A distrax distribution whose event has the shape of `logits`; log-probabilities in nats.
+
+    Example:
+        >>> import jax.numpy as jnp, vaepriors_jax as vp
+        >>> print(vp.bernoulli(jnp.array([0.0, 1e4])).log_prob(jnp.array([1.0, 1.0])))
+        -0.6931472
+    """
+    return Bernoulli(logits)

@@ -1,0 +1,237 @@
+"""Examples and replicas over the devices of a mesh: where they lie, and how they are read."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from vaepriors_jax.parallel.distributed import explain_lost_process, gather, of_first_process, together
+
+DATA, REPLICAS = "data", "replicas"
+
+
+class Sharded(NamedTuple):
+    """A data set over the devices of a mesh.
+
+    Attributes:
+        arrays: like the data, but each device has the same number of rows, [rows, ...] in all: the shares of the
+            processes one after another, each filled up by copies of its last example.
+        positions: the row of each example [N].
+    """
+
+    arrays: dict[str, jax.Array]
+    positions: jax.Array
+
+
+Data = dict[str, jax.Array] | Sharded
+
+
+def make_mesh(num_replicas: int = 1) -> Mesh:
+    """All devices of all processes as a mesh for `fit` and `log_marginal`.
+
+    Args:
+        num_replicas: over so many devices replicas are shared out, where `fit` trains several; the examples over the
+            rest. It must divide the number of devices of each process.
+
+    Example:
+        >>> from vaepriors_jax.parallel import make_mesh
+        >>> make_mesh().axis_names
+        ('replicas', 'data')
+    """
+    if num_replicas < 1 or jax.local_device_count() % num_replicas:
+        raise ValueError(
+            f"Expected `num_replicas` to divide the {jax.local_device_count()} devices of a process; got "
+            f"{num_replicas}."
+        )
+    devices = np.array(jax.devices()).reshape(-1, num_replicas).T
+    return Mesh(devices, (REPLICAS, DATA), axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def check_mesh(mesh: Mesh | None, batch_size: int | None = None, num_replicas: int = 1) -> Mesh | None:
+    """Returns the mesh as the compiled programs use it, or says what is wrong with it."""
+    if mesh is None:
+        return None
+    names = mesh.axis_names
+    if DATA not in names or set(names) - {DATA, REPLICAS}:
+        raise ValueError(
+            f"Expected a mesh with an axis '{DATA}', and '{REPLICAS}' for replicas; got the axes {names}. Use "
+            "`vaepriors_jax.parallel.make_mesh()`."
+        )
+    if batch_size is not None:
+        _check_divides(mesh, batch_size)
+    if num_replicas % mesh.shape.get(REPLICAS, 1):
+        raise ValueError(
+            f"Expected replicas that the {mesh.shape[REPLICAS]} devices of the mesh's axis '{REPLICAS}' divide; got "
+            f"{num_replicas}."
+        )
+    _devices_of_processes(mesh)
+    return Mesh(mesh.devices, names, axis_types=(AxisType.Auto,) * len(names))
+
+
+def _check_divides(mesh: Mesh, batch_size: int) -> None:
+    size, rest = mesh.shape[DATA], batch_size % mesh.shape[DATA]
+    if rest:
+        better = sorted({batch_size - rest, batch_size - rest + size} - {0})
+        raise ValueError(
+            f"Expected a batch that the {size} devices of the mesh's axis '{DATA}' divide; got {batch_size} examples. "
+            f"Use {' or '.join(map(str, better))}."
+        )
+
+
+def _devices_of_processes(mesh: Mesh) -> np.ndarray:
+    """How many places on the axis "data" each process has [num_processes]."""
+    owners = np.vectorize(lambda device: device.process_index)(mesh.devices)
+    owners = np.moveaxis(owners, mesh.axis_names.index(DATA), 0).reshape(mesh.shape[DATA], -1)
+    first = owners[:, 0]
+    counts = np.bincount(first, minlength=jax.process_count())
+    if (owners != first[:, None]).any() or (np.diff(first) < 0).any() or 0 in counts:
+        raise ValueError(
+            f"Expected a mesh whose axis '{DATA}' runs through the devices of all {jax.process_count()} processes in "
+            f"their order, and whose axis '{REPLICAS}' stays within a process; got devices of the processes "
+            f"{owners.tolist()}. Use `vaepriors_jax.parallel.make_mesh()`."
+        )
+    return counts
+
+
+def load(
+    mesh: Mesh | None, data: Mapping[str, Any], check: Callable[..., dict[str, Any]], name: str = "the data"
+) -> Data:
+    """Checks data with `check(data, place=...)` and puts them on the device, or on the devices of the mesh.
+
+    With several processes `data` are the share of this one: the data set is all shares, in the order of processes.
+    """
+    if mesh is None:
+        return check(data)
+    size = np.shape(data["x"])[0] if "x" in data and np.ndim(data["x"]) else 1
+    shares = gather(size)
+    if 0 in shares:
+        raise ValueError(
+            f"Expected at least one example for each of the {len(shares)} processes; got shares of "
+            f"{shares.tolist()} examples of {name}. Use fewer processes, or share the examples out evenly."
+        )
+    arrays = together(lambda: check(data, place=on_host))
+    devices = _devices_of_processes(mesh)
+    rows = int(np.max(-(-shares // devices)))  # of each device
+    starts = rows * (np.cumsum(devices) - devices)
+    positions = np.concatenate([start + np.arange(n) for start, n in zip(starts, shares, strict=True)])
+    missing = rows * devices[jax.process_index()] - len(arrays["x"])
+    sharding = NamedSharding(mesh, P(DATA))
+
+    def place(array: np.ndarray) -> jax.Array:
+        padded = np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array
+        shape = (rows * mesh.shape[DATA], *array.shape[1:])
+        return jax.make_array_from_process_local_data(sharding, padded, shape)
+
+    return Sharded({k: place(array) for k, array in arrays.items()}, replicate(mesh, positions.astype(np.int32)))
+
+
+def on_host(value: Any) -> np.ndarray:
+    """An array in the memory of the process, of the type that it has on a device."""
+    array = np.asarray(value)
+    return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
+
+
+def num_examples(data: Data) -> int:
+    """N, of all processes together."""
+    return data.positions.shape[0] if isinstance(data, Sharded) else data["x"].shape[0]
+
+
+def take(mesh: Mesh | None, data: Data, rows: jax.Array) -> dict[str, jax.Array]:
+    """Reads a batch of examples by their numbers [B], shared out over the devices.
+
+    Each device picks those that it has, and the sum over devices brings them together: [B, ...] goes over the wire once
+    a step, and no device ever holds more than its rows and a batch. The sum is exact, there is one term that is not 0.
+    (A sum, of which each device keeps its part: the reduce-scatter of XLA's CPU collectives has given wrong values,
+    jax-ml/jax#40830, and where it is sound XLA makes it of this.)
+    """
+    if mesh is None or not isinstance(data, Sharded):
+        return jax.tree.map(lambda array: array[rows], data)
+
+    def read(arrays: dict[str, jax.Array], places: jax.Array) -> dict[str, jax.Array]:
+        device = jax.lax.axis_index(DATA)
+
+        def one(array: jax.Array) -> jax.Array:
+            local = places - device * array.shape[0]
+            here = (local >= 0) & (local < array.shape[0])
+            found = array[jnp.where(here, local, 0)]
+            found = jnp.where(here.reshape(-1, *[1] * (found.ndim - 1)), found, jnp.zeros_like(found))
+            whole = jax.lax.psum(found, DATA).astype(array.dtype)
+            size = rows.shape[0] // mesh.shape[DATA]
+            return jax.lax.dynamic_slice_in_dim(whole, device * size, size)
+
+        return jax.tree.map(one, arrays)
+
+    read_all = jax.shard_map(read, mesh=mesh, in_specs=(P(DATA), P()), out_specs=P(DATA), check_vma=False)
+    return read_all(data.arrays, data.positions[rows])
+
+
+def over_devices(mesh: Mesh | None, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes each device call `function(keys, examples, *shared)` with its keys and examples.
+
+    Left to itself, the compiler would collect all examples on every device wherever it cannot split an operation over
+    devices, such as the `top_k` of a mixture's density.
+    """
+    if mesh is None:
+        return function
+
+    def call(keys: jax.Array, examples: Any, *shared: Any) -> Any:
+        _check_divides(mesh, len(keys))
+        specs = (P(DATA), P(DATA), *(P() for _ in shared))
+        mapped = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=P(DATA), check_vma=False)
+        return mapped(keys, examples, *shared)
+
+    return call
+
+
+def map_examples(mesh: Mesh | None, function: Callable[..., Any], key: jax.Array, data: Data, *shared: Any) -> Any:
+    """`function(keys, data, *shared)` of all examples, each device with its rows; results [N, ...] on all devices.
+
+    Every example has a key of its own, the same on any number of devices.
+    """
+    keys = jax.random.split(key, num_examples(data))
+    if mesh is None or not isinstance(data, Sharded):
+        return function(keys, data, *shared)
+    num_rows = jax.tree.leaves(data.arrays)[0].shape[0]
+    examples = jnp.zeros(num_rows, jnp.int32).at[data.positions].set(jnp.arange(len(keys), dtype=jnp.int32))
+    results = over_devices(mesh, function)(keys[examples], data.arrays, *shared)
+    results = jax.lax.with_sharding_constraint(results, NamedSharding(mesh, P()))
+    return jax.tree.map(lambda array: array[data.positions], results)
+
+
+def over_replicas(mesh: Mesh) -> NamedSharding:
+    """Where arrays with a leading axis of replicas lie."""
+    return NamedSharding(mesh, P(REPLICAS) if REPLICAS in mesh.axis_names else P())
+
+
+def replicate(mesh: Mesh | None, tree: Any, *, replicas: bool = False) -> Any:
+    """Puts arrays on all devices, or shares their leading axis of replicas out; with several processes process 0's."""
+    if mesh is None:
+        return tree
+    sharding = over_replicas(mesh) if replicas else NamedSharding(mesh, P())
+    is_key = lambda leaf: isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # noqa: E731
+    plain = of_first_process(jax.tree.map(lambda leaf: jax.random.key_data(leaf) if is_key(leaf) else leaf, tree))
+
+    def place(leaf: Any, plain: Any) -> jax.Array:
+        plain = on_host(plain)
+        array = jax.make_array_from_process_local_data(sharding, plain, plain.shape)
+        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf)) if is_key(leaf) else array
+
+    return jax.tree.map(place, tree, plain)
+
+
+def to_host(array: jax.Array) -> np.ndarray:
+    """The values of an array on any mesh; blocks until they are there."""
+    with explain_lost_process():
+        if array.is_fully_addressable or array.is_fully_replicated:
+            return np.asarray(array)
+        blocks = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
+        return np.concatenate([np.asarray(blocks[start]) for start in sorted(blocks)])
+
+
+def to_one_device(mesh: Mesh | None, tree: Any) -> Any:
+    """Arrays of a mesh as those of a program without one, in every process."""
+    return tree if mesh is None else jax.tree.map(lambda leaf: jnp.asarray(to_host(leaf)), tree)

@@ -1,0 +1,60 @@
+"""What papers on priors do to gradients before Adam, as optax transformations."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from vaepriors_jax.checks import check_positive
+from vaepriors_jax.vae import VAEParams
+
+
+def normalize_per_tensor(epsilon: float = 1e-7) -> optax.GradientTransformation:
+    r"""Divides the gradient of each tensor by its Euclidean norm, $g / (\|g\|_2 + \epsilon)$.
+
+    Before Adam it takes from each step what the scale of the loss says; Tomczak & Welling (2018) train with
+    `optax.chain(normalize_per_tensor(), optax.adam(5e-4))`.
+
+    Args:
+        epsilon: keeps a gradient of zero at zero.
+
+    Returns:
+        An optax transformation without a state, to be chained before an optimiser.
+
+    Raises:
+        ValueError: `epsilon` is not above 0.
+
+    Example:
+        >>> import jax.numpy as jnp, vaepriors_jax as vp
+        >>> normalize = vp.normalize_per_tensor()
+        >>> gradient = {"weight": jnp.array([3.0, 4.0]), "bias": jnp.zeros(1)}
+        >>> print(normalize.update(gradient, normalize.init(gradient))[0])
+        {'bias': Array([0.], dtype=float32), 'weight': Array([0.6, 0.8], dtype=float32)}
+
+    References:
+        Yu et al. (2017), Block-normalized gradient method: an empirical study for training deep neural network.
+    """
+    check_positive(epsilon=epsilon)
+
+    def scaled(update: jax.Array) -> jax.Array:
+        wide = update.astype(jnp.promote_types(update.dtype, jnp.float32))  # squares overflow in float16
+        return (wide / (jnp.linalg.norm(wide.reshape(-1)) + epsilon)).astype(update.dtype)
+
+    def normalize(updates: Any, params: Any) -> Any:
+        del params
+        return jax.tree.map(scaled, updates)
+
+    return optax.stateless(normalize)
+
+
+def parameter_groups(params: VAEParams) -> VAEParams:
+    """Labels for `optax.partition`: "networks" for encoder and decoder, "prior" for the prior.
+
+    Example:
+        >>> import optax, vaepriors_jax as vp
+        >>> optimizer = optax.partition(
+        ...     {"networks": optax.adam(1e-3), "prior": optax.adam(1e-2)}, vp.parameter_groups)
+    """
+    label = lambda name, tree: jax.tree.map(lambda _: name, tree)  # noqa: E731
+    return VAEParams(label("networks", params.encoder), label("networks", params.decoder), label("prior", params.prior))

@@ -1,0 +1,44 @@
+"""What changes from one training step to the next."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from vaepriors_jax.training.checks import check_optimizer
+from vaepriors_jax.vae import VAEParams
+
+
+class TrainState(NamedTuple):
+    """What a step of training changes.
+
+    Attributes:
+        step: number of steps taken.
+        params: parameters of the VAE.
+        opt_state: state of the optimiser.
+        failed_step: the step whose loss or gradient was not finite, or -1. From then on nothing changes: `params` are
+            those before that step.
+        failed_term: index into `TERMS` of what was not finite.
+    """
+
+    step: jax.Array
+    params: VAEParams
+    opt_state: optax.OptState
+    failed_step: jax.Array
+    failed_term: jax.Array
+
+
+def init_train_state(params: VAEParams, optimizer: optax.GradientTransformation) -> TrainState:
+    """Makes the state at step 0. It holds copies: a compiled step reuses its memory, never the caller's arrays.
+
+    Example:
+        >>> import optax, vaepriors_jax as vp
+        >>> state = vp.init_train_state(vp.VAEParams({}, {}, {}), optax.adam(1e-3))
+        >>> int(state.step)
+        0
+    """
+    check_optimizer(optimizer)
+    params = jax.tree.map(jnp.array, VAEParams(*params))
+    step, none = jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32)
+    return TrainState(step, params, optimizer.init(params), none, jnp.array(none))

@@ -1,0 +1,27 @@
+"""The ELBO of each example of a data set, as part of a compiled program."""
+
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from vaepriors_jax.objectives import ELBO, elbo
+from vaepriors_jax.parallel.sharding import Data, map_examples
+from vaepriors_jax.vae import VAE, VAEParams, context_of
+
+
+def map_elbo(
+    vae: VAE, params: VAEParams, key: jax.Array, data: Data, chunk_size: int, mesh: Mesh | None = None
+) -> ELBO:
+    """The ELBO at beta = 1 of each example [N], in chunks on each device; not compiled, not checked."""
+
+    def of_device(keys: jax.Array, data: dict[str, jax.Array], params: VAEParams) -> ELBO:
+        context = context_of(data)
+
+        def one(inputs: Any) -> ELBO:
+            key, x, context = inputs
+            return elbo(vae, params, key, x, **context)
+
+        return jax.lax.map(one, (keys, data["x"], context), batch_size=chunk_size)
+
+    return map_examples(mesh, of_device, key, data, params)

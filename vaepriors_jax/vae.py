@@ -1,0 +1,126 @@
+"""What a VAE is: an encoder, a decoder and a prior, and what it generates."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import distrax
+import jax
+
+from vaepriors_jax.base import Params, Prior
+from vaepriors_jax.checks import check_positive_integer
+from vaepriors_jax.distributions.normalize import normalize_posterior
+
+# Context that belongs to the whole batch. All other context is per example and is mapped beside x.
+SHARED_CONTEXT = ("encode", "key", "data")
+
+
+class Network(Protocol):
+    """An encoder or decoder for one example, such as the `apply` of a Linen module."""
+
+    def __call__(self, params: Params, inputs: jax.Array, /, **context: Any) -> distrax.Distribution:
+        """Encoder: x to q(z|x) over z [dim]. Decoder: z [dim] to p(x|z) over an x of the data's shape."""
+        ...
+
+
+class VAEParams(NamedTuple):
+    """The parameters of a VAE."""
+
+    encoder: Params
+    decoder: Params
+    prior: Params
+
+
+class VAE(NamedTuple):
+    """A variational autoencoder: an encoder q(z|x), a decoder p(x|z) and a prior p(z).
+
+    Attributes:
+        encode: `encode(params, x)` gives the distribution q(z|x) over z [dim] for one example x.
+        decode: `decode(params, z)` gives the distribution p(x|z) for one z [dim].
+        prior: the prior p(z).
+        encoder_context: names of per-example context that the encoder reads, passed by keyword, such as `("y",)`.
+        decoder_context: the same for the decoder.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, vaepriors_jax as vp
+        >>> vae = vp.VAE(
+        ...     encode=lambda params, x: vp.normal_diag(params["weight"] @ x, jnp.ones(2)),
+        ...     decode=lambda params, z: vp.normal_diag(params["weight"] @ z, jnp.ones(3)),
+        ...     prior=vp.standard_normal(2),
+        ... )
+        >>> params = vp.VAEParams({"weight": jnp.ones((2, 3))}, {"weight": jnp.ones((3, 2))}, {})
+        >>> vae.posterior(params, jnp.ones(3)).mean()
+        Array([3., 3.], dtype=float32)
+        >>> vp.generate(vae, params, jax.random.key(0), 5).shape
+        (5, 3)
+    """
+
+    encode: Network
+    decode: Network
+    prior: Prior
+    encoder_context: tuple[str, ...] = ()
+    decoder_context: tuple[str, ...] = ()
+
+    def posterior(self, params: VAEParams, x: jax.Array, **context: Any) -> distrax.Distribution:
+        """Returns q(z|x) for one example."""
+        read = _select(context, self.encoder_context, "encoder")
+        return normalize_posterior(self.encode(params.encoder, x, **read))
+
+    def likelihood(self, params: VAEParams, z: jax.Array, **context: Any) -> distrax.Distribution:
+        """Returns p(x|z) for one z [dim]."""
+        return self.decode(params.decoder, z, **_select(context, self.decoder_context, "decoder"))
+
+    def latent_prior(self, params: VAEParams, **context: Any) -> distrax.Distribution:
+        """Returns p(z), with the encoder at hand for priors that read it."""
+
+        def encode(x: jax.Array, **encoder_context: Any) -> distrax.Distribution:
+            return self.posterior(params, x, **encoder_context)
+
+        return normalize_posterior(self.prior.apply(params.prior, **({"encode": encode} | context)), "prior")
+
+
+def _select(context: Mapping[str, Any], names: tuple[str, ...], reader: str) -> dict[str, Any]:
+    missing = [name for name in names if name not in context]
+    if missing:
+        raise TypeError(
+            f"The {reader} reads the context {names}; missing: {', '.join(map(repr, missing))}. Pass it by keyword, or "
+            "as an entry of the batch."
+        )
+    return {name: context[name] for name in names}
+
+
+def context_of(example: Mapping[str, Any]) -> dict[str, Any]:
+    """What an example or a batch holds beside x."""
+    return {name: value for name, value in example.items() if name != "x"}
+
+
+def split_context(context: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Splits context into what belongs to each example and what the whole batch shares."""
+    shared = {name: value for name, value in context.items() if name in SHARED_CONTEXT}
+    return {name: value for name, value in context.items() if name not in SHARED_CONTEXT}, shared
+
+
+def generate(
+    vae: VAE, params: VAEParams, key: jax.Array, num_samples: int, *, mean: bool = True, **context: Any
+) -> jax.Array:
+    """Generates data: z from the VAE's own prior, then p(x|z).
+
+    Args:
+        vae: the VAE.
+        params: its parameters.
+        key: a random key.
+        num_samples: how many examples.
+        mean: give the means of p(x|z), which look smoother than data; False draws from it.
+        **context: one value for all samples, such as `y=3`.
+
+    Returns:
+        Examples [num_samples, ...].
+    """
+    check_positive_integer(num_samples=num_samples)
+    key_z, key_x = jax.random.split(key)
+    z = vae.latent_prior(params, **context).sample(seed=key_z, sample_shape=num_samples)
+
+    def one(z: jax.Array, key: jax.Array) -> jax.Array:
+        likelihood = vae.likelihood(params, z, **context)
+        return likelihood.mean() if mean else likelihood.sample(seed=key)
+
+    return jax.vmap(one)(z, jax.random.split(key_x, num_samples))
