@@ -33,7 +33,7 @@ from vaepriors_jax import distributed
 if "PROCESS" in os.environ:
     address, process, heartbeat = os.environ["COORDINATOR"], int(os.environ["PROCESS"]), int(os.environ["HEARTBEAT"])
     distributed.initialize(address, 2, process, heartbeat_timeout_seconds=heartbeat)
-from tests.test_distributed import run_job
+from tests.parallel.test_distributed import run_job
 run_job(*sys.argv[1:])
 """
 SHARES = {"train": 150, "validation": 7}  # of process 0; process 1 has the rest

@@ -179,9 +179,9 @@ def test_the_comparison_does_not_report_one_seed_as_another(tmp_path):
 def test_another_process_comes_to_the_same_fingerprint(tmp_path):
     """Neither the order of hashes nor addresses are in it."""
     script = (
-        "import sys; from pathlib import Path; from tests.test_fingerprint import run\n"
+        "import sys; from pathlib import Path; from tests.training.test_fingerprint import run\n"
         "import optax, distrax, jax.numpy as jnp, vaepriors_jax as vp\n"
-        "from tests.test_fingerprint import VAE, PARAMS\n"
+        "from tests.training.test_fingerprint import VAE, PARAMS\n"
         "prior = vp.from_distribution(distrax.MultivariateNormalDiag(jnp.zeros(2), jnp.ones(2)))\n"
         "result = run(Path(sys.argv[1]), vae=VAE._replace(prior=prior), params=PARAMS._replace(prior={}),"
         " num_epochs=int(sys.argv[2]), transform=vp.binarize)\n"
