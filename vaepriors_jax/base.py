@@ -7,7 +7,6 @@ a `jit`, `vmap` or `scan` boundary (arrays do): build and use one inside one tra
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
-import distrax
 import jax
 
 Config = dict[str, Any]
@@ -31,24 +30,8 @@ def format_config(config: Any) -> str:
     return f"{config['factory']}({', '.join(arguments)})"
 
 
-def repr_as_call(self: Any) -> str:
-    """`__repr__` of what has a `config`: the call that makes it."""
-    return format_config(self.config)
-
-
-def equal_config(self: Any, other: Any) -> bool:
-    """`__eq__` by type and `config`."""
-    return type(other) is type(self) and _rebuild_key(self.config) == _rebuild_key(other.config)
-
-
-def unequal_config(self: Any, other: Any) -> bool:
-    """`__ne__`: a tuple has one of its own."""
-    return not equal_config(self, other)
-
-
-def hash_config(self: Any) -> int:
-    """`__hash__`, the same for equal configurations."""
-    return hash(_rebuild_key(self.config))
+def _same_config(made: Any, other: Any) -> bool:
+    return type(other) is type(made) and _rebuild_key(other.config) == _rebuild_key(made.config)
 
 
 # Of a prior that is built on another: the latter's configuration, and its parameters.
@@ -75,15 +58,19 @@ class Init(Protocol):
 
 
 class PriorApply(Protocol):
-    """Makes the distribution p(z) or p(z|context)."""
+    """Makes the distribution p(z) or p(z|context).
 
-    def __call__(self, params: Params, /, **context: Any) -> distrax.Distribution:
+    The extra arguments are spelled so that type checkers take any function whose first argument is the parameters.
+    """
+
+    def __call__(self, params: Params, /, *args: Any, **kwargs: Any) -> Any:
         """Returns a distribution over z [dim].
 
         Args:
             params: what `init` returned, or a tree like it.
-            **context: a prior names the context that it reads and ignores the rest. Per example: `y` (or whatever else
-                is in the batch beside `x`). Shared by the batch: `encode`, `key`, `data`.
+            *args: none are passed.
+            **kwargs: the context, by name. A prior names the context that it reads and ignores the rest. Per example:
+                `y` (or whatever else is in the batch beside `x`). Shared by the batch: `encode`, `key`, `data`.
         """
         ...
 
@@ -91,7 +78,7 @@ class PriorApply(Protocol):
 class FlowApply(Protocol):
     """Makes the bijector z = f(u)."""
 
-    def __call__(self, params: Params, /, **context: Any) -> distrax.Bijector:
+    def __call__(self, params: Params, /, *args: Any, **kwargs: Any) -> Any:
         """Returns a bijector of vectors [dim]; `forward` goes from the base variable u to z."""
         ...
 
@@ -116,10 +103,17 @@ class Prior(NamedTuple):
     apply: PriorApply
     config: Config
 
-    __repr__ = repr_as_call
-    __eq__ = equal_config
-    __ne__ = unequal_config
-    __hash__ = hash_config
+    def __repr__(self) -> str:
+        return format_config(self.config)
+
+    def __eq__(self, other: object) -> bool:
+        return _same_config(self, other)
+
+    def __ne__(self, other: object) -> bool:  # a tuple has one of its own
+        return not _same_config(self, other)
+
+    def __hash__(self) -> int:
+        return hash(_rebuild_key(self.config))
 
 
 class Flow(NamedTuple):
@@ -129,7 +123,14 @@ class Flow(NamedTuple):
     apply: FlowApply
     config: Config
 
-    __repr__ = repr_as_call
-    __eq__ = equal_config
-    __ne__ = unequal_config
-    __hash__ = hash_config
+    def __repr__(self) -> str:
+        return format_config(self.config)
+
+    def __eq__(self, other: object) -> bool:
+        return _same_config(self, other)
+
+    def __ne__(self, other: object) -> bool:  # a tuple has one of its own
+        return not _same_config(self, other)
+
+    def __hash__(self) -> int:
+        return hash(_rebuild_key(self.config))

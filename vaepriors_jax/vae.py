@@ -15,9 +15,12 @@ SHARED_CONTEXT = ("encode", "key", "data")
 
 
 class Network(Protocol):
-    """An encoder or decoder for one example, such as the `apply` of a Linen module."""
+    """An encoder or decoder for one example, such as the `apply` of a Linen module.
 
-    def __call__(self, params: Params, inputs: jax.Array, /, **context: Any) -> distrax.Distribution:
+    The extra arguments are spelled so that type checkers take any function of parameters and one input.
+    """
+
+    def __call__(self, params: Params, inputs: jax.Array, /, *args: Any, **kwargs: Any) -> Any:
         """Encoder: x to q(z|x) over z [dim]. Decoder: z [dim] to p(x|z) over an x of the data's shape."""
         ...
 

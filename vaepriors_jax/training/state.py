@@ -1,6 +1,6 @@
 """What changes from one training step to the next."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ class TrainState(NamedTuple):
 
     step: jax.Array
     params: VAEParams
-    opt_state: optax.OptState
+    opt_state: Any
     failed_step: jax.Array
     failed_term: jax.Array
 
