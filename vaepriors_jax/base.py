@@ -89,6 +89,11 @@ class Prior(NamedTuple):
     Two priors with the same configuration are equal, `repr` reads like the call, and `prior_from_config` makes a prior
     again from `config`.
 
+    Attributes:
+        init: makes parameters from a key.
+        apply: makes the distribution over z from parameters and context.
+        config: the factory's name and arguments; `factory` fills it.
+
     Example:
         >>> import jax, vaepriors_jax as vp
         >>> prior = vp.mixture(2, num_components=3)
@@ -117,7 +122,13 @@ class Prior(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """An invertible map z = f(u): like `Prior`, but `apply` gives a distrax bijector of vectors [dim]."""
+    """An invertible map z = f(u): like `Prior`, but `apply` gives a distrax bijector of vectors [dim].
+
+    Attributes:
+        init: makes parameters from a key.
+        apply: makes the bijector from parameters and context; `forward` goes from u to z.
+        config: the factory's name and arguments; `factory` fills it.
+    """
 
     init: Init
     apply: FlowApply

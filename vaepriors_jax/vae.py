@@ -26,7 +26,13 @@ class Network(Protocol):
 
 
 class VAEParams(NamedTuple):
-    """The parameters of a VAE."""
+    """The parameters of a VAE.
+
+    Attributes:
+        encoder: parameters of the encoder.
+        decoder: parameters of the decoder.
+        prior: parameters of the prior; {} for one that has none.
+    """
 
     encoder: Params
     decoder: Params

@@ -37,7 +37,13 @@ from vaepriors_jax.vae import VAE, VAEParams
 
 
 class Failure(NamedTuple):
-    """A replica whose loss or gradient was not finite, the step at which it was frozen, and what was not finite."""
+    """A replica that was frozen, because its loss or its gradient was not finite.
+
+    Attributes:
+        replica: its number, from 0.
+        step: the step at which it was frozen.
+        term: what was not finite: "reconstruction", "kl" or "gradient".
+    """
 
     replica: int
     step: int

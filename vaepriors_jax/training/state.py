@@ -19,7 +19,7 @@ class TrainState(NamedTuple):
         opt_state: state of the optimiser.
         failed_step: the step whose loss or gradient was not finite, or -1. From then on nothing changes: `params` are
             those before that step.
-        failed_term: index into `TERMS` of what was not finite.
+        failed_term: what was not finite: 0 for the reconstruction, 1 for the KL, 2 for the gradient.
     """
 
     step: jax.Array

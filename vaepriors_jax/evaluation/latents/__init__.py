@@ -9,14 +9,22 @@ from vaepriors_jax.evaluation.latents.ex_post import fit_prior
 from vaepriors_jax.evaluation.latents.hole_maps import HoleMap, hole_map
 from vaepriors_jax.evaluation.latents.hole_mass import HoleMass, hole_mass
 from vaepriors_jax.evaluation.latents.surgery import Surgery, elbo_surgery
-from vaepriors_jax.evaluation.latents.two_sample import density_ratio, maximum_mean_discrepancy, two_sample_test
+from vaepriors_jax.evaluation.latents.two_sample import (
+    DensityRatio,
+    TwoSampleTest,
+    density_ratio,
+    maximum_mean_discrepancy,
+    two_sample_test,
+)
 
 __all__ = [
     "ClassifierDivergence",
+    "DensityRatio",
     "Dimensions",
     "HoleMap",
     "HoleMass",
     "Surgery",
+    "TwoSampleTest",
     "Usage",
     "active_units",
     "aggregated_posterior",

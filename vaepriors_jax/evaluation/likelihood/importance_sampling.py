@@ -32,9 +32,9 @@ class LogMarginal(NamedTuple):
         effective_sample_size: effective number of samples behind each, between 1 and `num_samples` [N].
         mean: mean over examples.
         standard_error: its standard error from the choice of examples.
-        pareto_k: shape of the tail of each example's importance weights [N], see `pareto_k` in evaluation/pareto.py:
-            above about 0.7 the estimate is not to be trusted, whatever its effective sample size; a small one is no
-            proof. NaN for 29 samples or fewer; minus infinity where the largest weights are all equal.
+        pareto_k: shape of the tail of each example's importance weights [N]. Above about 0.7 the estimate is not
+            to be trusted, whatever its effective sample size; a small one is no proof. NaN for 29
+            samples or fewer; minus infinity where the largest weights are all equal.
         curve: the mean bound over examples at S = 1 (the ELBO), 10, 100, 1000, 5000 and `num_samples`, as far as these
             are not more than `num_samples`: {S: bound}. Where it still rises at its end, the estimate is too low.
     """

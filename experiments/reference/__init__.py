@@ -1,0 +1,1 @@
+"""What `experiments.api_reference` builds its pages from."""
