@@ -17,6 +17,7 @@ from vaepriors_jax.distributions.full_mixture import FullMixture
 from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.distributions.normal import normal_diag
 from vaepriors_jax.distributions.two_level import TwoLevel, two_level_posterior
+from vaepriors_jax.evaluation.estimates import Estimate
 from vaepriors_jax.evaluation.latents.active_units import active_units, posterior_means
 from vaepriors_jax.evaluation.latents.aggregated_posterior import aggregated_posterior, log_prob_in_chunks
 from vaepriors_jax.evaluation.latents.components import mixture_usage, pseudo_input_distances
@@ -27,8 +28,9 @@ from vaepriors_jax.evaluation.latents.hole_maps import hole_map
 from vaepriors_jax.evaluation.latents.hole_mass import hole_mass
 from vaepriors_jax.evaluation.latents.surgery import elbo_surgery
 from vaepriors_jax.evaluation.latents.two_sample import density_ratio, maximum_mean_discrepancy, two_sample_test
+from vaepriors_jax.evaluation.likelihood.class_marginal import log_marginal_over_classes
 from vaepriors_jax.evaluation.likelihood.elbo import evaluate_elbo
-from vaepriors_jax.evaluation.likelihood.importance_sampling import LogMarginal, log_marginal, log_marginal_over_classes
+from vaepriors_jax.evaluation.likelihood.importance_sampling import LogMarginal, log_marginal
 from vaepriors_jax.factories import factory, flow_from_config, plain_config, prior_from_config
 from vaepriors_jax.flows.affine_coupling import affine_coupling
 from vaepriors_jax.flows.chain import chain
@@ -70,6 +72,7 @@ __all__ = [
     "VAE",
     "ClassifierDivergence",
     "DiagonalMixture",
+    "Estimate",
     "Failure",
     "FitResult",
     "Flow",

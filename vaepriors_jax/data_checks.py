@@ -30,6 +30,15 @@ def check_params(params: Any) -> VAEParams:
     return VAEParams(*params)
 
 
+def check_model(vae: VAE, params: VAEParams, key: jax.Array) -> tuple[VAEParams, jax.Array]:
+    """Returns the parameters and the key, or raises TypeError for the first argument that is of another kind."""
+    if not isinstance(vae, VAE):
+        raise TypeError(
+            f"Expected a `vp.VAE` as the first argument; got {type(vae).__name__}. The order is vae, params, key, data."
+        )
+    return check_params(params), check_key(key)
+
+
 def check_data(
     vae: VAE,
     params: VAEParams,
@@ -53,6 +62,7 @@ def check_data(
         ValueError: no `x`, unequal lengths, NaN, labels outside the classes, values outside the likelihood's support.
         TypeError: context missing that a network or the prior reads.
     """
+    params, key = check_model(vae, params, key)
     if not isinstance(data, Mapping) or "x" not in data:
         got = f"the entries {sorted(data)}" if isinstance(data, Mapping) else type(data).__name__
         raise ValueError(f"Expected data with an entry 'x' [N, ...], such as {{'x': images}}; got {got}.")
@@ -91,7 +101,6 @@ def _check_support(
 
     Both on what `transform` gives. `chunk_size` is the number of entries of x that are looked at together.
     """
-    params, key = check_params(params), check_key(key)
     if key.ndim:
         key, params = key[0], jax.tree.map(lambda leaf: leaf[0], params)
     count = len(data["x"])

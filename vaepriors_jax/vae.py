@@ -10,9 +10,6 @@ from vaepriors_jax.base import Params, Prior
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.distributions.normalize import normalize_posterior
 
-# Context that belongs to the whole batch. All other context is per example and is mapped beside x.
-SHARED_CONTEXT = ("encode", "key", "data")
-
 
 class Network(Protocol):
     """An encoder or decoder for one example, such as the `apply` of a Linen module.
@@ -100,12 +97,6 @@ def _select(context: Mapping[str, Any], names: tuple[str, ...], reader: str) -> 
 def context_of(example: Mapping[str, Any]) -> dict[str, Any]:
     """What an example or a batch holds beside x."""
     return {name: value for name, value in example.items() if name != "x"}
-
-
-def split_context(context: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Splits context into what belongs to each example and what the whole batch shares."""
-    shared = {name: value for name, value in context.items() if name in SHARED_CONTEXT}
-    return {name: value for name, value in context.items() if name not in SHARED_CONTEXT}, shared
 
 
 def generate(

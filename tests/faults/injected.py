@@ -404,14 +404,14 @@ CONDITIONAL = [
     ),
     _fault(
         "class-probabilities-ignored",
-        "evaluation/likelihood/importance_sampling.py",
+        "evaluation/likelihood/class_marginal.py",
         "log_probability = float(np.log(probability))",
         "log_probability = -float(np.log(len(probabilities)))",
         "priors/test_conditional.py::test_log_marginal_over_classes_weighs_them_by_their_probability",
     ),
     _fault(
         "every-class-evaluated-as-the-first",
-        "evaluation/likelihood/importance_sampling.py",
+        "evaluation/likelihood/class_marginal.py",
         'labels = {"y": jnp.full(x.shape[:1], label)}',
         'labels = {"y": jnp.full(x.shape[:1], 0)}',
         "priors/test_conditional.py::test_log_marginal_over_classes_weighs_them_by_their_probability",

@@ -1,8 +1,20 @@
-"""Evaluation of a trained VAE: likelihoods, latents and samples, each with its error."""
+"""Evaluation of a trained VAE: likelihoods, latents and samples.
+
+Every function takes its arguments in one order: what is evaluated, then a random key if it draws, then data.
+
+- A VAE: `(vae, params, key, x)`, with per-example context such as `y=` by keyword.
+- Distributions: `(prior, aggregated, key)`.
+- A metric or a feature function: `(metric, key, real, generated)`.
+- Samples or features alone: `(key, first, second)`.
+
+A number with an error is an `Estimate(mean, standard_error)`. Results with several numbers are named tuples.
+"""
 
 from vaepriors_jax.evaluation import latents, likelihood, samples
+from vaepriors_jax.evaluation.estimates import Estimate
 
 __all__ = [
+    "Estimate",
     "latents",
     "likelihood",
     "samples",

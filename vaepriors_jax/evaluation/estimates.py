@@ -1,4 +1,4 @@
-"""A number with its standard error."""
+"""A number with its standard error, and how it is computed from a sample of values."""
 
 from typing import NamedTuple
 
@@ -7,14 +7,19 @@ import jax.numpy as jnp
 
 
 class Estimate(NamedTuple):
-    """A mean and its standard error."""
+    """An estimate and its standard error.
+
+    Attributes:
+        mean: the estimate, such as a mean over examples.
+        standard_error: its standard error; NaN where it is unknown.
+    """
 
     mean: jax.Array
     standard_error: jax.Array
 
 
 def estimate(values: jax.Array) -> Estimate:
-    """Mean and standard error over the first axis [N, ...]; the error of one value is NaN."""
+    """Mean and standard error over the first axis of values [N, ...]; the error of a single value is NaN."""
     num_values = values.shape[0]
     mean = jnp.mean(values, axis=0)
     if num_values == 1:
@@ -23,9 +28,10 @@ def estimate(values: jax.Array) -> Estimate:
 
 
 def share(values: jax.Array) -> Estimate:
-    r"""Mean of values between 0 and 1 [N], with a standard error that is not 0 at a share of 0 or 1.
+    r"""Mean of values between 0 and 1 [N], with a standard error that is above 0 even for a mean of 0 or 1.
 
-    The error is that of $\tilde p = (k + 2) / (N + 4)$, $\sqrt{\tilde p (1 - \tilde p) / (N + 4)}$, k the sum.
+    The error is $\sqrt{\tilde p (1 - \tilde p) / (N + 4)}$ with $\tilde p = (k + 2) / (N + 4)$ and k the sum of the
+    values.
 
     References:
         Agresti & Coull (1998), Approximate is better than "exact" for interval estimation of binomial proportions.

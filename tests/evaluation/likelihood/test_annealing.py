@@ -80,9 +80,9 @@ def test_bounds_hold_exact_log_marginal_between_them():
     for difference in (exact - np.asarray(bounds.lower), np.asarray(bounds.upper) - exact):
         assert difference.mean() > -5 * difference.std(ddof=1) / np.sqrt(40)
         assert difference.mean() < 0.05
-    assert abs(bounds.gap_mean) < 0.05
-    assert bounds.gap_mean == pytest.approx(float(bounds.upper_mean - bounds.lower_mean), abs=1e-4)
-    assert 0 < bounds.gap_standard_error < 0.02
+    assert abs(bounds.mean_gap.mean) < 0.05
+    assert bounds.mean_gap.mean == pytest.approx(float(bounds.mean_upper.mean - bounds.mean_lower.mean), abs=1e-4)
+    assert 0 < bounds.mean_gap.standard_error < 0.02
     np.testing.assert_allclose(bounds.acceptance_rate, 0.65, atol=0.05)
 
 
@@ -140,7 +140,7 @@ def test_simulated_data_read_their_label():
     )
     expected = loc[y] @ params.decoder["weight"].T + params.decoder["bias"]
     np.testing.assert_allclose(bounds.x, expected, atol=5 * 0.8)
-    assert abs(bounds.gap_mean) < 0.1
+    assert abs(bounds.mean_gap.mean) < 0.1
 
 
 @pytest.mark.parametrize(

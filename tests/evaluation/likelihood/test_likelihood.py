@@ -10,7 +10,7 @@ from arviz_stats.base import array_stats
 
 import vaepriors_jax as vp
 from tests.support.linear_gaussian import exact_log_marginal, linear_gaussian_vae
-from vaepriors_jax.evaluation.likelihood.importance_sampling import _log_marginal
+from vaepriors_jax.evaluation.likelihood.importance_sampling import _weigh
 from vaepriors_jax.evaluation.likelihood.pareto import pareto_k, tail_length
 from vaepriors_jax.objectives import log_importance_weights
 
@@ -47,7 +47,7 @@ def test_exactly_num_samples_whatever_the_chunks(chunk_size):
     vae, params, x = linear_gaussian_vae(2)
     wide = widened(params)
     keys = jax.random.split(KEY, 400)
-    values = jax.vmap(lambda key: _log_marginal(vae, wide, key, {"x": x}, {}, 100, chunk_size).values)(keys)
+    values = jax.vmap(lambda key: _weigh(vae, wide, key, {"x": x}, 100, chunk_size).values)(keys)
     ratio = np.exp(np.asarray(values, np.float64) - exact_log_marginal(params, x))
     assert (np.abs(ratio.mean(0) - 1) < 5 * ratio.std(0, ddof=1) / 20).all()
 
@@ -204,7 +204,7 @@ def test_memory_does_not_grow_with_samples_or_examples():
 
     def temporary_bytes(num_examples, num_samples):
         x = jax.ShapeDtypeStruct((num_examples, 5), jnp.float32)
-        lowered = _log_marginal.lower(vae, params, KEY, {"x": x}, {}, num_samples, 100)
+        lowered = _weigh.lower(vae, params, KEY, {"x": x}, num_samples, 100)
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
     small = temporary_bytes(100, 1000)

@@ -1,4 +1,4 @@
-"""Chains that are annealed from the initial distribution of each example to p(x, z), and their weights."""
+"""Annealed chains of each example, from the initial distribution to p(x, z) or back, and their weights."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -8,16 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaepriors_jax.checks import check_choice, check_positive, check_positive_integer
-from vaepriors_jax.evaluation.likelihood.hamiltonian import Path, make_path, move_chains
+from vaepriors_jax.evaluation.likelihood.hamiltonian import AnnealingPath, annealing_path, move_chains
 from vaepriors_jax.vae import VAE, VAEParams, context_of
 
-# The pilot run that sets the step sizes: its share of the temperatures, the fewest it takes where the run has as many,
-# its transitions at beta = 0 beforehand, and the change of log step size for each unit of acceptance off the target.
-PILOT_SHARE, PILOT_LEAST, PILOT_WARM_UP, PILOT_GAIN = 0.1, 100, 25, 0.5
+# The pilot run that adapts the step sizes. It takes this share of the temperatures,
+PILOT_SHARE = 0.1
+# but at least so many, or all if there are fewer,
+PILOT_LEAST = 100
+# after so many transitions at beta = 0.
+PILOT_WARM_UP = 25
+# The log step size changes by this times the difference between the acceptance rate and its target.
+PILOT_GAIN = 0.5
 
 
 class Settings(NamedTuple):
-    """How chains run: the options of `annealed_importance_sampling`."""
+    """The options of `annealed_importance_sampling`."""
 
     num_chains: int
     num_temperatures: int
@@ -37,8 +42,14 @@ def check_settings(settings: Settings) -> None:
     check_positive_integer(**{name: numbers[name] for name in numbers if name not in ("initial", "target_acceptance")})
 
 
-class Weights(NamedTuple):
-    """Log-weights of the chains [N, C], backward where exact samples were given; acceptance [N]."""
+class ChainWeights(NamedTuple):
+    """What the chains of N examples give.
+
+    Attributes:
+        forward: log-weights of the chains from the initial distribution to p(x, z) [N, C].
+        backward: log-weights of the chains from exact posterior samples back [N, C]; None without such samples.
+        acceptance_rate: mean acceptance probability [N].
+    """
 
     forward: jax.Array
     backward: jax.Array | None
@@ -51,8 +62,8 @@ def _sigmoid_schedule(num_temperatures: int) -> np.ndarray:
     return (sigmoid - sigmoid[0]) / (sigmoid[-1] - sigmoid[0])
 
 
-def _adapt(path: Path, settings: Settings, key: jax.Array, z: jax.Array) -> jax.Array:
-    """Log step sizes at the inner temperatures [T - 1], by stochastic approximation along a shorter run from z."""
+def _adapt(path: AnnealingPath, settings: Settings, key: jax.Array, z: jax.Array) -> jax.Array:
+    """Log step sizes at the inner temperatures [T - 1], adapted by stochastic approximation in a pilot run from z."""
     num_temperatures = settings.num_temperatures
     num_pilot = max(round(PILOT_SHARE * num_temperatures), min(PILOT_LEAST, num_temperatures))
     betas = jnp.concatenate([jnp.zeros(PILOT_WARM_UP), jnp.asarray(_sigmoid_schedule(num_pilot)[1:])]).astype(z.dtype)
@@ -64,7 +75,7 @@ def _adapt(path: Path, settings: Settings, key: jax.Array, z: jax.Array) -> jax.
         log_step_size += PILOT_GAIN * (jnp.mean(acceptance) - settings.target_acceptance)
         return (z, log_step_size), log_step_size
 
-    # A stable step for a Gaussian of unit scale is below 2.
+    # For a Gaussian of unit scale, steps below 2 are stable.
     start = jnp.full((), np.log(0.5), z.dtype)
     _, adapted = jax.lax.scan(step, (z, start), (jax.random.split(key, len(betas)), jnp.arange(len(betas)), betas))
     inner = jnp.arange(1, num_temperatures, dtype=z.dtype) / num_temperatures
@@ -73,9 +84,9 @@ def _adapt(path: Path, settings: Settings, key: jax.Array, z: jax.Array) -> jax.
 
 
 def _anneal(
-    path: Path, settings: Settings, key: jax.Array, z: jax.Array, betas: jax.Array, log_step_sizes: jax.Array
+    path: AnnealingPath, settings: Settings, key: jax.Array, z: jax.Array, betas: jax.Array, log_step_sizes: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Carries chains z [C, dim] from betas[0] to betas[-1]: log-weights [C] and the acceptance rate."""
+    """Anneals chains z [C, dim] from betas[0] to betas[-1]; returns log-weights [C] and the acceptance rate."""
 
     def step(carry: Any, inputs: Any) -> tuple[Any, jax.Array]:
         z, log_weights = carry
@@ -89,41 +100,39 @@ def _anneal(
     return log_weights + (betas[-1] - betas[-2]) * jax.vmap(path.log_ratio)(z), jnp.mean(acceptance)
 
 
-@partial(jax.jit, static_argnums=(0, 6))
+@partial(jax.jit, static_argnums=(0, 5))
 def anneal_examples(
     vae: VAE,
     params: VAEParams,
     key: jax.Array,
     data: dict[str, jax.Array],
     exact: jax.Array | None,
-    shared: dict[str, Any],
     settings: Settings,
-) -> Weights:
-    """Chains forward from the initial distribution and, where exact posterior samples [N, dim] are given, backward."""
-    per_example = context_of(data)
-    common_prior = None if per_example else vae.latent_prior(params, **shared)
+) -> ChainWeights:
+    """Anneals chains forward and, where exact posterior samples [N, dim] are given, backward from these."""
+    context = context_of(data)
+    common_prior = None if context else vae.latent_prior(params)
 
-    def one(inputs: Any) -> Weights:
+    def anneal_example(inputs: Any) -> ChainWeights:
         key, x, exact, context = inputs
-        context = context | shared
         prior = vae.latent_prior(params, **context) if common_prior is None else common_prior
-        path = make_path(vae, params, prior, x, context, settings.initial)
+        path = annealing_path(vae, params, prior, x, context, settings.initial)
         key_start, key_adapt, key_forward, key_backward = jax.random.split(key, 4)
         z_pilot, z = jnp.split(path.initial.sample(seed=key_start, sample_shape=2 * settings.num_chains), 2)
         betas = jnp.asarray(_sigmoid_schedule(settings.num_temperatures), z.dtype)
         log_step_sizes = _adapt(path, settings, key_adapt, z_pilot)
         forward, acceptance = _anneal(path, settings, key_forward, z, betas, log_step_sizes)
         if exact is None:
-            return Weights(forward, None, acceptance)
+            return ChainWeights(forward, None, acceptance)
         z = jnp.broadcast_to(exact, z.shape)
         backward, acceptance_back = _anneal(path, settings, key_backward, z, betas[::-1], log_step_sizes[::-1])
-        return Weights(forward, backward, (acceptance + acceptance_back) / 2)
+        return ChainWeights(forward, backward, (acceptance + acceptance_back) / 2)
 
     keys = jax.random.split(key, data["x"].shape[0])
     examples_at_once = max(1, settings.chunk_size // settings.num_chains)
-    return jax.lax.map(one, (keys, data["x"], exact, per_example), batch_size=examples_at_once)
+    return jax.lax.map(anneal_example, (keys, data["x"], exact, context), batch_size=examples_at_once)
 
 
 def log_mean_exp(log_weights: jax.Array) -> jax.Array:
-    """Log of the mean over chains of weights whose logs are [N, C]."""
+    """Log of the mean weight over chains [N], from log-weights [N, C]."""
     return jax.nn.logsumexp(log_weights, axis=1) - jnp.log(log_weights.shape[1])

@@ -1,4 +1,4 @@
-"""Annealed importance sampling of log p(x); with `bidirectional`, bounds from both sides on simulated data."""
+"""Annealed importance sampling of log p(x)."""
 
 from typing import Any, NamedTuple
 
@@ -6,17 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from vaepriors_jax.data_checks import check_data
-from vaepriors_jax.evaluation.estimates import estimate
+from vaepriors_jax.evaluation.estimates import Estimate, estimate
 from vaepriors_jax.evaluation.likelihood.annealed_chains import Settings, anneal_examples, check_settings, log_mean_exp
-from vaepriors_jax.evaluation.likelihood.bidirectional import BidirectionalBounds, bidirectional_monte_carlo
-from vaepriors_jax.vae import VAE, VAEParams, split_context
-
-__all__ = [
-    "AnnealedLogMarginal",
-    "BidirectionalBounds",
-    "annealed_importance_sampling",
-    "bidirectional_monte_carlo",
-]
+from vaepriors_jax.vae import VAE, VAEParams
 
 
 class AnnealedLogMarginal(NamedTuple):
@@ -24,18 +16,26 @@ class AnnealedLogMarginal(NamedTuple):
 
     Attributes:
         values: estimate for each example [N]; a lower bound in expectation.
-        effective_sample_size: effective number of chains behind each, between 1 and `num_chains` [N].
-        acceptance_rate: mean over chains and temperatures of the probability that a move is accepted [N]; NaN for one
-            temperature, where nothing moves.
-        mean: mean over examples.
-        standard_error: its standard error from the choice of examples.
+        effective_sample_size: effective number of chains behind each value, between 1 and `num_chains` [N].
+        acceptance_rate: mean probability over chains and temperatures that a move is accepted [N]; NaN with one
+            temperature, where there are no moves.
+        average: mean of `values`, with its standard error from the choice of examples.
     """
 
     values: jax.Array
     effective_sample_size: jax.Array
     acceptance_rate: jax.Array
-    mean: jax.Array
-    standard_error: jax.Array
+    average: Estimate
+
+    @property
+    def mean(self) -> jax.Array:
+        """Short for `average.mean`."""
+        return self.average.mean
+
+    @property
+    def standard_error(self) -> jax.Array:
+        """Short for `average.standard_error`."""
+        return self.average.standard_error
 
 
 def annealed_importance_sampling(
@@ -59,15 +59,15 @@ def annealed_importance_sampling(
 
     $$\log w = \sum_{t=1}^T (\beta_t - \beta_{t-1}) \left[\log p(x, z_{t-1}) - \log f_0(z_{t-1})\right]$$
 
-    are averaged over chains: the log of an unbiased estimate of p(x), and so a lower bound on log p(x) in expectation.
-    T = 1 is importance weighting; with more temperatures it matters less and less how far q(z|x) is from the posterior.
+    are averaged over chains. The average is an unbiased estimate of p(x); its log is a lower bound on log p(x) in
+    expectation. With T = 1 this is importance weighting. The more temperatures, the less the result depends on how
+    well q(z|x) fits the posterior.
 
-    The schedule is the sigmoid of 2t/T - 1 times 4, shifted and scaled onto [0, 1]. Masses are the inverse variances of
-    $f_0$, of 64 samples where it does not tell them. Step sizes, one for each example and temperature, come from a
-    pilot run of as many other chains, a tenth as long (100 temperatures at least), that adapts them towards
-    `target_acceptance`; in the run itself they are fixed, but for a spread of 20 % over chains and temperatures. So the
-    adaptation costs a tenth more (from 1000 temperatures on) and biases nothing, as it would if chains adapted their
-    own.
+    The schedule is the sigmoid of 4 (2t/T - 1), shifted and scaled onto [0, 1]. Masses are the inverse variances of
+    $f_0$, estimated from 64 samples where it has no closed form for them. Each example and temperature has its own
+    step size. A pilot run of as many other chains, a tenth as long (100 temperatures at least), adapts them towards
+    `target_acceptance`. In the run itself they are fixed, up to a spread of 20 % over chains and temperatures: chains
+    that adapt their own step sizes would be biased. From 1000 temperatures on, the pilot run adds a tenth to the cost.
 
     Args:
         vae: the VAE.
@@ -75,21 +75,22 @@ def annealed_importance_sampling(
         key: a random key.
         x: examples [N, ...].
         num_chains: chains for each example.
-        num_temperatures: T; there is a transition between two of the T weights.
-        num_leapfrog_steps: L, steps of each transition. A chain costs T (L + 1) gradients of log p(x, z).
-        initial: "posterior" starts from q(z|x), "prior" from p(z), whatever the encoder.
+        num_temperatures: T, the number of terms in a weight, with a transition between each two of them.
+        num_leapfrog_steps: L, leapfrog steps of each transition. A chain costs T (L + 1) gradients of log p(x, z).
+        initial: "posterior" starts from q(z|x), "prior" from p(z).
         target_acceptance: mean acceptance probability that the pilot run aims at.
-        chunk_size: chains that run at a time (at least those of one example); on an accelerator take more.
-        **context: per-example context [N, ...], such as `y=`, or shared context, such as `data=`.
+        chunk_size: chains that run at a time (at least those of one example); increase it on an accelerator.
+        **context: per-example context [N, ...], such as `y=`.
 
     Returns:
         An `AnnealedLogMarginal`, in nats.
 
     Raises:
-        ValueError: an option out of range, or data that are not finite or outside the likelihood's support.
+        ValueError: an option is out of range, or data are not finite or outside the likelihood's support.
 
     Example:
         >>> import jax, jax.numpy as jnp, vaepriors_jax as vp
+        >>> from vaepriors_jax.evaluation.likelihood import annealed_importance_sampling
         >>> vae = vp.VAE(
         ...     encode=lambda params, x: vp.normal_diag(jnp.ones(2), jnp.ones(2)),
         ...     decode=lambda params, z: vp.bernoulli(jnp.zeros(3)),
@@ -106,10 +107,8 @@ def annealed_importance_sampling(
     """
     settings = Settings(num_chains, num_temperatures, num_leapfrog_steps, initial, target_acceptance, chunk_size)
     check_settings(settings)
-    per_example, shared = split_context(context)
-    data = check_data(vae, params, {"x": x, **per_example}, key)
-    weights = anneal_examples(vae, params, key, data, None, shared, settings)
+    data = check_data(vae, params, {"x": x, **context}, key)
+    weights = anneal_examples(vae, params, key, data, None, settings)
     first, second = (jax.nn.logsumexp(power * weights.forward, axis=1) for power in (1, 2))
     values = log_mean_exp(weights.forward)
-    mean, error = estimate(values)
-    return AnnealedLogMarginal(values, jnp.exp(2 * first - second), weights.acceptance_rate, mean, error)
+    return AnnealedLogMarginal(values, jnp.exp(2 * first - second), weights.acceptance_rate, estimate(values))

@@ -1,4 +1,4 @@
-"""The ELBO of each example of a data set, at beta = 1."""
+"""The ELBO of each example of a data set."""
 
 from functools import partial
 from typing import Any
@@ -33,7 +33,7 @@ def evaluate_elbo(
         params: its parameters.
         key: a random key.
         x: examples [N, ...].
-        chunk_size: examples at a time, on each device.
+        chunk_size: examples at a time on each device.
         mesh: see `log_marginal`.
         **context: per-example context [N, ...], such as `y=`.
 

@@ -1,4 +1,4 @@
-"""Hamiltonian transitions of chains between the initial distribution of one example and its p(x, z)."""
+"""Hamiltonian Monte Carlo transitions along the annealing path of one example, from its start to p(x, z)."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,18 +13,18 @@ from vaepriors_jax.distributions.posterior_mixture import moments
 from vaepriors_jax.objectives import log_likelihood
 from vaepriors_jax.vae import VAE, VAEParams
 
-# Step sizes differ by up to 20 %, evenly over chains and temperatures: with one length a trajectory can come back to
+# Step sizes vary by up to 20 %, evenly over chains and temperatures: at a fixed length, a trajectory can return to
 # where it started.
 SPREAD = 0.2
 
 
-class Path(NamedTuple):
-    """One example's densities from beta = 0 to 1, log f(z) = initial.log_prob(z) + beta * log_ratio(z).
+class AnnealingPath(NamedTuple):
+    """The densities of one example from beta = 0 to 1: log f(z) = initial.log_prob(z) + beta * log_ratio(z).
 
     Attributes:
-        initial: where chains start.
-        log_ratio: log p(x, z) less the initial log-density.
-        variance: of each latent [dim], as far as the start tells: the inverse masses.
+        initial: the distribution from which chains start.
+        log_ratio: log p(x, z) minus the initial log-density.
+        variance: variance of each latent [dim] under `initial`, used as the inverse mass.
     """
 
     initial: distrax.Distribution
@@ -32,27 +32,27 @@ class Path(NamedTuple):
     variance: jax.Array
 
 
-def make_path(
+def annealing_path(
     vae: VAE, params: VAEParams, prior: distrax.Distribution, x: jax.Array, context: dict[str, Any], initial: str
-) -> Path:
-    """The path of one example from q(z|x) or from p(z), as `initial` says, to p(x, z)."""
+) -> AnnealingPath:
+    """The path of one example to p(x, z), from q(z|x) if `initial` is "posterior" or p(z) if it is "prior"."""
     start = prior if initial == "prior" else vae.posterior(params, x, **context)
 
     def log_ratio(z: jax.Array) -> jax.Array:
         log_p_x = log_likelihood(vae, params, z, x, **context)
         return log_p_x if initial == "prior" else log_p_x + prior.log_prob(z) - start.log_prob(z)
 
-    return Path(start, log_ratio, _variance(start))
+    return AnnealingPath(start, log_ratio, _variance(start))
 
 
 def _variance(start: distrax.Distribution) -> jax.Array:
-    """The variance of each latent [dim], and 1 where there is none."""
+    """The variance of each latent [dim], or 1 where it is zero or not finite."""
     _, variance = moments(start)
     return jnp.where(jnp.isfinite(variance) & (variance > 0), variance, 1)
 
 
 def _move(
-    path: Path, num_steps: int, key: jax.Array, z: jax.Array, beta: jax.Array, step_size: jax.Array
+    path: AnnealingPath, num_steps: int, key: jax.Array, z: jax.Array, beta: jax.Array, step_size: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """One Hamiltonian transition that leaves f at `beta` invariant.
 
@@ -78,7 +78,7 @@ def _move(
 
 
 def move_chains(
-    path: Path,
+    path: AnnealingPath,
     num_steps: int,
     key: jax.Array,
     index: jax.Array,
@@ -86,7 +86,7 @@ def move_chains(
     beta: jax.Array,
     log_step_size: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The `index`-th transition of all chains: see `_move`, each output with an axis [C]."""
+    """Moves all chains z [C, dim] by the transition number `index`; returns what `_move` does, with an axis [C]."""
     chains = jnp.arange(len(z), dtype=z.dtype) / len(z)
     golden_ratio = (np.sqrt(5) - 1) / 2
     evenly = jnp.mod(chains + index.astype(z.dtype) * float(golden_ratio), 1)

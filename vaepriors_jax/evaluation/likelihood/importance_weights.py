@@ -1,4 +1,4 @@
-"""Importance weights of one example as they go by in blocks: sums, the largest, and the bound's curve in S."""
+"""Running sums over the importance weights of one example, which arrive in blocks, and what is computed from them."""
 
 from typing import Any, NamedTuple
 
@@ -7,12 +7,19 @@ import jax.numpy as jnp
 
 from vaepriors_jax.evaluation.likelihood.pareto import pareto_k, tail_length
 
-# Where the bound's curve in S is read off, up to the number of samples.
+# Numbers of samples S at which the bound is reported, up to the number that is drawn.
 CURVE_SIZES = (1, 10, 100, 1000, 5000)
 
 
-class Reading(NamedTuple):
-    """What is known of an example: scalars, and the curve [sizes]; or of many, with a leading axis [N]."""
+class WeightSummary(NamedTuple):
+    """Results from the weights of one example, or of N examples with a leading axis [N].
+
+    Attributes:
+        values: the estimate of log p(x).
+        effective_sample_size: effective number of samples.
+        pareto_k: shape of the tail of the weights.
+        curve: the bound at each of `curve_sizes` [sizes].
+    """
 
     values: jax.Array
     effective_sample_size: jax.Array
@@ -21,20 +28,20 @@ class Reading(NamedTuple):
 
 
 def curve_sizes(num_samples: int) -> tuple[int, ...]:
-    """The sizes on the curve of so many samples, which is the last."""
+    """The numbers of samples at which the bound is reported; the last is `num_samples`."""
     return (*(size for size in CURVE_SIZES if size < num_samples), num_samples)
 
 
-class Stream(NamedTuple):
-    """What is kept of the log-weights that have gone by, whatever their number.
+class WeightStream(NamedTuple):
+    """Running sums over log-weights, of a size that does not depend on their number.
 
     Attributes:
         first: log-sum of the weights.
         second: log-sum of the squared weights.
         largest: the largest log-weights, as many as `pareto_k` reads, in descending order.
-        groups: for each size on the curve that fits into a block, the sum over groups of so many weights of the
-            log-sum of the group.
-        prefixes: for each larger one, the log-sum of the first so many weights.
+        groups: for each size on the curve that fits into a block, the sum over groups of that many weights of the
+            group's log-sum.
+        prefixes: for each larger size, the log-sum of the first weights up to that size.
     """
 
     first: jax.Array
@@ -44,11 +51,11 @@ class Stream(NamedTuple):
     prefixes: dict[int, jax.Array]
 
 
-def empty_stream(num_samples: int, block: int, dtype: Any) -> Stream:
-    """The stream before anything has gone by; blocks will be of `block` log-weights, but for the last."""
+def empty_stream(num_samples: int, block: int, dtype: Any) -> WeightStream:
+    """The stream before the first block; each block but the last will have `block` log-weights."""
     sizes = curve_sizes(num_samples)[:-1]
     nothing = jnp.full((), -jnp.inf, dtype)
-    return Stream(
+    return WeightStream(
         nothing,
         nothing,
         jnp.full(tail_length(num_samples) + 1, -jnp.inf, dtype),
@@ -57,8 +64,8 @@ def empty_stream(num_samples: int, block: int, dtype: Any) -> Stream:
     )
 
 
-def extend(stream: Stream, log_weights: jax.Array, start: int | jax.Array) -> Stream:
-    """Takes in a block of log-weights [B], of which `start` have gone by before."""
+def extend(stream: WeightStream, log_weights: jax.Array, start: int | jax.Array) -> WeightStream:
+    """Adds a block of log-weights [B] to the stream, after the first `start` ones."""
     num = log_weights.shape[0]
 
     def of_groups(size: int) -> jax.Array:
@@ -69,7 +76,7 @@ def extend(stream: Stream, log_weights: jax.Array, start: int | jax.Array) -> St
         return jax.nn.logsumexp(jnp.where(start + jnp.arange(num) < size, log_weights, -jnp.inf))
 
     candidates = jnp.concatenate([stream.largest, log_weights])
-    return Stream(
+    return WeightStream(
         jnp.logaddexp(stream.first, jax.nn.logsumexp(log_weights)),
         jnp.logaddexp(stream.second, jax.nn.logsumexp(2 * log_weights)),
         jax.lax.top_k(candidates, stream.largest.shape[0])[0],
@@ -78,10 +85,10 @@ def extend(stream: Stream, log_weights: jax.Array, start: int | jax.Array) -> St
     )
 
 
-def read_off(stream: Stream, num_samples: int, block: int) -> Reading:
-    """What the stream says after `num_samples` log-weights."""
+def summarize(stream: WeightStream, num_samples: int, block: int) -> WeightSummary:
+    """The results from a stream of `num_samples` log-weights that came in blocks of `block`."""
     num_blocks, remainder = divmod(num_samples, block)
     sums = [total / (num_blocks * (block // size) + remainder // size) for size, total in stream.groups.items()]
     sums += [*stream.prefixes.values(), stream.first]
     curve = jnp.stack(sums) - jnp.log(jnp.asarray(curve_sizes(num_samples), stream.first.dtype))
-    return Reading(curve[-1], jnp.exp(2 * stream.first - stream.second), pareto_k(stream.largest), curve)
+    return WeightSummary(curve[-1], jnp.exp(2 * stream.first - stream.second), pareto_k(stream.largest), curve)

@@ -1,28 +1,28 @@
-"""The shape of the tail of importance weights: the Pareto k diagnostic."""
+"""The Pareto k diagnostic: the shape of the tail of importance weights."""
 
 import math
 
 import jax
 import jax.numpy as jnp
 
-# Below, the tail has five weights at most. The first quartile of five values is the smallest of them, and the fit needs
-# a quartile above it.
+# With fewer, the tail has at most five weights. The first quartile of five values is the smallest of them, and the fit
+# needs a quartile above it.
 MIN_WEIGHTS = 30
 
 
 def tail_length(num_samples: int) -> int:
-    r"""Number of the largest of S weights that make the tail: $\min(S / 5, 3 \sqrt S)$; 0 where S is too small."""
+    r"""Number of weights in the tail, the largest $\min(S / 5, 3 \sqrt S)$ of S weights; 0 where S is too small."""
     return math.floor(min(num_samples / 5, 3 * math.sqrt(num_samples))) if num_samples >= MIN_WEIGHTS else 0
 
 
 def pareto_shape(excesses: jax.Array) -> jax.Array:
     r"""Shape k of the generalised Pareto distribution, $p(x) = \frac1\sigma (1 + k x / \sigma)^{-1/k - 1}$.
 
-    b = -k / sigma is averaged over a grid, weighted by its profile likelihood, and a weak prior draws k to 0.5 with the
-    weight of ten values.
+    b = -k / sigma is averaged over a grid, weighted by its profile likelihood. A weak prior, with the weight of ten
+    values, pulls k towards 0.5.
 
     Args:
-        excesses: values above the threshold [M], in descending order, at least 0.
+        excesses: values minus the threshold [M], at least 0, in descending order.
 
     Returns:
         k, a scalar; minus infinity if no value exceeds the threshold.
@@ -55,11 +55,11 @@ def pareto_shape(excesses: jax.Array) -> jax.Array:
 def pareto_k(largest: jax.Array) -> jax.Array:
     r"""Pareto k of importance weights, from the largest of them.
 
-    Below 0.5 the weights have a finite variance; up to about 0.7 importance sampling is reliable; above 1 not even
-    their mean is finite, as far as the sample shows.
+    Below 0.5 the variance of the weights is finite, as far as the sample shows; above 1 not even their mean is.
+    Importance sampling is reliable up to about 0.7.
 
     Args:
-        largest: log-weights in descending order [M + 1]: the tail, whose length is `tail_length`, and then the largest
+        largest: log-weights in descending order [M + 1]: the M of the tail (see `tail_length`), then the largest one
             that is not in it.
 
     Returns:

@@ -1,0 +1,83 @@
+"""log p(x) of a model that reads a label, summed over classes."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from vaepriors_jax.data_checks import check_model, label_counts
+from vaepriors_jax.evaluation.likelihood.importance_sampling import LogMarginal, log_marginal_of, weigh_examples
+from vaepriors_jax.evaluation.likelihood.importance_weights import WeightSummary
+from vaepriors_jax.vae import VAE, VAEParams
+
+
+def log_marginal_over_classes(
+    vae: VAE,
+    params: VAEParams,
+    key: jax.Array,
+    x: Any,
+    *,
+    class_probabilities: Any,
+    num_samples: int = 5000,
+    chunk_size: int = 1000,
+    mesh: Mesh | None = None,
+    **context: Any,
+) -> LogMarginal:
+    r"""log p(x) of a model that reads a label, $\log \sum_y p(y)\, p(x|y)$, with each p(x|y) importance-weighted.
+
+    Args:
+        vae: a VAE whose networks or prior read the label `y`.
+        params: its parameters.
+        key: a random key.
+        x: examples [N, ...].
+        class_probabilities: p(y) [C], which sum to 1.
+        num_samples: S, the number of samples for each example and class.
+        chunk_size: see `log_marginal`.
+        mesh: see `log_marginal`.
+        **context: other per-example context [N, ...].
+
+    Returns:
+        A `LogMarginal`, in nats. The effective sample size and the Pareto k of an example are those of its most
+        probable class. The curve has log p(x) at S samples for each class.
+
+    Raises:
+        ValueError: the probabilities do not sum to 1, or their number is not that of the classes, and as
+            `log_marginal`.
+    """
+    check_model(vae, params, key)
+    probabilities = _check_probabilities(vae, class_probabilities)
+    x = jnp.asarray(x)
+    options: dict[str, Any] = {"num_samples": num_samples, "chunk_size": chunk_size, "mesh": mesh}
+    of_classes = []
+    for label, probability in enumerate(probabilities):
+        if probability > 0:
+            labels = {"y": jnp.full(x.shape[:1], label)}
+            key_label = jax.random.fold_in(key, label)
+            given_label = weigh_examples(vae, params, key_label, {"x": x, **context, **labels}, **options)
+            log_probability = float(np.log(probability))
+            values, curve = given_label.values + log_probability, given_label.curve + log_probability
+            of_classes.append(given_label._replace(values=values, curve=curve))
+    return log_marginal_of(_sum_over_classes(of_classes), num_samples)
+
+
+def _check_probabilities(vae: VAE, class_probabilities: Any) -> np.ndarray:
+    probabilities = np.asarray(class_probabilities, np.float64)
+    if probabilities.ndim != 1 or (probabilities < 0).any() or abs(probabilities.sum() - 1) > 1e-5:
+        raise ValueError(f"Expected `class_probabilities` >= 0 that sum to 1; got {class_probabilities!r}.")
+    for num_classes in label_counts(vae.prior.config):
+        if num_classes != len(probabilities):
+            raise ValueError(f"Expected one probability for each of {num_classes} classes; got {len(probabilities)}.")
+    return probabilities
+
+
+def _sum_over_classes(of_classes: list[WeightSummary]) -> WeightSummary:
+    joint = jax.tree.map(lambda *leaves: jnp.stack(leaves), *of_classes)
+    most_probable = jnp.argmax(joint.values, axis=0)[None]
+    return WeightSummary(
+        jax.nn.logsumexp(joint.values, axis=0),
+        jnp.take_along_axis(joint.effective_sample_size, most_probable, axis=0)[0],
+        jnp.take_along_axis(joint.pareto_k, most_probable, axis=0)[0],
+        jax.nn.logsumexp(joint.curve, axis=0),
+    )
