@@ -32,13 +32,20 @@ def full_precision_as(value: Any, dtype: Any) -> jax.Array:
     return jnp.asarray(value if is_wide else value.astype(dtype))
 
 
-def log_sum_exp(values: jax.Array) -> jax.Array:
-    """Log-sum-exp over the last axis, whose derivatives are 0 rather than NaN where every value is minus infinity."""
+def log_sum_exp_and_softmax(values: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Log-sum-exp over the last axis, and the softmax; minus infinity and zeros where every value is minus infinity."""
     highest = jax.lax.stop_gradient(jnp.max(values, axis=-1, keepdims=True))
     highest = jnp.where(jnp.isneginf(highest), 0, highest)
-    total = jnp.sum(jnp.exp(values - highest), axis=-1)
+    relative = jnp.exp(values - highest)
+    total = jnp.sum(relative, axis=-1)
     is_nothing = total == 0
-    return jnp.where(is_nothing, -jnp.inf, jnp.log(jnp.where(is_nothing, 1, total)) + highest[..., 0])
+    total = jnp.where(is_nothing, 1, total)
+    return jnp.where(is_nothing, -jnp.inf, jnp.log(total) + highest[..., 0]), relative / total[..., None]
+
+
+def log_sum_exp(values: jax.Array) -> jax.Array:
+    """Log-sum-exp over the last axis, whose derivatives are 0 rather than NaN where every value is minus infinity."""
+    return log_sum_exp_and_softmax(values)[0]
 
 
 def over_leading_axes(function: Callable[[jax.Array], Any], value: jax.Array, event_ndims: int = 1) -> Any:
