@@ -144,7 +144,7 @@ def test_shapes_that_do_not_fit_are_explained():
     batchwise = vae._replace(encode=lambda p, x: distrax.Normal(p["weight"] @ x, p["scale"]))
     with pytest.raises(ValueError, match="rather than a distrax.Normal"):
         vp.elbo(batchwise, params, KEY, x[0])
-    with pytest.raises(TypeError, match="give back a distrax distribution"):
+    with pytest.raises(TypeError, match="return a distrax distribution"):
         vp.elbo(vae._replace(encode=lambda p, x: (x, x)), params, KEY, x[0])
     with pytest.raises(ValueError, match="Give the prior the encoder's latent dimension"):
         vp.elbo(vae._replace(prior=vp.standard_normal(7)), params, KEY, x[0])

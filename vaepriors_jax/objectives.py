@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from vaepriors_jax.checks import check_choice, check_positive_integer
 from vaepriors_jax.distributions.closed_forms import closed_form_kl
-from vaepriors_jax.distributions.normalize import normalize
+from vaepriors_jax.distributions.conversion import as_library_distribution
 from vaepriors_jax.vae import VAE, VAEParams
 
 
@@ -70,7 +70,7 @@ def kl_divergence(
     """
     check_choice("method", method, ("auto", "analytic", "monte_carlo"))
     batch_shape = _check_vectors(q, p)
-    q, p = normalize(q), normalize(p)
+    q, p = as_library_distribution(q), as_library_distribution(p)
     exact = closed_form_kl(q, p) if method != "monte_carlo" else None
     if exact is not None:
         return exact

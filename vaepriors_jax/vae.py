@@ -8,7 +8,7 @@ import jax
 
 from vaepriors_jax.base import Params, Prior
 from vaepriors_jax.checks import check_positive_integer
-from vaepriors_jax.distributions.normalize import normalize_posterior
+from vaepriors_jax.distributions.conversion import as_latent_distribution
 
 
 class Network(Protocol):
@@ -69,7 +69,7 @@ class VAE(NamedTuple):
     def posterior(self, params: VAEParams, x: jax.Array, **context: Any) -> distrax.Distribution:
         """Returns q(z|x) for one example."""
         read = _select(context, self.encoder_context, "encoder")
-        return normalize_posterior(self.encode(params.encoder, x, **read))
+        return as_latent_distribution(self.encode(params.encoder, x, **read))
 
     def likelihood(self, params: VAEParams, z: jax.Array, **context: Any) -> distrax.Distribution:
         """Returns p(x|z) for one z [dim]."""
@@ -81,7 +81,7 @@ class VAE(NamedTuple):
         def encode(x: jax.Array, **encoder_context: Any) -> distrax.Distribution:
             return self.posterior(params, x, **encoder_context)
 
-        return normalize_posterior(self.prior.apply(params.prior, **({"encode": encode} | context)), "prior")
+        return as_latent_distribution(self.prior.apply(params.prior, **({"encode": encode} | context)), "prior")
 
 
 def _select(context: Mapping[str, Any], names: tuple[str, ...], reader: str) -> dict[str, Any]:

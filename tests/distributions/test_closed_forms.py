@@ -15,7 +15,7 @@ from tensorflow_probability.substrates import jax as tfp
 import vaepriors_jax as vp
 from tests.cases import encode, perturbed
 from vaepriors_jax.distributions.closed_forms import closed_form_kl
-from vaepriors_jax.distributions.normalize import normalize
+from vaepriors_jax.distributions.conversion import as_library_distribution
 
 tfd, tfb = tfp.distributions, tfp.bijectors
 KEY = jax.random.key(0)
@@ -385,5 +385,5 @@ def test_normalisation_keeps_the_density():
     z = jax.random.normal(KEY, (5, DIM))
     for name, (distribution, _) in gaussians().items():
         np.testing.assert_allclose(
-            normalize(distribution).log_prob(z), distribution.log_prob(z), rtol=1e-5, err_msg=name
+            as_library_distribution(distribution).log_prob(z), distribution.log_prob(z), rtol=1e-5, err_msg=name
         )

@@ -1,4 +1,4 @@
-"""Distributions over one z or one x, with an empty batch shape: `vmap` makes the batch."""
+"""Distributions over one latent vector z. Their batch shape is empty; use `jax.vmap` for batches."""
 
 from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.distributions.full_mixture import FullMixture

@@ -1,4 +1,4 @@
-"""Closed forms of KL(q || p): one function for each pair of families, each of them tested."""
+"""Closed forms of KL(q || p), one function for each pair of families."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jax.scipy.special import betaln, digamma, gammaln, i0e, i1e
 from tensorflow_probability.substrates.jax import distributions as tfd
 
+from vaepriors_jax.distributions.conversion import as_library_distribution
+from vaepriors_jax.distributions.gaussian_parameters import distribution_class, full_gaussian, independent_scalars
 from vaepriors_jax.distributions.normal import is_normal_diag, location_and_scale
-from vaepriors_jax.distributions.normalize import normalize
-from vaepriors_jax.distributions.spellings import factor, full_gaussian, kind
 
 
 def kl_of_diagonal_gaussians(q_loc: jax.Array, q_scale: jax.Array, p_loc: jax.Array, p_scale: jax.Array) -> jax.Array:
@@ -83,14 +83,14 @@ def kl_of_power_spherical_to_uniform(concentration: jax.Array, dim: int) -> jax.
     return log_constant + log_area + concentration * (jnp.log(2.0) + digamma(alpha) - digamma(alpha + beta))
 
 
-def _scalars(q: Any, p: Any, *kinds: type) -> tuple[Any, Any] | None:
-    """What two vectors of independent scalars are made of, if both are of `kinds`."""
-    scalars = factor(q), factor(p)
-    return scalars if all(scalar is not None and kind(scalar) in kinds for scalar in scalars) else None
+def _scalars(q: Any, p: Any, *classes: type) -> tuple[Any, Any] | None:
+    """The scalar distributions of two vectors with independent entries, if both are of the given classes."""
+    scalars = independent_scalars(q), independent_scalars(p)
+    return scalars if all(scalar is not None and distribution_class(scalar) in classes for scalar in scalars) else None
 
 
 def _mean_and_factor(distribution: Any) -> tuple[jax.Array, jax.Array] | None:
-    """The mean and the triangular factor of the covariance, if this is any Gaussian."""
+    """The mean and the Cholesky factor of the covariance of any Gaussian; None for other distributions."""
     if not is_normal_diag(distribution):
         return full_gaussian(distribution)
     loc, scale = location_and_scale(distribution)
@@ -102,7 +102,7 @@ def _broadcast(scalar: Any, *parameters: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def closed_form_kl(q: Any, p: Any) -> jax.Array | None:
-    """KL(q || p) in nats where this module lists the pair, None elsewhere; see `vp.kl_divergence` for the list.
+    """KL(q || p) in nats for the pairs of families of this module, None for others; `vp.kl_divergence` lists them.
 
     Args:
         q: a distrax or TFP distribution over one vector, of any batch shape.
@@ -111,7 +111,7 @@ def closed_form_kl(q: Any, p: Any) -> jax.Array | None:
     Returns:
         The KL, of the shape to which the batch shapes broadcast.
     """
-    q, p = normalize(q), normalize(p)
+    q, p = as_library_distribution(q), as_library_distribution(p)
     if is_normal_diag(q) and is_normal_diag(p):
         return kl_of_diagonal_gaussians(*location_and_scale(q), *location_and_scale(p))
     if (full_q := _mean_and_factor(q)) and (full_p := _mean_and_factor(p)):
@@ -120,7 +120,7 @@ def closed_form_kl(q: Any, p: Any) -> jax.Array | None:
         return kl_of_laplace(*(array for d in pair for array in _broadcast(d, d.loc, d.scale)))
     if pair := _scalars(q, p, distrax.VonMises, tfd.VonMises):
         return kl_of_von_mises(*(array for d in pair for array in _broadcast(d, d.loc, d.concentration)))
-    if kind(q) is tfd.PowerSpherical and kind(p) is tfd.SphericalUniform:
+    if distribution_class(q) is tfd.PowerSpherical and distribution_class(p) is tfd.SphericalUniform:
         batch = jnp.broadcast_shapes(tuple(q.batch_shape), tuple(p.batch_shape))
         return jnp.broadcast_to(kl_of_power_spherical_to_uniform(q.concentration, q.event_shape[0]), batch)
     return None

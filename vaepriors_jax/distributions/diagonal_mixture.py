@@ -11,11 +11,11 @@ from vaepriors_jax.distributions.numerics import LOG_2PI, log_sum_exp, log_sum_e
 
 Tangent = tuple[jax.Array, jax.Array]  # an array and its tangent
 
-# Up to so many components, or in so few dimensions (where many components matter at once), the plain sum costs little.
+# Up to so many components, or in so few dimensions, the plain sum over components and dimensions costs little.
 FEW_COMPONENTS, FEW_DIMS = 32, 2
-# A CPU's vector instructions take eight numbers at a time; what is left over is slow.
+# A CPU's vector instructions take eight numbers at a time; the remainder of a row is slow.
 LANES = 8
-# How many components are held at a time: memory does not grow with more, nor in the gradient.
+# More components are processed in chunks of this size, which bounds the memory of density and gradient.
 MAX_AT_ONCE = 4096
 
 
@@ -27,7 +27,7 @@ def _diagonal_log_prob(value: jax.Array, loc: jax.Array, scale: jax.Array) -> ja
 
 
 def _add_dimension(joint: jax.Array, dimension: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
-    """A step of a scan; known by name, so that it is compiled once where nothing else is."""
+    """A step of a scan; a named function, so that outside `jit` it is compiled once."""
     value, loc, factor = dimension
     return joint - ((value - loc) * factor) ** 2, None
 
@@ -35,7 +35,7 @@ def _add_dimension(joint: jax.Array, dimension: tuple[jax.Array, ...]) -> tuple[
 def _joint(value: jax.Array, log_weights: jax.Array, loc: jax.Array, scale: jax.Array) -> jax.Array:
     """Log of weight times density of each component [K] at one z [dim]; no cancellation.
 
-    It adds up one dimension after the other, so that for many z no [..., K, dim] is ever in memory.
+    It adds one dimension at a time, so that under `vmap` no array [..., K, dim] is in memory.
     """
     constant = log_weights - jnp.sum(jnp.log(scale) + 0.5 * LOG_2PI, axis=-1)
     start = constant.astype(jnp.result_type(value, constant))
@@ -49,16 +49,17 @@ def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
 def _add_pulls(
     total: jax.Array, weights: jax.Array, values: Tangent, locs: Tangent, inverse: jax.Array, d_log_scale: jax.Array
 ) -> jax.Array:
-    """Adds weights [K] times t (dmu - dz) / sigma + t^2 dlog sigma, over components and dimensions.
+    """Adds the sum over components and dimensions of weights [K] times t (dmu - dz) / sigma + t^2 dlog sigma.
 
-    The difference z - mu comes first: sums of products of z and mu would cancel for small scales.
+    Here t = (z - mu) / sigma. It subtracts mu from z first: sums of products of z and of mu would cancel for small
+    scales.
     """
     (value, d_value), (loc, d_loc) = values, locs
     if jax.default_backend() != "cpu":
         t = (value - loc) * inverse
         return total + jnp.sum(weights[:, None] * t * ((d_loc - d_value) * inverse + t * d_log_scale))
 
-    # For many z a CPU is slow at such a sum, and fast at products, one dimension after the other; backwards as well.
+    # Under `vmap` a CPU is slow at such a sum, and fast at vector products for one dimension at a time.
     @jax.checkpoint
     def add(total: jax.Array, dimension: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
         value, d_value, loc, precision, slope, curvature = dimension
@@ -102,7 +103,7 @@ def _mixture_log_prob_jvp(
     return log_prob, tangent
 
 
-# Outside `jit` a loop whose body closes over arrays would be compiled at each call.
+# Outside `jit` a loop whose body closes over arrays would be compiled in each call.
 _compiled_log_prob = jax.jit(_mixture_log_prob)
 
 
@@ -114,8 +115,7 @@ def _streamed_log_prob(value: jax.Array, log_weights: jax.Array, loc: jax.Array,
 class DiagonalMixture(Mixture):
     r"""$p(z) = \sum_k w_k\, \mathcal{N}(z; \mu_k, \mathrm{diag}(\sigma_k^2))$.
 
-    The density is the exact sum, and its gradient that of each component weighted by the component's responsibility: in
-    float32 within 1e-4 of an array's largest entry.
+    The density is the exact sum over components. Its gradients are within 1e-4 of an array's largest entry in float32.
     """
 
     def __init__(self, log_weights: jax.Array, loc: jax.Array, scale: jax.Array):
@@ -135,16 +135,19 @@ class DiagonalMixture(Mixture):
     def log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats at z [..., dim]: [...]."""
         check_event(value, self.event_shape)
-        value = jnp.asarray(value)  # one of numpy's could not be a constant of a scan
+        value = jnp.asarray(value)  # a NumPy array could not be a constant of a scan
         if self.num_components > MAX_AT_ONCE:
             return _streamed_log_prob(value, self.log_weights, *self.parameters)
         if self.num_components <= FEW_COMPONENTS or self.event_shape[0] <= FEW_DIMS:
             return super().log_prob(value)
-        one = lambda value: _compiled_log_prob(value, self.log_weights, *self.parameters)  # noqa: E731
+
+        def one(value: jax.Array) -> jax.Array:
+            return _compiled_log_prob(value, self.log_weights, *self.parameters)
+
         return over_leading_axes(one, value)
 
     def streamed_log_prob(self, value: jax.Array) -> jax.Array:
-        """Log-sum-exp over chunks of components; the gradient makes each chunk again."""
+        """Log-sum-exp over chunks of components; the gradient recomputes each chunk."""
         num_chunks = -(-self.num_components // MAX_AT_ONCE)
         missing = num_chunks * MAX_AT_ONCE - self.num_components
 

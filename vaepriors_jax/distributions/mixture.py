@@ -15,8 +15,9 @@ from vaepriors_jax.distributions.numerics import log_sum_exp, over_leading_axes
 class Mixture(distrax.Distribution):
     r"""A mixture $p(z) = \sum_k w_k\, p_k(z)$ of distributions over one vector.
 
-    The density is the exact log-sum-exp over components of the joint log-density of all dimensions (a sum over
-    dimensions of 1-D mixtures would be another distribution). Sampling draws a component by its weight, then from it.
+    The density is the exact log-sum-exp over components of the joint log-density of all dimensions; a sum over
+    dimensions of the log-densities of 1-D mixtures would be another distribution. Sampling chooses a component by its
+    weight, then draws from it.
     """
 
     def __init__(
@@ -25,12 +26,12 @@ class Mixture(distrax.Distribution):
         parameters: Any,
         component: Callable[[Any], distrax.Distribution],
     ):
-        """Takes the parts of a mixture.
+        """Creates a mixture.
 
         Args:
             log_weights: normalised log-weights [K]; minus infinity for a component that is switched off.
             parameters: arrays with a leading axis of K.
-            component: gives a component's distribution from one slice of `parameters`.
+            component: returns a component's distribution, given one slice of `parameters`.
         """
         self.log_weights = log_weights
         self.parameters = parameters
@@ -54,7 +55,7 @@ class Mixture(distrax.Distribution):
         def one(value: jax.Array) -> jax.Array:
             return jax.vmap(lambda slice_: self._component(slice_).log_prob(value))(self.parameters)
 
-        event_shape = self.event_shape  # traces a component
+        event_shape = self.event_shape  # computed once: it traces a component
         check_event(value, event_shape)
         return over_leading_axes(one, value, event_ndims=len(event_shape))
 
@@ -75,7 +76,7 @@ class Mixture(distrax.Distribution):
         )
 
     def _choose(self, key: jax.Array, n: int) -> jax.Array:
-        """Draws n components by weight; by inversion, since Gumbel noise would be [n, K]."""
+        """Draws n components by weight; by inversion, since Gumbel noise would need an array [n, K]."""
         return jax.random.choice(key, self.num_components, (n,), p=jnp.exp(self.log_weights))
 
     def with_log_weights(self, log_weights: jax.Array) -> "Mixture":
@@ -97,7 +98,7 @@ class Mixture(distrax.Distribution):
         return jnp.einsum("k,k...->...", jnp.exp(self.log_weights), means, precision=Precision.HIGHEST)
 
     def variance(self) -> jax.Array:
-        """Variance of each dimension [dim]: within the components and between them."""
+        """Variance of each dimension [dim], within and between components."""
         means, variances = self.component_moments()
         spread = variances + (means - self.mean()) ** 2
         return jnp.einsum("k,k...->...", jnp.exp(self.log_weights), spread, precision=Precision.HIGHEST)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from vaepriors_jax.checks import check_event
-from vaepriors_jax.distributions.numerics import _full_precision, full_precision_as
+from vaepriors_jax.distributions.numerics import full_precision, full_precision_as
 
 
 class NormalDiag(distrax.Independent):
@@ -34,12 +34,12 @@ def normal_diag(loc: jax.Array, scale: jax.Array) -> NormalDiag:
         >>> print(vp.normal_diag(jnp.zeros(2), jnp.ones(2)).log_prob(jnp.zeros(2)))
         -1.837877
     """
-    loc, scale = jnp.broadcast_arrays(_full_precision(loc), _full_precision(scale))
+    loc, scale = jnp.broadcast_arrays(full_precision(loc), full_precision(scale))
     return NormalDiag(distrax.Normal(loc, scale), reinterpreted_batch_ndims=loc.ndim)
 
 
 def is_normal_diag(distribution: Any) -> bool:
-    """Whether a distribution is a diagonal Gaussian as `normal_diag` builds it."""
+    """Whether a distribution is a diagonal Gaussian in the form that `normal_diag` creates."""
     if type(distribution) not in (NormalDiag, distrax.Independent):
         return False
     return type(distribution.distribution) in (distrax.Normal, distrax.LogStddevNormal)

@@ -1,4 +1,4 @@
-"""Numerics that densities share."""
+"""Numerical helpers of the densities."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +10,11 @@ import numpy as np
 LOG_2PI = float(np.log(2.0 * np.pi))
 
 
-def _full_precision(array: Any) -> jax.Array:
-    """At least float32: networks may compute in bfloat16, but a log-density is a sum over all pixels.
+def full_precision(array: Any) -> jax.Array:
+    """Converts an array to float32, or leaves it in float64.
 
-    Integers and booleans become floating numbers first: the difference of two uint8 wraps around.
+    Networks may compute in bfloat16, but a log-density is a sum over all pixels. Integers and booleans become floating
+    point, since the difference of two uint8 wraps around.
     """
     if not isinstance(array, jax.Array):
         array = np.asarray(array)
@@ -23,7 +24,7 @@ def _full_precision(array: Any) -> jax.Array:
 
 
 def full_precision_as(value: Any, dtype: Any) -> jax.Array:
-    """A value of any real dtype beside parameters of `dtype`: integers and half precision take that dtype."""
+    """Converts a value to floating point: integers, booleans and half precision to `dtype`; others keep theirs."""
     if isinstance(value, (bool, int, float)):
         return jnp.asarray(value, dtype)
     if not isinstance(value, jax.Array):
@@ -33,7 +34,7 @@ def full_precision_as(value: Any, dtype: Any) -> jax.Array:
 
 
 def log_sum_exp_and_softmax(values: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Log-sum-exp over the last axis, and the softmax; minus infinity and zeros where every value is minus infinity."""
+    """Log-sum-exp and softmax over the last axis; minus infinity and zeros where every value is minus infinity."""
     highest = jax.lax.stop_gradient(jnp.max(values, axis=-1, keepdims=True))
     highest = jnp.where(jnp.isneginf(highest), 0, highest)
     relative = jnp.exp(values - highest)
@@ -44,7 +45,7 @@ def log_sum_exp_and_softmax(values: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def log_sum_exp(values: jax.Array) -> jax.Array:
-    """Log-sum-exp over the last axis, whose derivatives are 0 rather than NaN where every value is minus infinity."""
+    """Log-sum-exp over the last axis; its derivatives are 0, not NaN, where every value is minus infinity."""
     return log_sum_exp_and_softmax(values)[0]
 
 

@@ -14,15 +14,15 @@ from vaepriors_jax.distributions.normal import is_normal_diag, location_and_scal
 from vaepriors_jax.distributions.numerics import over_leading_axes
 from vaepriors_jax.loops import map_chunks
 
-# How many components are encoded and evaluated at a time: memory is this times the points times the encoder's widths.
+# Components encoded and evaluated at a time; memory grows with it times the points times the encoder's widths.
 ENCODED_AT_ONCE = 64
 
 
 class EncodedMixture(Mixture):
-    r"""$\sum_k w_k\, q(z|x_k)$ for any posterior: keeps the inputs, and encodes them again wherever it is used.
+    r"""$\sum_k w_k\, q(z|x_k)$ for any posterior; it keeps the inputs and encodes them at each use.
 
-    A distribution cannot come out of a `vmap`, and the arrays that it is made of are not enough where it closes over
-    others, as flows and hierarchies do. Encoding costs little beside the densities of many points.
+    `vmap` cannot return distributions, and a posterior's own arrays do not suffice to rebuild one that closes over
+    others, as flows and hierarchical posteriors do. Encoding is cheap compared with the densities of many points.
     """
 
     def component_log_prob(self, value: jax.Array) -> jax.Array:
@@ -38,7 +38,11 @@ class EncodedMixture(Mixture):
         key_component, key_value = jax.random.split(key)
         chosen = self._choose(key_component, n)
         inputs = jax.tree.map(lambda leaf: leaf[chosen], self.parameters)
-        draw = lambda one: self._component(one[1]).sample(seed=one[0])  # noqa: E731
+
+        def draw(key_and_input: tuple[jax.Array, Any]) -> jax.Array:
+            key, one = key_and_input
+            return self._component(one).sample(seed=key)
+
         return _map(draw, (jax.random.split(key_value, n), inputs))
 
     def with_log_weights(self, log_weights: jax.Array) -> "EncodedMixture":
@@ -51,12 +55,12 @@ class EncodedMixture(Mixture):
 
 
 def _map(function: Callable[[Any], Any], arrays: Any) -> Any:
-    """Maps over the leading axis, a part of it at a time where it is long."""
+    """Maps over the leading axis in chunks."""
     return map_chunks(function, arrays, ENCODED_AT_ONCE)
 
 
 def moments(distribution: distrax.Distribution) -> tuple[jax.Array, jax.Array]:
-    """Mean and variance [dim]; those of 64 samples, always the same, where the distribution does not tell them."""
+    """Mean and variance [dim]; of 64 samples with a fixed key where the distribution does not implement them."""
     try:
         return distribution.mean(), distribution.variance()
     except NotImplementedError:
@@ -65,20 +69,20 @@ def moments(distribution: distrax.Distribution) -> tuple[jax.Array, jax.Array]:
 
 
 def gaussian_arrays(posterior: distrax.Distribution) -> tuple[jax.Array, jax.Array] | None:
-    """Mean and standard deviation of a diagonal Gaussian; None, which has no arrays, for any other distribution."""
+    """Mean and standard deviation of a diagonal Gaussian; None, an empty pytree, for any other distribution."""
     return location_and_scale(posterior) if is_normal_diag(posterior) else None
 
 
 def mixture_of_posteriors(
     log_weights: jax.Array, encode: Callable[[Any], distrax.Distribution], inputs: Any, encoded: Any
 ) -> Mixture:
-    """The mixture of q(z|x_k): of Gaussians encoded once, or of anything else.
+    """The mixture of q(z|x_k): a fast one of diagonal Gaussians, or one of any other posteriors.
 
     Args:
         log_weights: normalised log-weights [K].
-        encode: gives the posterior of one slice of `inputs`.
+        encode: returns the posterior of one slice of `inputs`.
         inputs: arrays with a leading axis of K.
-        encoded: `gaussian_arrays` of all of them.
+        encoded: `gaussian_arrays` of the posteriors of all inputs, with a leading axis of K.
     """
     if encoded is not None:
         return DiagonalMixture(log_weights, *encoded)

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from vaepriors_jax.checks import check_event
+from vaepriors_jax.distributions.conversion import as_latent_distribution
 from vaepriors_jax.distributions.normal import is_normal_diag, location_and_scale, normal_diag
-from vaepriors_jax.distributions.normalize import normalize_posterior
 
-# How many z2 the moments of z1 are averaged over; the standard error is an eighth of the spread that z2 makes.
+# Draws of z2 for the moments of z1: the standard error is an eighth of the standard deviation over z2.
 NUM_DRAWS = 64
 
 
@@ -19,7 +19,7 @@ class TwoLevel(distrax.Distribution):
     r"""$p(z) = p(z_1 | z_2)\, p(z_2)$ over one vector, the bottom level first: $z = [z_1, z_2]$."""
 
     def __init__(self, top: distrax.Distribution, bottom: Callable[[jax.Array], distrax.Distribution], bottom_dim: int):
-        """Takes p(z2), the function from z2 to p(z1|z2), and the size of z1."""
+        """Takes p(z2), a function from z2 to p(z1|z2), and the size of z1."""
         self.top = top
         self.bottom = bottom
         self.bottom_dim = bottom_dim
@@ -49,17 +49,20 @@ class TwoLevel(distrax.Distribution):
     def _sample_n_and_log_prob(self, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
         key_top, key_bottom = jax.random.split(key)
         top, log_top = self.top.sample_and_log_prob(seed=key_top, sample_shape=n)
-        draw = lambda key, z2: self.bottom(z2).sample_and_log_prob(seed=key)  # noqa: E731
+
+        def draw(key: jax.Array, z2: jax.Array) -> tuple[jax.Array, jax.Array]:
+            return self.bottom(z2).sample_and_log_prob(seed=key)
+
         bottom, log_bottom = jax.vmap(draw)(jax.random.split(key_bottom, n), top)
         return jnp.concatenate([bottom, top], axis=-1), log_top + log_bottom
 
     def mean(self) -> jax.Array:
-        """Mean [dim]; that of z1 is averaged over 64 draws of z2, always the same."""
+        """Mean [dim]; that of z1 is an average over 64 draws of z2 with a fixed key."""
         means, _ = self._bottom_moments()
         return jnp.concatenate([jnp.mean(means, axis=0), self.top.mean()])
 
     def variance(self) -> jax.Array:
-        """Variance of each dimension [dim]; that of z1 from 64 draws of z2, always the same."""
+        """Variance of each dimension [dim]; that of z1 is estimated from 64 draws of z2 with a fixed key."""
         means, variances = self._bottom_moments()
         bottom = jnp.mean(variances, axis=0) + jnp.var(means, axis=0)
         return jnp.concatenate([bottom, self.top.variance()])
@@ -75,15 +78,16 @@ class TwoLevel(distrax.Distribution):
 
 
 def two_level_posterior(top: Any, bottom: Callable[[jax.Array], distrax.Distribution]) -> TwoLevel:
-    r"""What an encoder gives back for two levels: $q(z|x) = q(z_2|x)\, q(z_1|x, z_2)$ with $z = [z_1, z_2]$.
+    r"""Posterior of a two-level model, $q(z|x) = q(z_2|x)\, q(z_1|x, z_2)$ with $z = [z_1, z_2]$.
 
-    It has no closed-form KL. Its mean and variance of z1 are averages over 64 fixed draws of z2; density and samples
-    are exact. Evaluating q(z) over many examples runs `bottom` for each pair of a point and an example.
+    An encoder returns it. It has no closed-form KL. Density and samples are exact; mean and variance of z1 are averages
+    over 64 draws of z2 with a fixed key. Evaluating q(z) over many examples runs `bottom` for each pair of a point and
+    an example.
 
     Args:
         top: q(z2|x), such as `normal_diag(loc, scale)`.
-        bottom: the function from one z2 [top_dim] to q(z1|x, z2) over z1 [bottom_dim]; it may close over x, over
-            features of it and over parameters.
+        bottom: a function from one z2 [top_dim] to q(z1|x, z2) over z1 [bottom_dim]; it may close over x, features of
+            x, and parameters.
 
     Returns:
         A distrax distribution over z [bottom_dim + top_dim]; log-densities in nats.
@@ -103,11 +107,11 @@ def two_level_posterior(top: Any, bottom: Callable[[jax.Array], distrax.Distribu
     References:
         Tomczak & Welling (2018), VAE with a VampPrior, section 4.
     """
-    top = normalize_posterior(top)
+    top = as_latent_distribution(top)
     shapes: list[tuple[int, ...]] = []
 
     def find(z2: jax.Array) -> jax.Array:
-        shapes.append(normalize_posterior(bottom(z2)).event_shape)
+        shapes.append(as_latent_distribution(bottom(z2)).event_shape)
         return z2
 
     jax.eval_shape(lambda: find(top.sample(seed=jax.random.key(0))))
@@ -128,12 +132,12 @@ def top_posterior(posterior: distrax.Distribution, top_dim: int) -> distrax.Dist
         top = normal_diag(loc[-top_dim:], scale[-top_dim:])
     else:
         raise TypeError(
-            "Expected an encoder that gives `vp.two_level_posterior(...)` or `vp.normal_diag(...)`, whose marginal "
-            f"q(z2|x) is known, for the prior on top of a two-level model; got {posterior.name}."
+            "Expected an encoder that returns `vp.two_level_posterior(...)` or `vp.normal_diag(...)`, whose marginal "
+            f"q(z2|x) is known, for the prior of the top level; got {posterior.name}."
         )
     if top.event_shape != (top_dim,):
         raise ValueError(
-            f"Expected a posterior with top_dim={top_dim} latents on the top level, as `two_level` has; got "
+            f"Expected a posterior with top_dim={top_dim} latents in the top level, the same as `two_level`; got "
             f"{top.event_shape[0]}."
         )
     return top

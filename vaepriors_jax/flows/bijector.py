@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaepriors_jax.distributions.numerics import _full_precision, over_leading_axes
+from vaepriors_jax.distributions.numerics import full_precision, over_leading_axes
 
 # (params, context, vector [dim]) -> (vector [dim], log |det Jacobian|)
 Map = Callable[[Any, dict[str, Any], jax.Array], tuple[jax.Array, jax.Array]]
@@ -40,7 +40,7 @@ class FlowBijector(distrax.Bijector):
 
         Then what a layer gives has the dtype of what it takes, as the scan of `repeat` needs.
         """
-        value = _full_precision(value)
+        value = full_precision(value)
         widths = [value.dtype, *(jnp.result_type(leaf) for leaf in jax.tree.leaves(self._params))]
         is_double = any(dtype == jnp.float64 for dtype in widths)
         return value.astype(jnp.float64) if is_double else value

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaepriors_jax.distributions.numerics import _full_precision, full_precision_as
+from vaepriors_jax.distributions.numerics import full_precision, full_precision_as
 
 
 @jax.custom_jvp
@@ -24,7 +24,7 @@ class Bernoulli(distrax.Distribution):
 
     def __init__(self, logits: jax.Array):
         """Takes the logits of probability one."""
-        self.logits = _full_precision(logits)
+        self.logits = full_precision(logits)
 
     @property
     def event_shape(self) -> tuple[int, ...]:

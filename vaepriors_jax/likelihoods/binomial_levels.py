@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import gammaln
 
-from vaepriors_jax.distributions.numerics import _full_precision
+from vaepriors_jax.distributions.numerics import full_precision
 from vaepriors_jax.likelihoods.pixelwise import Levels, check_num_levels
 
 
@@ -29,7 +29,7 @@ class BinomialLevels(Levels):
     def __init__(self, logits: jax.Array, num_levels: int):
         """Takes the logits of each of the L - 1 trials."""
         self.num_levels = num_levels
-        self.logits = _full_precision(logits)
+        self.logits = full_precision(logits)
 
     @property
     def event_shape(self) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.lax import Precision
 
-from vaepriors_jax.distributions.numerics import _full_precision, over_leading_axes
+from vaepriors_jax.distributions.numerics import full_precision, over_leading_axes
 from vaepriors_jax.likelihoods.pixelwise import Levels, check_num_levels
 
 
@@ -13,7 +13,7 @@ class CategoricalLevels(Levels):
 
     def __init__(self, logits: jax.Array):
         """Takes logits [..., L]."""
-        self.log_probs = jax.nn.log_softmax(_full_precision(logits))
+        self.log_probs = jax.nn.log_softmax(full_precision(logits))
         self.num_levels = self.log_probs.shape[-1]
 
     @property

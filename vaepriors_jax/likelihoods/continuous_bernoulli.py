@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaepriors_jax.distributions.numerics import _full_precision, full_precision_as
+from vaepriors_jax.distributions.numerics import full_precision, full_precision_as
 from vaepriors_jax.likelihoods.pixelwise import Pixelwise
 
 # Below this |logit| the normaliser is a power series, accurate to 1e-11 with its derivatives; above, a closed form.
@@ -39,7 +39,7 @@ class ContinuousBernoulli(Pixelwise):
 
     def __init__(self, logits: jax.Array):
         """Takes the logits."""
-        self.logits = _full_precision(logits)
+        self.logits = full_precision(logits)
 
     @property
     def event_shape(self) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from vaepriors_jax.distributions.numerics import _full_precision
+from vaepriors_jax.distributions.numerics import full_precision
 from vaepriors_jax.likelihoods.pixelwise import Levels, check_num_levels
 
 # Scales beyond count as these: within, densities and gradients are finite in float32.
@@ -14,7 +14,7 @@ SMALLEST_SCALE, LARGEST_SCALE = 1e-12, 1e12
 
 def bins(loc: jax.Array, scale: jax.Array, num_levels: int) -> tuple[jax.Array, jax.Array]:
     """Location and scale in units of levels, of one shape; there the edges of the bins are exact."""
-    loc, scale = jnp.broadcast_arrays(_full_precision(loc), _full_precision(scale))
+    loc, scale = jnp.broadcast_arrays(full_precision(loc), full_precision(scale))
     return loc * (num_levels - 1), jnp.clip(scale, SMALLEST_SCALE, LARGEST_SCALE) * (num_levels - 1)
 
 

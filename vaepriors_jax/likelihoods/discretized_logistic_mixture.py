@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from vaepriors_jax.distributions.numerics import _full_precision
+from vaepriors_jax.distributions.numerics import full_precision
 from vaepriors_jax.likelihoods.discretized_logistic import bin_log_prob, bin_moments, bins, sampled_levels
 from vaepriors_jax.likelihoods.pixelwise import Levels, check_num_levels
 
@@ -14,7 +14,7 @@ class DiscretizedLogisticMixture(Levels):
     def __init__(self, logits: jax.Array, loc: jax.Array, scale: jax.Array, num_levels: int):
         """Takes logits, locations and scales [..., C], and the number of levels."""
         self.num_levels = num_levels
-        logits, loc, scale = jnp.broadcast_arrays(_full_precision(logits), *bins(loc, scale, num_levels))
+        logits, loc, scale = jnp.broadcast_arrays(full_precision(logits), *bins(loc, scale, num_levels))
         self.log_weights, self.loc, self.scale = jax.nn.log_softmax(logits), loc, scale
 
     @property

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaepriors_jax.checks import check_finite, check_positive
-from vaepriors_jax.distributions.numerics import LOG_2PI, _full_precision, full_precision_as
+from vaepriors_jax.distributions.numerics import LOG_2PI, full_precision, full_precision_as
 from vaepriors_jax.likelihoods.pixelwise import Pixelwise
 
 # Scales below count as this one: above it, densities and gradients are finite in float32.
@@ -45,7 +45,7 @@ class StudentT(Pixelwise):
 
     def __init__(self, df: jax.Array, loc: jax.Array, scale: jax.Array):
         """Takes degrees of freedom, location and scale."""
-        arrays = (_full_precision(jnp.asarray(array)) for array in (df, loc, scale))
+        arrays = (full_precision(jnp.asarray(array)) for array in (df, loc, scale))
         self.df, self.loc, scale = jnp.broadcast_arrays(*arrays)
         self.scale = jnp.where(scale <= SMALLEST_SCALE, SMALLEST_SCALE, scale)
 

@@ -6,7 +6,7 @@ import distrax
 import jax
 
 from vaepriors_jax.base import Prior
-from vaepriors_jax.distributions.normalize import normalize_posterior
+from vaepriors_jax.distributions.conversion import as_latent_distribution
 from vaepriors_jax.factories import factory
 
 
@@ -28,7 +28,7 @@ def from_distribution(distribution: Any) -> Prior:
         >>> print(vp.from_distribution(laplace).apply({}).log_prob(jnp.zeros(2)))
         -1.3862944
     """
-    fixed = normalize_posterior(distribution, "prior")
+    fixed = as_latent_distribution(distribution, "prior")
 
     def init(key: jax.Array) -> Any:
         del key

@@ -11,8 +11,8 @@ import numpy as np
 from vaepriors_jax.base import INNER, Config, Prior, innermost
 from vaepriors_jax.checks import check_choice, check_finite, check_positive, check_positive_integer, check_shape
 from vaepriors_jax.conditioning import take_class
+from vaepriors_jax.distributions.conversion import as_latent_distribution
 from vaepriors_jax.distributions.mixture import Mixture
-from vaepriors_jax.distributions.normalize import normalize_posterior
 from vaepriors_jax.distributions.posterior_mixture import gaussian_arrays, mixture_of_posteriors
 from vaepriors_jax.factories import factory
 
@@ -225,7 +225,7 @@ def vamp(
     def apply(params: Any, *, encode: Callable[..., distrax.Distribution], **context: Any) -> Mixture:
         def encode_one(one: tuple[jax.Array, jax.Array]) -> distrax.Distribution:
             u, y = one
-            return normalize_posterior(encode(u, y=y) if encoder_reads_class else encode(u))
+            return as_latent_distribution(encode(u, y=y) if encoder_reads_class else encode(u))
 
         inputs = (to_bounds(params["pseudo_inputs"], bounds), jnp.asarray(classes))
         encoded = jax.vmap(lambda one: gaussian_arrays(encode_one(one)))(inputs)

@@ -172,5 +172,5 @@ def test_a_batched_prior_is_refused_by_the_objectives():
     batch = distrax.MultivariateNormalDiag(jnp.zeros((4, 2)), jnp.ones((4, 2)))
     prior = vp.Prior(lambda key: {}, lambda params, **context: batch, {})
     vae = linear_vae(prior, posteriors()["diagonal"])
-    with pytest.raises(ValueError, match=r"Expected the prior to give back .*batch_shape \(4,\)"):
+    with pytest.raises(ValueError, match=r"Expected the prior to return .*batch_shape \(4,\)"):
         vp.elbo(vae, vp.VAEParams({}, {}, {}), KEY, f32(X))

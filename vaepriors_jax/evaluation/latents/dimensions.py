@@ -9,10 +9,10 @@ import jax.numpy as jnp
 
 from vaepriors_jax.checks import check_positive, check_positive_integer
 from vaepriors_jax.data_checks import check_data
+from vaepriors_jax.distributions.conversion import as_latent_distribution
 from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.distributions.full_mixture import FullMixture
 from vaepriors_jax.distributions.normal import is_normal_diag, location_and_scale
-from vaepriors_jax.distributions.normalize import normalize_posterior
 from vaepriors_jax.distributions.posterior_mixture import moments
 from vaepriors_jax.distributions.two_level import NUM_DRAWS, TwoLevel
 from vaepriors_jax.vae import VAE, VAEParams, context_of
@@ -40,7 +40,7 @@ def _given_draw(distribution: Any, key: jax.Array) -> tuple[jax.Array, jax.Array
         key_top, key_noise, key_bottom = jax.random.split(key, 3)
         top = _given_draw(distribution.top, key_top)
         z2 = distribution.top.sample(seed=key_noise)
-        bottom = _given_draw(normalize_posterior(distribution.bottom(z2)), key_bottom)
+        bottom = _given_draw(as_latent_distribution(distribution.bottom(z2)), key_bottom)
         if top is None or bottom is None:
             return None
         return jnp.concatenate([bottom[0], top[0]]), jnp.concatenate([bottom[1], top[1]])

@@ -1,6 +1,6 @@
-"""Reads the same distribution out of its different spellings in distrax and in TensorFlow Probability (TFP).
+"""Reads mean and scale of a Gaussian from any class of distrax or of TensorFlow Probability (TFP).
 
-Only classes named here are read, and exactly those: a subclass may have another density.
+Only the classes listed here are recognised, and not their subclasses, which may have another density.
 """
 
 from typing import Any
@@ -25,22 +25,22 @@ FULL_TFP = (
     tfd.MultivariateNormalDiagPlusLowRank,
     tfd.MultivariateNormalLinearOperator,
 )
-# The bijectors whose `matrix` is what they multiply by; a subclass may do anything.
+# The bijectors that multiply by their `matrix`; a subclass may do something else.
 LINEAR = (distrax.DiagLinear, distrax.TriangularLinear, distrax.DiagPlusLowRankLinear)
 
 
-def kind(distribution: Any) -> type:
-    """The class of a distribution; of a TFP distribution that distrax has wrapped, TFP's."""
+def distribution_class(distribution: Any) -> type:
+    """The class of a distribution; for a TFP distribution that distrax has wrapped, TFP's class."""
     own = type(distribution)
     if not (issubclass(own, distrax.Distribution) and issubclass(own, tfd.Distribution)):
         return own
     return next(base for base in own.__bases__ if issubclass(base, tfd.Distribution))
 
 
-def factor(distribution: Any) -> Any | None:
-    """The scalar distribution [..., dim] whose independent draws make a vector, within any depth of `Independent`."""
+def independent_scalars(distribution: Any) -> Any | None:
+    """The scalar distributions [..., dim] inside any depth of `Independent`; None if they do not make one vector."""
     scalar = distribution
-    while kind(scalar) in INDEPENDENT:
+    while distribution_class(scalar) in INDEPENDENT:
         scalar = scalar.distribution
     is_vector = len(distribution.event_shape) == 1 and len(scalar.event_shape) == 0
     return scalar if is_vector else None
@@ -48,15 +48,15 @@ def factor(distribution: Any) -> Any | None:
 
 def diagonal_gaussian(distribution: Any) -> tuple[jax.Array, jax.Array] | None:
     """Mean and standard deviation, [..., dim] both, of a diagonal Gaussian over one vector; None for anything else."""
-    scalar = factor(distribution)
+    scalar = independent_scalars(distribution)
     if scalar is not None:
-        is_read = kind(scalar) in NORMAL
+        is_gaussian = distribution_class(scalar) in NORMAL
         distribution = scalar
     else:
-        while kind(distribution) in INDEPENDENT and len(distribution.event_shape) == 1:
+        while distribution_class(distribution) in INDEPENDENT and len(distribution.event_shape) == 1:
             distribution = distribution.distribution
-        is_read = kind(distribution) in DIAGONAL
-    return (distribution.mean(), distribution.stddev()) if is_read else None
+        is_gaussian = distribution_class(distribution) in DIAGONAL
+    return (distribution.mean(), distribution.stddev()) if is_gaussian else None
 
 
 def _lower_triangular(matrix: jax.Array) -> jax.Array:
@@ -67,20 +67,20 @@ def _lower_triangular(matrix: jax.Array) -> jax.Array:
 def full_gaussian(distribution: Any) -> tuple[jax.Array, jax.Array] | None:
     """Mean [..., dim] and L [..., dim, dim], lower triangular, of N(mean, L L^T); None for anything else.
 
-    The diagonal of L may be negative. A diagonal Gaussian is left to `diagonal_gaussian`.
+    The diagonal of L may be negative. For a diagonal Gaussian use `diagonal_gaussian`.
     """
-    while kind(distribution) in INDEPENDENT and len(distribution.event_shape) == 1:
+    while distribution_class(distribution) in INDEPENDENT and len(distribution.event_shape) == 1:
         distribution = distribution.distribution
-    which = kind(distribution)
-    with jax.default_matmul_precision("highest"):  # low-rank factors are multiplied out
-        if which in FULL_DISTRAX and type(distribution.scale) in LINEAR:
+    class_ = distribution_class(distribution)
+    with jax.default_matmul_precision("highest"):  # distrax and TFP multiply low-rank factors out
+        if class_ in FULL_DISTRAX and type(distribution.scale) in LINEAR:
             scale = distribution.scale
             is_lower = type(scale) is distrax.TriangularLinear and scale.is_lower
             return distribution.mean(), scale.matrix if is_lower else _lower_triangular(scale.matrix)
-        if which in FULL_TFP:
+        if class_ in FULL_TFP:
             matrix = distribution.scale.to_dense()
-            is_lower = which in (tfd.MultivariateNormalTriL, tfd.MultivariateNormalFullCovariance)
+            is_lower = class_ in (tfd.MultivariateNormalTriL, tfd.MultivariateNormalFullCovariance)
             return distribution.mean(), matrix if is_lower else _lower_triangular(matrix)
-        if which is tfd.MultivariateNormalDiagPlusLowRankCovariance:
+        if class_ is tfd.MultivariateNormalDiagPlusLowRankCovariance:
             return distribution.mean(), jnp.linalg.cholesky(distribution.covariance())
     return None

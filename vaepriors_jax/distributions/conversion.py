@@ -1,0 +1,62 @@
+"""Converts the distributions of users to the forms that the library computes with."""
+
+from typing import Any
+
+import distrax
+import jax.numpy as jnp
+from tensorflow_probability.substrates.jax import distributions as tfd
+
+from vaepriors_jax.distributions.gaussian_parameters import diagonal_gaussian, full_gaussian
+from vaepriors_jax.distributions.normal import NormalDiag
+from vaepriors_jax.distributions.numerics import full_precision
+
+
+def as_library_distribution(distribution: Any) -> distrax.Distribution:
+    """Converts a distribution over one vector to the form that the closed-form KL and the fast mixture read.
+
+    Args:
+        distribution: a distrax or TFP distribution, of any batch shape.
+
+    Returns:
+        `NormalDiag` for a diagonal Gaussian of any class, `distrax.MultivariateNormalTri` for a Gaussian of TFP with a
+        full covariance, anything else as a distrax distribution.
+    """
+    if type(distribution) is NormalDiag:
+        return distribution
+    if len(distribution.event_shape) == 1:
+        if diagonal := diagonal_gaussian(distribution):
+            loc, scale = jnp.broadcast_arrays(*map(full_precision, diagonal))
+            return NormalDiag(distrax.Normal(loc, scale), reinterpreted_batch_ndims=1)
+        if isinstance(distribution, tfd.Distribution) and (full := full_gaussian(distribution)):
+            return distrax.MultivariateNormalTri(*map(full_precision, full))
+    return distrax.as_distribution(distribution)
+
+
+def as_latent_distribution(distribution: Any, source: str = "encoder") -> distrax.Distribution:
+    """Checks that an encoder or a prior returned a distribution over one z, and converts it.
+
+    Args:
+        distribution: a distrax or TFP distribution over one z [dim].
+        source: what returned it, for the error messages.
+
+    Returns:
+        The distribution as `as_library_distribution` converts it.
+
+    Raises:
+        TypeError: `distribution` is not a distribution.
+        ValueError: it is not over one vector.
+    """
+    name = type(distribution).__name__
+    if not hasattr(distribution, "log_prob"):
+        raise TypeError(
+            f"Expected the {source} to return a distrax distribution over z; got {name}. "
+            "Return for instance `vp.normal_diag(loc, scale)`."
+        )
+    if len(distribution.event_shape) != 1 or tuple(distribution.batch_shape) != ():
+        raise ValueError(
+            f"Expected the {source} to return a distribution over one vector, with batch_shape () and event_shape "
+            f"(dim,); got batch_shape {tuple(distribution.batch_shape)} and event_shape "
+            f"{tuple(distribution.event_shape)} from {name}. Take one example at a time, and return "
+            "`vp.normal_diag(loc, scale)` rather than a distrax.Normal."
+        )
+    return as_library_distribution(distribution)
