@@ -4,7 +4,7 @@ A prior's `apply` gives back an ordinary distrax distribution over one latent ve
 a `jit`, `vmap` or `scan` boundary (arrays do): build and use one inside one trace.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -32,18 +32,6 @@ def format_config(config: Any) -> str:
 
 def _same_config(made: Any, other: Any) -> bool:
     return type(other) is type(made) and _rebuild_key(other.config) == _rebuild_key(made.config)
-
-
-# Of a prior that is built on another: the latter's configuration, and its parameters.
-INNER = {"transformed": ("base_prior", "base"), "two_level": ("top_prior", "top")}
-
-
-def innermost(config: Config, params: Any = None) -> tuple[Config, Any]:
-    """Configuration and parameters of the prior that others are built on: under a flow, or on top of two levels."""
-    while config["factory"] in INNER:
-        name, entry = INNER[config["factory"]]
-        config, params = config[name], params and params[entry]
-    return config, params
 
 
 Params = Any
@@ -75,6 +63,20 @@ class PriorApply(Protocol):
         ...
 
 
+class InitFromData(Protocol):
+    """Makes parameters from a key and data."""
+
+    def __call__(self, key: jax.Array, /, **data: Any) -> Params:
+        """Returns parameters like those of `init`.
+
+        Args:
+            key: a random key.
+            **data: a prior names the data that it reads and ignores the rest: encodings `z` [N, dim], training examples
+                `x` [N, ...], labels `y` [N], or other per-example context. What it cannot do without has no default.
+        """
+        ...
+
+
 class FlowApply(Protocol):
     """Makes the bijector z = f(u)."""
 
@@ -93,6 +95,8 @@ class Prior(NamedTuple):
         init: makes parameters from a key.
         apply: makes the distribution over z from parameters and context.
         config: the factory's name and arguments; `factory` fills it.
+        init_from_data: makes parameters from data, for a prior that can start from data; see `vp.init_from_data`.
+        inner: the prior that this one wraps, if it wraps one.
 
     Example:
         >>> import jax, vaepriors_jax as vp
@@ -107,6 +111,8 @@ class Prior(NamedTuple):
     init: Init
     apply: PriorApply
     config: Config
+    init_from_data: InitFromData | None = None
+    inner: "Inner | None" = None
 
     def __repr__(self) -> str:
         return format_config(self.config)
@@ -119,6 +125,43 @@ class Prior(NamedTuple):
 
     def __hash__(self) -> int:
         return hash(_rebuild_key(self.config))
+
+
+class Inner(NamedTuple):
+    """The prior that another one wraps.
+
+    Attributes:
+        prior: the wrapped prior.
+        entry: where its parameters are among those of the other: the name of an entry, or None if they are the same.
+    """
+
+    prior: Prior
+    entry: str | None = None
+
+
+def chain_of(prior: Prior) -> Iterator[Prior]:
+    """Yields a prior, the prior that it wraps, and so on."""
+    yield prior
+    while prior.inner is not None:
+        prior = prior.inner.prior
+        yield prior
+
+
+def innermost(prior: Prior, params: Params) -> tuple[Prior, Params]:
+    """Returns the prior at the bottom of all that wrap others, and its part of the parameters.
+
+    Example:
+        >>> import jax, vaepriors_jax as vp
+        >>> from vaepriors_jax.base import innermost
+        >>> prior = vp.transformed(vp.mixture(2, 3), vp.affine_coupling(2))
+        >>> base, params = innermost(prior, prior.init(jax.random.key(0)))
+        >>> base, sorted(params)
+        (mixture(dim=2, num_components=3), ['loc', 'log_scale', 'logits'])
+    """
+    while prior.inner is not None:
+        prior, entry = prior.inner
+        params = params if entry is None else params[entry]
+    return prior, params
 
 
 class Flow(NamedTuple):

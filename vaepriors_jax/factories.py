@@ -9,10 +9,42 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from vaepriors_jax.base import Config, Flow, Params, Prior, format_config
+from vaepriors_jax.base import Config, Flow, Inner, Params, Prior, format_config
 
 P = ParamSpec("P")
 R = TypeVar("R", Prior, Flow)
+
+# Every factory, by its name and the module that defines it.
+_FACTORIES: dict[str, dict[str, Callable[..., Any]]] = {}
+
+
+def _register(name: str, module: str, function: Callable[..., Any]) -> None:
+    """Makes a factory known to `prior_from_config`; names of this package's own factories are taken."""
+    known = _FACTORIES.setdefault(name, {})
+    package = __name__.partition(".")[0]
+    for other in known:
+        if other != module and other.partition(".")[0] == package:
+            raise ValueError(
+                f"Expected another name than `{name}`, which is the factory of {other}: a saved configuration holds "
+                "the name alone. Rename your factory."
+            )
+    known[module] = function
+
+
+def _find(name: str) -> Callable[..., Any]:
+    """The one factory of a name."""
+    known = _FACTORIES.get(name, {})
+    if not known:
+        raise ValueError(
+            f"Expected a factory among {', '.join(sorted(_FACTORIES))}; got {name!r}. Import the module that defines "
+            "it, or pass the prior to `load_model` as `prior=`."
+        )
+    if len(known) > 1:
+        raise ValueError(
+            f"Expected one factory named {name!r}; got several, of the modules {', '.join(sorted(known))}. Pass the "
+            f"one that is meant as `factories=({name},)`, or the prior to `load_model` as `prior=`."
+        )
+    return next(iter(known.values()))
 
 
 def _shapes(params: Params) -> Any:
@@ -68,7 +100,13 @@ def factory(make: Callable[P, R]) -> Callable[P, R]:
     arrays for an argument that is annotated as a tuple. Other arrays and functions go in as they are: such a
     configuration is not plain data (see `plain_config`).
 
-    The decorated function may leave `config` empty: `return Prior(init, apply, {})`.
+    The decorated function may leave `config` empty: `return Prior(init, apply, {})`. It may also return what another
+    factory made: the prior is then known by the new name, and wraps the other one.
+
+    `prior_from_config` and `load_model` find each factory by its name, once its module is imported.
+
+    Raises:
+        ValueError: the name is that of a factory of this package.
     """
     signature = inspect.signature(make)
 
@@ -89,9 +127,11 @@ def factory(make: Callable[P, R]) -> Callable[P, R]:
             default = inspect.Parameter.empty if name == "*" else signature.parameters[name].default
             if default is inspect.Parameter.empty or value is not default and value != default:
                 config[name] = value
-        return made._replace(config=config, apply=_explaining(made, config))
+        named = made._replace(config=config, apply=_explaining(made, config))
+        return named._replace(inner=Inner(made)) if isinstance(made, Prior) and made.config else named
 
     vars(wrapped)["is_factory"] = True
+    _register(make.__name__, make.__module__, wrapped)
     return wrapped
 
 
@@ -118,21 +158,13 @@ def plain_config(prior: Prior | Flow) -> Config:
 
 
 def _from_config(config: Config, factories: Iterable[Callable[..., Any]]) -> Any:
-    import vaepriors_jax
-
-    named = {name: getattr(vaepriors_jax, name) for name in vaepriors_jax.__all__}
-    named |= {function.__name__: function for function in factories}
-    known = {name: function for name, function in named.items() if getattr(function, "is_factory", False)}
+    given = {function.__name__: function for function in factories}
 
     def build(value: Any) -> Any:
         if isinstance(value, Mapping) and "factory" in value:
-            if value["factory"] not in known:
-                raise ValueError(
-                    f"Expected a factory among {', '.join(sorted(known))}; got {value['factory']!r}. "
-                    "Pass your own factories as `factories=(my_prior,)`."
-                )
             named = {name: build(item) for name, item in value.items() if name not in ("factory", "*")}
-            return known[value["factory"]](*build(value.get("*", ())), **named)
+            make = given.get(value["factory"]) or _find(value["factory"])
+            return make(*build(value.get("*", ())), **named)
         return tuple(build(item) for item in value) if isinstance(value, (list, tuple)) else value
 
     if not (isinstance(config, Mapping) and "factory" in config):
@@ -145,7 +177,8 @@ def prior_from_config(config: Config, factories: Iterable[Callable[..., Prior]] 
 
     Args:
         config: `prior.config`, or what `plain_config` returned.
-        factories: factories of your own, made with `factory`, that the configuration names.
+        factories: factories that the configuration names. Those made with `factory` are known by themselves once their
+            module is imported; pass one where two modules have a factory of one name.
 
     Raises:
         ValueError: the configuration names no known factory, or an argument is out of range.

@@ -9,9 +9,9 @@ import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
 from experiments.measures.keys import KEYS
 from experiments.models.trained import Model
-from vaepriors_jax.base import innermost
 from vaepriors_jax.evaluation.latents.components import mixture_usage, pseudo_input_distances
 from vaepriors_jax.evaluation.latents.dimensions import latent_dimensions
+from vaepriors_jax.priors.vamp import has_pseudo_inputs
 
 
 def latents(model: Model, data: Dataset) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def latents(model: Model, data: Dataset) -> dict[str, Any]:
         usage = mixture_usage(*arguments, **context)
         for name in ("weight_perplexity", "responsibility_perplexity", "num_unused"):
             found[name] = float(getattr(usage, name))
-    if innermost(model.vae.prior.config)[0]["factory"] == "vamp":
+    if has_pseudo_inputs(model.vae.prior):
         distances = pseudo_input_distances(model.vae.prior, model.params.prior, x)
         found["pseudo_input_distance"] = float(jnp.mean(distances))
     return found

@@ -7,12 +7,11 @@ import numpy as np
 
 import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
-from vaepriors_jax.base import innermost
 
 
 def reads_label(vae: vp.VAE) -> bool:
-    """Whether a VAE of these programs reads the label, in its networks or in its prior."""
-    return bool(vae.encoder_context) or innermost(vae.prior.config)[0]["factory"].startswith("conditional")
+    """Whether a VAE of these programs reads the label: its networks read it where its prior does."""
+    return "y" in vae.encoder_context
 
 
 class Model(NamedTuple):

@@ -14,6 +14,7 @@ from experiments.data.dataset import Dataset
 from experiments.models.trained import Trained
 from experiments.report import figures
 from experiments.report.document import Figure
+from vaepriors_jax.priors.vamp import has_pseudo_inputs
 
 MARGINALS = (
     "With more than two latent dimensions these are marginals of both densities: exact for Gaussians, mixtures and "
@@ -115,14 +116,13 @@ def draw(trained: list[Trained], data: Dataset, output_dir: Path, *, with_holes:
             title = f"{data.name}: prior holes, marginals on the plane in which q(z) and p(z) differ most"
             figures.hole_maps(output_dir / "hole_differences.png", maps, title=title)
             found.append(Figure("hole_differences.png", *CAPTIONS["hole_differences"]))
-    for one in trained:
-        if one.name == "vamp":
-            inputs = np.asarray(vp.pseudo_inputs(one.vae.prior, one.model(0).params.prior))[:50]
-            figures.image_panels(
-                output_dir / "pseudo_inputs.png",
-                {f"{len(inputs)} pseudo-inputs": inputs, "training images": data.train["x"][: len(inputs)]},
-                num_columns=10,
-                title=f"{data.name}: learned pseudo-inputs of the VampPrior beside training images",
-            )
-            found.append(Figure("pseudo_inputs.png", *CAPTIONS["pseudo_inputs"]))
+    if vamps := [one for one in trained if has_pseudo_inputs(one.vae.prior)]:
+        inputs = np.asarray(vp.pseudo_inputs(vamps[0].vae.prior, vamps[0].model(0).params.prior))[:50]
+        figures.image_panels(
+            output_dir / "pseudo_inputs.png",
+            {f"{len(inputs)} pseudo-inputs": inputs, "training images": data.train["x"][: len(inputs)]},
+            num_columns=10,
+            title=f"{data.name}: learned pseudo-inputs of the VampPrior beside training images",
+        )
+        found.append(Figure("pseudo_inputs.png", *CAPTIONS["pseudo_inputs"]))
     return found

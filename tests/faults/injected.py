@@ -418,14 +418,14 @@ CONDITIONAL = [
     ),
     _fault(
         "clusters-of-the-other-classes",
-        "priors/from_data.py",
+        "priors/init_from_data.py",
         "groups = [values[labels == c] for c in range(num_classes)]",
         "groups = [values[labels != c] for c in range(num_classes)]",
         "priors/test_conditional.py::test_start_from_data_of_each_class",
     ),
     _fault(
         "class-scales-are-variances",
-        "priors/from_data.py",
+        "priors/conditional_normal.py",
         "0.5 * np.log(group.var(0) + 1e-6)",
         "np.log(group.var(0) + 1e-6)",
         "priors/test_conditional.py::test_start_from_data_of_each_class",
@@ -813,16 +813,16 @@ CHECKPOINTS = [
     ),
     _fault(
         "start-from-data-thrown-away",
-        "priors/from_data.py",
+        "priors/vamp.py",
         'return start | {"pseudo_inputs": from_bounds(examples, bounds)}',
         "return start",
         "test_defects.py::test_start_from_data_is_what_training_starts_with",
     ),
     _fault(
         "two-level-start-from-the-bottom",
-        "priors/from_data.py",
-        "both[:, -top_dim:]",
-        "both[:, :top_dim]",
+        "priors/two_level.py",
+        "[:, -top_dim:]",
+        "[:, :top_dim]",
         "priors/test_two_level.py::test_mixture_on_top_starts_from_the_top_level_of_encodings",
     ),
 ]

@@ -1,29 +1,20 @@
-"""Priors p(z) and p(z|y): one factory a file."""
+"""Priors p(z) and p(z|y): one factory a file. What is imported here is public, as `vp.NAME`."""
 
-from vaepriors_jax.priors.conditional_mixture import conditional_mixture
-from vaepriors_jax.priors.conditional_normal import conditional_normal
-from vaepriors_jax.priors.freeze import freeze, frozen
-from vaepriors_jax.priors.from_data import init_from_data
-from vaepriors_jax.priors.from_distribution import from_distribution
-from vaepriors_jax.priors.marginalize import marginalize
-from vaepriors_jax.priors.mixture import mixture
-from vaepriors_jax.priors.standard_normal import standard_normal
-from vaepriors_jax.priors.transformed import transformed
-from vaepriors_jax.priors.two_level import two_level
-from vaepriors_jax.priors.vamp import pseudo_inputs, vamp
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "conditional_mixture",
-    "conditional_normal",
-    "freeze",
-    "from_distribution",
-    "frozen",
-    "init_from_data",
-    "marginalize",
-    "mixture",
-    "pseudo_inputs",
-    "standard_normal",
-    "transformed",
-    "two_level",
-    "vamp",
-]
+from vaepriors_jax.priors.conditional_mixture import conditional_mixture as conditional_mixture
+from vaepriors_jax.priors.conditional_normal import conditional_normal as conditional_normal
+from vaepriors_jax.priors.freeze import freeze as freeze
+from vaepriors_jax.priors.freeze import frozen as frozen
+from vaepriors_jax.priors.from_distribution import from_distribution as from_distribution
+from vaepriors_jax.priors.init_from_data import init_from_data as init_from_data
+from vaepriors_jax.priors.marginalize import marginalize as marginalize
+from vaepriors_jax.priors.mixture import mixture as mixture
+from vaepriors_jax.priors.standard_normal import standard_normal as standard_normal
+from vaepriors_jax.priors.transformed import transformed as transformed
+from vaepriors_jax.priors.two_level import two_level as two_level
+from vaepriors_jax.priors.vamp import pseudo_inputs as pseudo_inputs
+from vaepriors_jax.priors.vamp import vamp as vamp
+
+if not TYPE_CHECKING:  # checkers read the imports: `import NAME as NAME` is public
+    __all__ = [name for name, value in list(globals().items()) if callable(value) and not name.startswith("_")]

@@ -4,12 +4,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_positive, check_positive_integer
 from vaepriors_jax.conditioning import take_class
 from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.factories import factory
+from vaepriors_jax.priors.init_from_data import (
+    as_params,
+    clusters,
+    host_generator,
+    rows_by_class,
+    rows_of_shape,
+)
 
 
 @factory
@@ -58,4 +66,11 @@ def conditional_mixture(dim: int, num_components: int, *, num_classes: int, init
         loc, log_scale = (params[name].reshape(-1, dim) for name in ("loc", "log_scale"))
         return DiagonalMixture(log_weights.reshape(-1), loc, jnp.exp(log_scale))
 
-    return Prior(init, apply, {})
+    def init_from_data(key: jax.Array, *, z: Any, y: Any, **data: Any) -> Any:
+        del data
+        generator = host_generator(key)
+        groups = rows_by_class(rows_of_shape("z", z, (dim,)), y, num_classes)
+        starts = [clusters(group, num_components, generator) for group in groups]
+        return as_params({name: np.stack([start[name] for start in starts]) for name in starts[0]})
+
+    return Prior(init, apply, {}, init_from_data)

@@ -5,12 +5,14 @@ from typing import Any
 import distrax
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_positive, check_positive_integer, check_shape
 from vaepriors_jax.conditioning import Conditioner, check_condition, condition_vector, run_network, take_class
 from vaepriors_jax.distributions.normal import normal_diag
 from vaepriors_jax.factories import factory
+from vaepriors_jax.priors.init_from_data import as_params, rows_by_class, rows_of_shape
 
 
 @factory
@@ -74,4 +76,10 @@ def conditional_normal(
         loc, log_scale = jnp.split(run_network(network, params, condition), 2)
         return normal_diag(loc, jnp.exp(log_scale))
 
-    return Prior(init, apply, {})
+    def init_from_data(key: jax.Array, *, z: Any, y: Any, **data: Any) -> Any:
+        del key, data
+        groups = rows_by_class(rows_of_shape("z", z, (dim,)), y, num_classes or 0)
+        loc = np.stack([group.mean(0) for group in groups])
+        return as_params({"loc": loc, "log_scale": np.stack([0.5 * np.log(group.var(0) + 1e-6) for group in groups])})
+
+    return Prior(init, apply, {}, None if num_classes is None else init_from_data)

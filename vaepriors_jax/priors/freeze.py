@@ -6,10 +6,11 @@ import distrax
 import jax
 import jax.numpy as jnp
 
-from vaepriors_jax.base import Prior
+from vaepriors_jax.base import Inner, Prior
 from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.distributions.full_mixture import FullMixture
 from vaepriors_jax.factories import factory
+from vaepriors_jax.priors.mixture import mixture_parameters
 
 
 @factory
@@ -19,7 +20,7 @@ def frozen(prior: Prior) -> Prior:
     def apply(params: Any, **context: Any) -> distrax.Distribution:
         return prior.apply(jax.lax.stop_gradient(params), **context)
 
-    return Prior(prior.init, apply, {})
+    return Prior(prior.init, apply, {}, prior.init_from_data, Inner(prior))
 
 
 def freeze(prior: Prior, params: Any, **context: Any) -> Prior:
@@ -51,15 +52,12 @@ def freeze(prior: Prior, params: Any, **context: Any) -> Prior:
         >>> bool(abs(gap) < 1e-5)
         True
     """
-    from vaepriors_jax.priors.mixture import mixture_parameters
-
     distribution = prior.apply(params, **context)
     if isinstance(distribution, (DiagonalMixture, FullMixture)):
         fixed, values = mixture_parameters(distribution)
-        made = frozen(fixed)
-        return made._replace(init=lambda key: values)
+        return frozen(fixed)._replace(init=lambda key: values, init_from_data=None)
     if not context:
-        return frozen(prior)._replace(init=lambda key: params)
+        return frozen(prior)._replace(init=lambda key: params, init_from_data=None)
     leaves, structure = jax.tree.flatten(distribution)
     # Parameters are floats: the classes of pseudo-inputs, numbers of components and keys stay constants.
     values = {str(i): leaf for i, leaf in enumerate(leaves) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)}

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaepriors_jax.base import Prior
+from vaepriors_jax.base import Inner, Prior
 from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.factories import factory
 
@@ -20,7 +20,7 @@ def marginalize(prior: Prior, class_probabilities: tuple[float, ...]) -> Prior:
         class_probabilities: p(y) for y = 0, 1, ...; they sum to 1.
 
     Context:
-        What the prior reads, but for `y`, which is ignored.
+        What the prior reads; `y` is ignored.
 
     Returns:
         A prior with the parameters of `prior`.
@@ -49,12 +49,12 @@ def marginalize(prior: Prior, class_probabilities: tuple[float, ...]) -> Prior:
     with np.errstate(divide="ignore"):
         log_probabilities = np.log(probabilities)
 
-    def apply(params: Any, **context: Any) -> Mixture:
-        context = {name: value for name, value in context.items() if name != "y"}
+    def apply(params: Any, *, y: Any = None, **context: Any) -> Mixture:
+        del y
         return Mixture(
             jnp.asarray(log_probabilities, jax.dtypes.canonicalize_dtype(float)),
             jnp.arange(len(probabilities)),
             lambda y: prior.apply(params, **context, y=y),
         )
 
-    return Prior(prior.init, apply, {})
+    return Prior(prior.init, apply, {}, inner=Inner(prior))

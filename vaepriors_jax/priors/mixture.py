@@ -4,12 +4,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_choice, check_positive, check_positive_integer
 from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.distributions.full_mixture import FullMixture
 from vaepriors_jax.factories import factory
+from vaepriors_jax.priors.init_from_data import as_params, clusters, host_generator, rows_of_shape
 
 
 @factory
@@ -71,7 +73,16 @@ def mixture(
             return DiagonalMixture(log_weights, params["loc"], jnp.exp(params["log_scale"]))
         return FullMixture(log_weights, params["loc"], cholesky_factor(params["scale_tril"]))
 
-    return Prior(init, apply, {})
+    def init_from_data(key: jax.Array, *, z: Any, **data: Any) -> Any:
+        del data
+        start = clusters(rows_of_shape("z", z, (dim,)), num_components, host_generator(key))
+        if covariance == "full":
+            start["scale_tril"] = np.eye(dim) * start.pop("log_scale")[:, None, :]
+        if weights == "uniform":
+            del start["logits"]
+        return as_params(start)
+
+    return Prior(init, apply, {}, init_from_data)
 
 
 def cholesky_factor(unconstrained: jax.Array) -> jax.Array:

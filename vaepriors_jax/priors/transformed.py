@@ -5,8 +5,9 @@ from typing import Any
 import distrax
 import jax
 
-from vaepriors_jax.base import Flow, Prior
+from vaepriors_jax.base import Flow, Inner, Prior
 from vaepriors_jax.factories import factory
+from vaepriors_jax.priors.init_from_data import init_from_data
 
 
 @factory
@@ -45,4 +46,7 @@ def transformed(base_prior: Prior, flow: Flow) -> Prior:
         base = base_prior.apply(params["base"], **context)
         return distrax.Transformed(base, flow.apply(params["flow"], **context))
 
-    return Prior(init, apply, {})
+    def start(key: jax.Array, **data: Any) -> Any:
+        return init(key) | {"base": init_from_data(base_prior, key, **data)}
+
+    return Prior(init, apply, {}, start if base_prior.init_from_data else None, Inner(base_prior, "base"))

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from vaepriors_jax.base import Prior
+from vaepriors_jax.base import Inner, Prior
 from vaepriors_jax.checks import check_positive_integer, check_shape
 from vaepriors_jax.conditioning import Conditioner, run_network
 from vaepriors_jax.distributions.normal import normal_diag
 from vaepriors_jax.distributions.two_level import TwoLevel, top_posterior
 from vaepriors_jax.factories import factory
+from vaepriors_jax.priors.init_from_data import init_from_data, rows_of_shape
 
 
 @factory
@@ -71,4 +72,9 @@ def two_level(top_prior: Prior, top_dim: int, bottom_dim: int, *, hidden: tuple[
             )
         return TwoLevel(top, Partial(given_top, params["bottom"]), bottom_dim)
 
-    return Prior(init, apply, {})
+    def start(key: jax.Array, *, z: Any = None, **data: Any) -> Any:
+        if z is not None:
+            data["z"] = rows_of_shape("z", z, (bottom_dim + top_dim,))[:, -top_dim:]
+        return init(key) | {"top": init_from_data(top_prior, key, **data)}
+
+    return Prior(init, apply, {}, start if top_prior.init_from_data else None, Inner(top_prior, "top"))

@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaepriors_jax.base import INNER, Config, Prior, innermost
+from vaepriors_jax.base import Prior, chain_of, innermost
 from vaepriors_jax.checks import check_choice, check_finite, check_positive, check_positive_integer, check_shape
 from vaepriors_jax.conditioning import take_class
 from vaepriors_jax.distributions.conversion import as_latent_distribution
 from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.distributions.posterior_mixture import gaussian_arrays, mixture_of_posteriors
 from vaepriors_jax.factories import factory
+from vaepriors_jax.priors.init_from_data import host_generator, rows_by_class, rows_of_shape
 
 # In units of the range between the bounds: how far inside them a start stays, and where the tails of the map begin.
 SQUEEZE = 0.002
@@ -61,21 +62,21 @@ def from_unit(fractions: jax.Array) -> jax.Array:
     return jnp.where(upper, 1 - from_end, from_end)
 
 
-def from_first_map(config: Config, params: Any) -> Any:
+def from_first_map(prior: Prior, params: Any) -> Any:
     r"""Parameters of a prior whose pseudo-inputs were trained under the first map, $(1 + r / \sqrt{1 + r^2}) / 2$.
 
     The pseudo-inputs stay where they are, also nearer to the bounds than a start may be; only their raw values change.
 
     Args:
-        config: configuration of the prior, with a `vamp` anywhere in it, or without one.
+        prior: the prior, which is a `vamp`, wraps one, or has nothing to do with one.
         params: its parameters.
     """
-    if config["factory"] in INNER:
-        name, entry = INNER[config["factory"]]
-        return params | {entry: from_first_map(config[name], params[entry])}
-    if config["factory"] in ("frozen", "marginalize"):
-        return from_first_map(config["prior"], params)
-    if config["factory"] != "vamp" or config.get("bounds", UNIT) is None:
+    if prior.inner is not None:
+        inner, entry = prior.inner
+        if entry is None:
+            return from_first_map(inner, params)
+        return params | {entry: from_first_map(inner, params[entry])}
+    if prior.config.get("factory") != "vamp" or prior.config.get("bounds", UNIT) is None:
         return params
     raw = np.asarray(params["pseudo_inputs"], np.float64)
     from_end = 0.5 / (np.sqrt(1 + raw**2) * (np.sqrt(1 + raw**2) + np.abs(raw)))  # no cancellation in the tails
@@ -110,23 +111,58 @@ def check_bounds(bounds: Any) -> tuple[float, float] | None:
     return low, high
 
 
+def has_pseudo_inputs(prior: Prior) -> bool:
+    """Whether a prior is a `vamp`, or wraps one."""
+    *_, wrapped = chain_of(prior)
+    return wrapped.config.get("factory") == "vamp"
+
+
 def pseudo_inputs(prior: Prior, params: Any) -> jax.Array:
     """Returns the pseudo-inputs u_k of a `vamp` prior in the space of the data: [num_components, *input_shape].
 
-    The prior may lie under a flow (`transformed`), or on top of two levels (`two_level`).
+    The prior may wrap the `vamp`, as `transformed` and `two_level` do.
 
     Raises:
         ValueError: the prior is not a `vamp`.
     """
-    config, params = innermost(prior.config, params)
-    if config["factory"] != "vamp":
+    if not has_pseudo_inputs(prior):
         raise ValueError(f"Expected a `vamp` prior, which has pseudo-inputs; got {prior!r}.")
-    return to_bounds(params["pseudo_inputs"], config.get("bounds", UNIT))
+    vampprior, params = innermost(prior, params)
+    return to_bounds(params["pseudo_inputs"], vampprior.config.get("bounds", UNIT))
 
 
 def component_classes(num_components: int, num_classes: int) -> np.ndarray:
     """The class of each component [num_components]: as many components for each class as can be."""
     return np.arange(num_components) * num_classes // num_components
+
+
+def draw_examples(
+    groups: list[np.ndarray], counts: np.ndarray, bounds: tuple[float, float] | None, generator: np.random.Generator
+) -> np.ndarray:
+    """Draws so many examples of each class, without replacement; raises ValueError for too few or out of bounds."""
+    if any(len(group) < count for group, count in zip(groups, counts, strict=True)):
+        raise ValueError(
+            f"Expected at least as many examples as pseudo-inputs ({counts.tolist()} for each class); got "
+            f"{[len(group) for group in groups]}."
+        )
+    for group in groups:
+        check_within(group, bounds)
+    chosen = [group[generator.choice(len(group), n, replace=False)] for group, n in zip(groups, counts, strict=True)]
+    return np.concatenate(chosen)
+
+
+def check_within(x: np.ndarray, bounds: tuple[float, float] | None) -> None:
+    """Raises ValueError where examples lie outside the bounds by more than float32 rounds."""
+    if bounds is None:
+        return
+    least, largest = float(x.min()), float(x.max())
+    low, high = map(float, bounds)
+    rounding = 1e-6 * max(high - low, abs(low), abs(high))
+    if least < low - rounding or largest > high + rounding:
+        raise ValueError(
+            f"Expected `x` within the bounds ({low:g}, {high:g}) of the `vamp` prior; got values from {least:g} to "
+            f"{largest:g}. Pass `bounds=` that hold the data, or `bounds=None` for data without bounds."
+        )
 
 
 @factory
@@ -231,4 +267,13 @@ def vamp(
         encoded = jax.vmap(lambda one: gaussian_arrays(encode_one(one)))(inputs)
         return mixture_of_posteriors(log_weights(params, context), encode_one, inputs, encoded)
 
-    return Prior(init, apply, {})
+    def init_from_data(key: jax.Array, *, x: Any, y: Any = None, **data: Any) -> Any:
+        del data
+        x = rows_of_shape("x", x, input_shape)
+        groups = [x] if num_classes is None else rows_by_class(x, y, num_classes)
+        examples = draw_examples(groups, np.bincount(classes), bounds, host_generator(key))
+        start = init(key)
+        examples = jnp.asarray(examples, start["pseudo_inputs"].dtype)
+        return start | {"pseudo_inputs": from_bounds(examples, bounds)}
+
+    return Prior(init, apply, {}, init_from_data)

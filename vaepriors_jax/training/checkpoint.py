@@ -189,5 +189,5 @@ def load_model(
     params = VAEParams(**arrays) if description is None else VAEParams(*put_together(arrays, description, wanted))
     prior = prior or prior_from_config(saved["prior"])
     if saved.get("pseudo_input_map") != MAP_VERSION:  # a model from before there was another map
-        params = params._replace(prior=from_first_map(prior.config, params.prior))
+        params = params._replace(prior=from_first_map(prior, params.prior))
     return prior, params

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vaepriors_jax.base import Prior, innermost
+from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data
-from vaepriors_jax.priors.from_data import init_from_data
+from vaepriors_jax.priors.init_from_data import init_from_data, required_data
 from vaepriors_jax.vae import VAE, VAEParams
 
 
@@ -64,8 +64,9 @@ def fit_prior(
 ) -> VAEParams:
     r"""Fits a prior to the aggregated posterior of a trained VAE, $\max_p E_{q(z)}[\log p(z)]$, networks frozen.
 
-    A mixture starts from k-means on encodings, a VampPrior from examples. The reconstruction stays what it is: such a
-    prior can close holes and lower the KL, and gains less in log p(x) than one that is trained with the VAE.
+    The prior starts from data if it can (see `init_from_data`): a mixture from k-means on encodings, a VampPrior from
+    examples. The reconstruction stays what it is: such a prior can close holes and lower the KL, and gains less in
+    log p(x) than one that is trained with the VAE.
 
     Args:
         prior: any prior of the latent dimension.
@@ -112,11 +113,9 @@ def _sample_latents(vae: VAE, params: VAEParams, key: jax.Array, data: dict[str,
 
 
 def _start(prior: Prior, key: jax.Array, vae: VAE, params: VAEParams, data: dict[str, jax.Array]) -> Any:
-    """Mixtures start at clusters of encodings, a VampPrior at training examples, any other prior as `init` does."""
+    """Starts a prior from data if it can, and else as `init` does; z is sampled only for a start that needs it."""
     key_z, key_init = jax.random.split(key)
-    base, _ = innermost(prior.config)
-    if base["factory"] == "vamp":
-        return init_from_data(prior, key_init, x=data["x"], y=data.get("y"))
-    if base["factory"] not in ("mixture", "conditional_mixture", "conditional_normal") or "condition_dim" in base:
+    if prior.init_from_data is None:
         return prior.init(key_init)
-    return init_from_data(prior, key_init, z=_sample_latents(vae, params, key_z, data), y=data.get("y"))
+    z = _sample_latents(vae, params, key_z, data) if "z" in required_data(prior) else None
+    return init_from_data(prior, key_init, z=z, **data)

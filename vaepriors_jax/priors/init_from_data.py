@@ -1,0 +1,120 @@
+"""Starts from data: `init_from_data`, and what the starts of several priors share."""
+
+import inspect
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.cluster.vq import kmeans2
+
+from vaepriors_jax.base import Prior, chain_of
+from vaepriors_jax.checks import check_finite, check_labels
+
+
+def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None, y: Any = None, **context: Any) -> Any:
+    """Makes parameters of a prior from data; runs on the host, once, before training.
+
+    - `mixture`: k-means on encodings z [N, dim]; weights, means and scales of the clusters.
+    - `conditional_mixture`: k-means on the encodings of each class; needs z and labels y [N].
+    - `conditional_normal` for labels: mean and scale of the encodings of each class; needs z and y.
+    - `vamp`: training examples x [N, ...] as pseudo-inputs, drawn without replacement (of each class, given y);
+      at least 0.002 of the range of its bounds from either end.
+    - `transformed`: its base prior from data; the flow as `init` makes it.
+    - `two_level`: its top prior from data (z is that of both levels); the network as `init` makes it.
+    - `frozen`: as the prior that it wraps.
+    - A prior of your own: what its `init_from_data` does.
+
+    Args:
+        prior: a prior with a start from data.
+        key: a random key.
+        z: encodings [N, dim].
+        x: training examples [N, ...].
+        y: labels [N].
+        **context: other per-example context [N, ...] that the start of a prior of your own reads.
+
+    Returns:
+        Parameters like those of `prior.init(key)`.
+
+    Raises:
+        ValueError: the prior has no start from data; data missing, not finite, too few, of another shape, or
+            outside the bounds of a `vamp`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, vaepriors_jax as vp
+        >>> z = jnp.concatenate([jnp.full((50, 2), -3.0), jnp.full((50, 2), 3.0)])
+        >>> params = vp.init_from_data(vp.mixture(2, 2), jax.random.key(0), z=z)
+        >>> print(sorted(params["loc"][:, 0].tolist()))
+        [-3.0, 3.0]
+    """
+    if prior.init_from_data is None:
+        raise ValueError(f"Expected a prior which can start from data; got {prior!r}, which has only `init`.")
+    data = {name: value for name, value in {"z": z, "x": x, "y": y, **context}.items() if value is not None}
+    for name in required_data(prior):
+        if name not in data:
+            raise ValueError(f"Expected `{name}=` to start {prior!r} from data; got none.")
+    for name in ("z", "x"):
+        if name in data:
+            check_finite(name, data[name])
+    return prior.init_from_data(key, **data)
+
+
+def required_data(prior: Prior) -> list[str]:
+    """Names the data without which a prior cannot start: what its `init_from_data`, or one that it wraps, reads.
+
+    These are the keyword-only parameters without a default.
+    """
+    starts = [one.init_from_data for one in chain_of(prior) if one.init_from_data is not None]
+    parameters = [parameter for start in starts for parameter in inspect.signature(start).parameters.values()]
+    required = (p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty)
+    return list(dict.fromkeys(required))
+
+
+def rows_of_shape(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns data [N, *shape] as an array of the host, or raises ValueError."""
+    array = np.asarray(values)
+    if array.shape[1:] != shape:
+        raise ValueError(f"Expected `{name}` of shape [N, {', '.join(map(str, shape))}]; got {array.shape}.")
+    return array
+
+
+def rows_by_class(values: np.ndarray, y: Any, num_classes: int) -> list[np.ndarray]:
+    """Splits data [N, ...] by their labels [N], or raises ValueError."""
+    if y is None:
+        raise ValueError("Expected `y=`, the label of each example, to start a prior given a label; got none.")
+    labels = rows_of_shape("y", y, ())
+    check_labels(labels, num_classes)
+    if len(values) != len(labels):
+        raise ValueError(f"Expected as many labels as examples; got {len(labels)} labels and {len(values)} examples.")
+    groups = [values[labels == c] for c in range(num_classes)]
+    if empty := [c for c, group in enumerate(groups) if len(group) == 0]:
+        raise ValueError(f"Expected examples of every class; none of class {', '.join(map(str, empty))}.")
+    return groups
+
+
+def host_generator(key: jax.Array) -> np.random.Generator:
+    """Makes numpy's random generator from a key."""
+    return np.random.default_rng(np.asarray(jax.random.bits(key, (4,))).tolist())
+
+
+def clusters(z: np.ndarray, num_components: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
+    """Weights, means and scales of k-means clusters; small clusters borrow the scale of all data."""
+    if len(z) < num_components:
+        raise ValueError(f"Expected at least num_components={num_components} encodings; got {len(z)}.")
+    z = z.astype(np.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an empty cluster keeps its centre, which is what we want
+        means, labels = kmeans2(z, num_components, minit="++", rng=generator)
+    members = np.eye(num_components)[labels]
+    counts = members.sum(0)
+    scatter = members.T @ (z - means[labels]) ** 2
+    # One pseudo-observation at the mean within-cluster variance keeps every scale above zero.
+    variance = (scatter + scatter.sum(0) / len(z) + 1e-6) / (counts[:, None] + 1)
+    logits = np.log((counts + 1) / (len(z) + num_components))
+    return {"logits": logits, "loc": means, "log_scale": 0.5 * np.log(variance)}
+
+
+def as_params(values: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """Makes parameters of arrays of the host, in JAX's default precision."""
+    return {name: jnp.asarray(value, jax.dtypes.canonicalize_dtype(float)) for name, value in values.items()}
