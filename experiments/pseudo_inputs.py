@@ -118,10 +118,10 @@ def learn(start: str, config: Config, data: Dataset, held_out: np.ndarray, netwo
         batch_size=config.batch_size or 0,
         validation={"x": data.validation["x"]},
         patience=config.patience,
-        warmup_epochs=config.warmup_epochs or 0,
+        objective=vp.Objective(warmup_epochs=config.warmup_epochs or 0),
         transform=data.transform,
         callback=keep,
-        description=f"{start} start",
+        progress=f"{start} start",
     )
     params, best = result.params, int(result.best_epoch)
     final = inputs_of(params)

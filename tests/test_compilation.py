@@ -158,7 +158,9 @@ CALLS = {
     "init_train_state": with_vamp(lambda vae, params, key, x: vp.init_train_state(params, OPTIMIZER)),
     "fit": with_flow(fit),
     "generate": with_flow(lambda vae, params, key, x: vp.generate(vae, params, key, 5, mean=False)),
-    "elbo": with_flow(lambda vae, params, key, x: vp.elbo(vae, params, key, x[0], num_samples=3)),
+    "elbo": with_flow(
+        lambda vae, params, key, x: vp.elbo(vae, params, key, x[0], objective=vp.Objective(num_samples=3))
+    ),
     "iwae": with_flow(lambda vae, params, key, x: vp.iwae(vae, params, key, x[0], num_samples=3)),
     "kl_divergence": with_flow(
         lambda vae, params, key, x: vp.kl_divergence(

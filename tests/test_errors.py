@@ -112,12 +112,18 @@ def fit_params(params):
 
 
 ARGUMENT_ERRORS = [
-    (lambda: fit({"x": ONES}, beta=-1.0), r"`beta` to be finite and >= 0; got -1.0"),
-    (lambda: fit({"x": ONES}, beta=float("nan")), r"`beta` to be finite and >= 0; got nan"),
-    (lambda: fit({"x": ONES}, warmup_epochs=-1), r"`warmup_epochs` to be finite and >= 0; got -1"),
-    (lambda: fit({"x": ONES}, free_bits=-0.5), r"`free_bits` to be finite and >= 0; got -0.5"),
+    (lambda: fit({"x": ONES}, objective=vp.Objective(beta=-1.0)), r"`beta` to be finite and >= 0; got -1.0"),
+    (lambda: fit({"x": ONES}, objective=vp.Objective(beta=float("nan"))), r"`beta` to be finite and >= 0; got nan"),
+    (
+        lambda: fit({"x": ONES}, objective=vp.Objective(warmup_epochs=-1)),
+        r"`warmup_epochs` to be finite and >= 0; got -1",
+    ),
+    (lambda: fit({"x": ONES}, objective=vp.Objective(free_bits=-0.5)), r"`free_bits` to be finite and >= 0; got -0.5"),
     (lambda: fit({"x": ONES}, patience=3), r"Expected `validation` data with `patience`"),
-    (lambda: fit_three(beta=np.ones(2)), r"`beta` to be one value, or one for each of 3 replicas .* shape \[2\]"),
+    (
+        lambda: fit_three(objective=vp.Objective(beta=np.ones(2))),
+        r"`beta` to be one value, or one for each of 3 replicas .* shape \[2\]",
+    ),
     (lambda: fit_three(stacked=False), r"leading axis of 3, one for each key of `key`; params.encoder is \[2, 6\]"),
     (
         lambda: fit_three(optimizer=optax.adam, hyperparameters={"learning_rate": np.ones(2)}),
@@ -129,7 +135,13 @@ ARGUMENT_ERRORS = [
     ),
     (lambda: fit_three(optimizer=optax.adam), r"an optax transformation, such as `optax.adam\(1e-3\)`; got <function"),
     (lambda: vp.make_train_step(vae_of(CLASSES)[0], 1e-3), r"an optax transformation, .*; got 0.001"),
-    (lambda: vp.make_train_step(vae_of(CLASSES)[0], optax.sgd(1.0), beta=-1), r"`beta` to be finite and >= 0"),
+    (lambda: fit({"x": ONES}, beta=0.5), r"fit\(\) no longer takes `beta`. Pass `objective=vp.Objective\(beta=...\)`"),
+    (lambda: fit({"x": ONES}, checkpoint_every=2), r"no longer takes `checkpoint_every`. Pass `checkpoints=vp.Check"),
+    (lambda: vp.make_train_step(*vae_of(CLASSES), free_bits=1.0), r"make_train_step\(\) no longer takes `free_bits`"),
+    (lambda: vp.elbo(*vae_of(CLASSES), KEY, ONES[0], num_samples=2), r"elbo\(\) no longer takes `num_samples`"),
+    (lambda: vp.elbo(*vae_of(CLASSES), KEY, ONES[0], objective=vp.Objective(beta=len)), r"a number as `beta`: `elbo`"),
+    (lambda: fit({"x": ONES}, checkpoints=3), r"a folder in `checkpoints`, as text or a path; got 3"),
+    (lambda: fit({"x": ONES}, checkpoints=vp.Checkpoints("run", every=0)), r"`every` to be an integer >= 1; got 0"),
     (lambda: fit_params({"encoder": ONES}), r"`params` as `vp.VAEParams\(encoder, decoder, prior\)`; got dict"),
     (lambda: fit_params(vp.VAEParams(np.ones((2, 6), int), {}, {})), r"parameters of floats; params.encoder is of int"),
     (lambda: vp.generate(*vae_of(CLASSES), KEY, -1, y=0), r"`num_samples` to be an integer >= 1; got -1"),

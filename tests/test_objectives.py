@@ -84,12 +84,12 @@ def test_errors_of_kl_divergence():
 def test_elbo_is_exact_at_the_true_posterior_and_below_elsewhere():
     vae, params, x = linear_gaussian_vae()
     exact = exact_log_marginal(params, x)
-    at_posterior = jax.vmap(lambda key, x: vp.elbo(vae, params, key, x, num_samples=20_000).elbo)(
-        jax.random.split(KEY, len(x)), x
-    )
+    at_posterior = jax.vmap(
+        lambda key, x: vp.elbo(vae, params, key, x, objective=vp.Objective(num_samples=20_000)).elbo
+    )(jax.random.split(KEY, len(x)), x)
     np.testing.assert_allclose(at_posterior, exact, atol=0.05)
     worse = params._replace(encoder={**params.encoder, "scale": 2 * params.encoder["scale"]})
-    below = jax.vmap(lambda key, x: vp.elbo(vae, worse, key, x, num_samples=5000).elbo)(
+    below = jax.vmap(lambda key, x: vp.elbo(vae, worse, key, x, objective=vp.Objective(num_samples=5000)).elbo)(
         jax.random.split(KEY, len(x)), x
     )
     assert (below < exact - 0.1).all()
@@ -116,13 +116,15 @@ def test_terms_beta_and_free_bits():
     plain = vp.elbo(vae, params, KEY, x[0])
     assert plain.elbo == pytest.approx(float(plain.reconstruction - plain.kl), rel=1e-6)
     assert plain.objective == plain.elbo
-    weighted = vp.elbo(vae, params, KEY, x[0], beta=0.25)
+    weighted = vp.elbo(vae, params, KEY, x[0], objective=vp.Objective(beta=0.25))
     assert weighted.elbo == plain.elbo
     assert weighted.objective == pytest.approx(float(plain.reconstruction - 0.25 * plain.kl), rel=1e-6)
-    bits = vp.elbo(vae, params, KEY, x[0], free_bits=100.0)
+    bits = vp.elbo(vae, params, KEY, x[0], objective=vp.Objective(free_bits=100.0))
     assert bits.objective == pytest.approx(float(plain.reconstruction - 100.0), rel=1e-6)
     assert bits.kl == plain.kl
-    gradient = jax.grad(lambda p: vp.elbo(vae, p, KEY, x[0], free_bits=100.0, beta=3.0).objective)(params)
+    gradient = jax.grad(
+        lambda p: vp.elbo(vae, p, KEY, x[0], objective=vp.Objective(free_bits=100.0, beta=3.0)).objective
+    )(params)
     assert np.isfinite(gradient.encoder["weight"]).all()
 
 

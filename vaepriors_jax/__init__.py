@@ -17,6 +17,7 @@ except Exception as error:  # whatever a nightly build of TFP may raise
 from vaepriors_jax.base import Flow, Inner, Prior
 from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.distributions.full_mixture import FullMixture
+from vaepriors_jax.distributions.kl_divergence import kl_divergence
 from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.distributions.normal import normal_diag
 from vaepriors_jax.distributions.two_level import TwoLevel, two_level_posterior
@@ -27,7 +28,7 @@ from vaepriors_jax.evaluation.likelihood import *  # noqa: F403
 from vaepriors_jax.factories import factory, flow_from_config, plain_config, prior_from_config
 from vaepriors_jax.flows import *  # noqa: F403
 from vaepriors_jax.likelihoods import *  # noqa: F403
-from vaepriors_jax.objectives import ELBO, elbo, iwae, kl_divergence
+from vaepriors_jax.objectives import ELBO, Objective, elbo, iwae
 from vaepriors_jax.priors import *  # noqa: F403
 from vaepriors_jax.training import *  # noqa: F403
 from vaepriors_jax.vae import VAE, VAEParams, generate
@@ -43,6 +44,7 @@ __all__ = [
     "FullMixture",
     "Inner",
     "Mixture",
+    "Objective",
     "Prior",
     "TwoLevel",
     "VAEParams",

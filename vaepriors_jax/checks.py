@@ -31,6 +31,20 @@ def check_not_negative(**values: Any) -> None:
             raise ValueError(f"Expected `{name}` to be finite and >= 0; got {value!r}.")
 
 
+def check_precision(name: str, value: Any) -> None:
+    """Raises ValueError if a number that is not 0 would be 0 or infinite as the program has it."""
+    given = np.asarray(value)
+    with np.errstate(over="ignore"):
+        kept = given.astype(jax.dtypes.canonicalize_dtype(given.dtype))
+    if np.issubdtype(kept.dtype, np.floating):
+        lost = (given != 0) & ((np.abs(kept) < np.finfo(kept.dtype).tiny) | ~np.isfinite(kept))
+        if lost.any():
+            raise ValueError(
+                f"Expected values in the {name} that {kept.dtype} can hold; got {value!r}, of which "
+                f"{given[lost].tolist()} would be 0 or infinite."
+            )
+
+
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     """Raises ValueError unless `value` is one of `choices`."""
     if value not in choices:

@@ -1,15 +1,73 @@
-"""Objectives for one example; `jax.vmap` makes the batch. All in nats."""
+"""Objectives for one example, in nats; `jax.vmap` makes the batch."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import distrax
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
-from vaepriors_jax.checks import check_choice, check_positive_integer
-from vaepriors_jax.distributions.closed_forms import closed_form_kl
-from vaepriors_jax.distributions.conversion import as_library_distribution
+from vaepriors_jax.checks import check_choice, check_not_negative, check_positive_integer, check_precision
+from vaepriors_jax.distributions.kl_divergence import KL_METHODS, kl_divergence
+from vaepriors_jax.moved import moved_keywords
 from vaepriors_jax.vae import VAE, VAEParams
+
+
+@dataclass(frozen=True)
+class Objective:
+    r"""The options of the training objective, the ELBO with a weighted KL.
+
+    `elbo`, `make_train_step` and `fit` take them as `objective=`. With the defaults the objective is the ELBO. To
+    change some options of an objective, use `dataclasses.replace(objective, beta=0.5)`.
+
+    Attributes:
+        beta: weight of the KL, >= 0. `make_train_step` and `fit` also take a schedule, a function of the step, such as
+            `optax.linear_schedule(0.0, 1.0, 1000)`; `fit` also takes one weight for each replica [R].
+        free_bits: a KL below this many nats costs nothing, so that the latents are not switched off early in training.
+        num_samples: samples of z for each example. Reconstruction and Monte Carlo KL share them.
+        kl_method: "analytic", "monte_carlo", or "auto" for the closed form where `kl_divergence` knows one.
+        warmup_epochs: in `fit`, the weight of the KL rises linearly from 0 and is exactly `beta` from the end of this
+            epoch on.
+
+    Raises:
+        ValueError: an option out of range.
+
+    Example:
+        >>> import vaepriors_jax as vp
+        >>> vp.Objective(beta=0.5, warmup_epochs=10)
+        Objective(beta=0.5, free_bits=0.0, num_samples=1, kl_method='auto', warmup_epochs=10)
+
+    References:
+        beta: Higgins et al. (2017), eq. 4. Warm-up: Sonderby et al. (2016), Ladder variational autoencoders. Free bits:
+        Kingma et al. (2016), Improved variational inference with inverse autoregressive flow, eq. 15, here with one
+        group of all dimensions and one example instead of the mean over a minibatch.
+    """
+
+    beta: float | jax.Array | Callable[[jax.Array], Any] = 1.0
+    free_bits: float = 0.0
+    num_samples: int = 1
+    kl_method: str = "auto"
+    warmup_epochs: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks all options but a schedule, which `make_train_step` and `fit` call to check it."""
+        if not (callable(self.beta) or isinstance(self.beta, Tracer)):
+            check_not_negative(beta=self.beta)
+            check_precision("argument `beta`", self.beta)
+        check_not_negative(free_bits=self.free_bits, warmup_epochs=self.warmup_epochs)
+        if self.warmup_epochs:
+            check_positive_integer(warmup_epochs=self.warmup_epochs)
+        check_positive_integer(num_samples=self.num_samples)
+        check_choice("kl_method", self.kl_method, KL_METHODS)
+
+
+# The ELBO itself.
+DEFAULT = Objective()
+
+# Options that functions took one by one in earlier versions, and how they are passed now.
+MOVED_OPTIONS = {name: f"objective=vp.Objective({name}=...)" for name in Objective.__dataclass_fields__}
 
 
 class ELBO(NamedTuple):
@@ -26,109 +84,6 @@ class ELBO(NamedTuple):
     reconstruction: jax.Array
     kl: jax.Array
     objective: jax.Array
-
-
-def kl_divergence(
-    q: distrax.Distribution,
-    p: distrax.Distribution,
-    *,
-    samples: jax.Array | None = None,
-    key: jax.Array | None = None,
-    num_samples: int = 1,
-    method: str = "auto",
-) -> jax.Array:
-    r"""KL(q || p) in nats: a closed form for the pairs below, else $\frac1S \sum_s \log q(z_s) - \log p(z_s)$.
-
-    Closed forms: two Gaussians, diagonal or with a full covariance, in any spelling of distrax and of TFP; two vectors
-    of independent Laplace or of independent von Mises variables; a power spherical distribution to the uniform one on
-    the sphere. Closed forms that distrax and TFP hold for other pairs are not used.
-
-    Args:
-        q: a distrax or TFP distribution over one z [dim], or a batch of them of any batch shape.
-        p: another, of any batch shape that broadcasts with q's.
-        samples: samples of q [S, *batch_shape of q, dim] for the Monte Carlo estimate.
-        key: a key to draw `num_samples` of them, where `samples` is not given.
-        num_samples: S.
-        method: "auto", "analytic" or "monte_carlo".
-
-    Returns:
-        The KL, a scalar; for batches one of each pair, of the shape to which the two batch shapes broadcast.
-
-    Raises:
-        ValueError: `method="analytic"` where there is no closed form; a Monte Carlo estimate without samples and key;
-            shapes that do not fit.
-        TypeError: q or p is not a distribution.
-
-    Example:
-        >>> import distrax, jax.numpy as jnp, vaepriors_jax as vp
-        >>> q, p = vp.normal_diag(jnp.ones(2), jnp.ones(2)), vp.standard_normal(2).apply({})
-        >>> print(vp.kl_divergence(q, p))
-        1.0
-        >>> batch = distrax.MultivariateNormalDiag(jnp.array([[1.0, 1.0], [2.0, 0.0]]), jnp.ones((2, 2)))
-        >>> print(vp.kl_divergence(batch, p))
-        [1. 2.]
-    """
-    check_choice("method", method, ("auto", "analytic", "monte_carlo"))
-    batch_shape = _check_vectors(q, p)
-    q, p = as_library_distribution(q), as_library_distribution(p)
-    exact = closed_form_kl(q, p) if method != "monte_carlo" else None
-    if exact is not None:
-        return exact
-    if method == "analytic":
-        raise ValueError(
-            f"No closed form of KL({q.name} || {p.name}) is known. Use `method='auto'` or `method='monte_carlo'`."
-        )
-    if samples is None:
-        if key is None:
-            raise ValueError(
-                f"KL({q.name} || {p.name}) is a Monte Carlo estimate: pass `samples=` from q, or a `key=` to draw them."
-            )
-        check_positive_integer(num_samples=num_samples)
-        samples = q.sample(seed=key, sample_shape=num_samples)
-    return _monte_carlo_kl(q, p, jnp.asarray(samples), batch_shape)
-
-
-def _monte_carlo_kl(
-    q: distrax.Distribution, p: distrax.Distribution, samples: jax.Array, batch_shape: tuple[int, ...]
-) -> jax.Array:
-    """The mean of log q - log p over samples of q [S, *batch_shape of q, dim]: [*batch_shape]."""
-    num_samples = samples.shape[0] if samples.ndim else 0
-    expected = (*q.batch_shape, *q.event_shape)
-    if samples.shape != (num_samples, *expected):
-        raise ValueError(f"Expected `samples` of q of shape {['S', *expected]}; got {list(samples.shape)}.")
-    log_q = q.log_prob(samples)
-    missing = len(batch_shape) - len(q.batch_shape)
-    log_q = log_q.reshape(num_samples, *(1,) * missing, *q.batch_shape)
-    if p.batch_shape:
-        samples = samples.reshape(num_samples, *(1,) * missing, *expected)
-        samples = jnp.broadcast_to(samples, (num_samples, *batch_shape, *p.event_shape))
-    return jnp.mean(log_q - p.log_prob(samples), axis=0)
-
-
-def _check_vectors(q: Any, p: Any) -> tuple[int, ...]:
-    """Returns the batch shape of KL(q || p), or raises ValueError unless both are over vectors of one size."""
-    for name, distribution in (("q", q), ("p", p)):
-        if not hasattr(distribution, "log_prob"):
-            raise TypeError(f"Expected {name} to be a distrax or TFP distribution; got {type(distribution).__name__}.")
-        if len(distribution.event_shape) != 1:
-            raise ValueError(
-                f"Expected {name} to be over one vector, with event_shape (dim,); got batch_shape "
-                f"{tuple(distribution.batch_shape)} and event_shape {tuple(distribution.event_shape)} from "
-                f"{type(distribution).__name__}. For a batch, map over it or pass for instance "
-                "`distrax.MultivariateNormalDiag(loc, scale)` with loc [B, dim]; `vp.normal_diag(loc, scale)` is one "
-                "distribution over the whole of loc."
-            )
-    if tuple(q.event_shape) != tuple(p.event_shape):
-        raise ValueError(
-            f"Expected q and p over vectors of one size; got {tuple(q.event_shape)} and {tuple(p.event_shape)}. Give "
-            "the prior the encoder's latent dimension."
-        )
-    try:
-        return jnp.broadcast_shapes(tuple(q.batch_shape), tuple(p.batch_shape))
-    except ValueError:
-        raise ValueError(
-            f"Expected batch shapes of q and p that broadcast; got {tuple(q.batch_shape)} and {tuple(p.batch_shape)}."
-        ) from None
 
 
 def _check_event(likelihood: distrax.Distribution, x: jax.Array, log_prob_shape: tuple[int, ...] = ()) -> None:
@@ -150,16 +105,14 @@ def log_likelihood(vae: VAE, params: VAEParams, z: jax.Array, x: jax.Array, **co
     return nats
 
 
+@moved_keywords(**MOVED_OPTIONS)
 def elbo(
     vae: VAE,
     params: VAEParams,
     key: jax.Array,
     x: jax.Array,
     *,
-    beta: float | jax.Array = 1.0,
-    free_bits: float = 0.0,
-    num_samples: int = 1,
-    kl_method: str = "auto",
+    objective: Objective = DEFAULT,
     **context: Any,
 ) -> ELBO:
     r"""Evidence lower bound of one example, $E_{q(z|x)}[\log p(x|z)] - KL(q(z|x) || p(z))$.
@@ -169,10 +122,8 @@ def elbo(
         params: its parameters.
         key: a random key.
         x: one example.
-        beta: weight of the KL in `objective`; it does not change `elbo`.
-        free_bits: KL below this many nats costs nothing in `objective`.
-        num_samples: number of samples of z, shared by reconstruction and Monte Carlo KL.
-        kl_method: see `kl_divergence`.
+        objective: options, such as `vp.Objective(num_samples=10)`. `beta` is a number here. It and `free_bits` change
+            the term `objective` alone.
         **context: what encoder, decoder and prior read beside x and z, such as `y=`.
 
     Returns:
@@ -180,6 +131,7 @@ def elbo(
 
     Raises:
         ValueError: shapes that do not fit, or no closed form where `kl_method="analytic"` asks for one.
+        TypeError: a schedule as `beta`.
 
     Example:
         >>> import jax, jax.numpy as jnp, vaepriors_jax as vp
@@ -191,20 +143,21 @@ def elbo(
         -2.0794415
 
     References:
-        Kingma & Welling (2014), eq. 3; beta: Higgins et al. (2017), eq. 4; free bits: Kingma et al. (2016), Improved
-        variational inference with inverse autoregressive flow, eq. 15, here with one group of all dimensions and one
-        example instead of the mean over a minibatch.
+        Kingma & Welling (2014), eq. 3. For the options see `Objective`.
     """
-    check_positive_integer(num_samples=num_samples)
+    beta, free_bits = objective.beta, objective.free_bits
+    if callable(beta):
+        raise TypeError(
+            "Expected a number as `beta`: `elbo` knows no step; got a schedule. Pass its value at the step."
+        )
     posterior = vae.posterior(params, x, **context)
     prior = vae.latent_prior(params, **context)
-    z = posterior.sample(seed=key, sample_shape=num_samples)
+    z = posterior.sample(seed=key, sample_shape=objective.num_samples)
     reconstruction = jnp.mean(jax.vmap(lambda z: log_likelihood(vae, params, z, x, **context))(z))
-    kl = kl_divergence(posterior, prior, samples=z, method=kl_method)
+    kl = kl_divergence(posterior, prior, samples=z, method=objective.kl_method)
     # Without free bits the KL is not clipped at 0: a Monte Carlo estimate may be negative, and clipped would be biased.
     charged = jnp.maximum(kl, free_bits) if free_bits else kl
-    objective = reconstruction - beta * charged
-    return ELBO(reconstruction - kl, reconstruction, kl, objective)
+    return ELBO(reconstruction - kl, reconstruction, kl, reconstruction - beta * charged)
 
 
 def log_importance_weights(

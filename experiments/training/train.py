@@ -50,10 +50,10 @@ def train(name: str, config: Config, data: Dataset, output_dir: Path, made: Made
         "optimizer": optimizer_factory(config.gradients, config.prior_learning_rate_factor),
         "batch_size": config.batch_size or 0,
         "validation": arrays[1],
-        "beta": of_replicas["beta"],
         "transform": data.transform,
         "mesh": mesh,
     }
+    betas = of_replicas["beta"]
     rates, fit_keys = of_replicas["learning_rate"], jnp.stack([key_fit for _, key_fit in keys] * len(settings))
     try:
         result = vp.fit(
@@ -63,9 +63,9 @@ def train(name: str, config: Config, data: Dataset, output_dir: Path, made: Made
             num_epochs=config.epochs or 0,
             patience=config.patience,
             hyperparameters={"learning_rate": rates},
-            warmup_epochs=config.warmup_epochs or 0,
-            checkpoint_dir=folder and folder / name,
-            description=name,
+            objective=vp.Objective(beta=betas, warmup_epochs=config.warmup_epochs or 0),
+            checkpoints=folder and folder / name,
+            progress=name,
             **fit_options,
         )
         if config.cooldown_epochs:
@@ -75,8 +75,9 @@ def train(name: str, config: Config, data: Dataset, output_dir: Path, made: Made
                 fit_keys,
                 num_epochs=config.cooldown_epochs,
                 learning_rates=rates,
-                checkpoint_dir=folder and folder / f"{name}-cooldown",
-                description=f"{name}, cooldown",
+                objective=vp.Objective(beta=betas),
+                checkpoints=folder and folder / f"{name}-cooldown",
+                progress=f"{name}, cooldown",
                 **fit_options,
             )
     except vp.TrainingFailedError as error:

@@ -48,7 +48,8 @@ def data_sets():
 
 def run_fit(vae, params, key, train, validation, *, mesh=None, **options):
     """20 steps, with dynamic binarisation, warm-up and early stopping."""
-    options = {"num_epochs": EPOCHS, "warmup_epochs": 1, "patience": 3, "transform": vp.binarize} | options
+    objective = vp.Objective(warmup_epochs=1)
+    options = {"num_epochs": EPOCHS, "objective": objective, "patience": 3, "transform": vp.binarize} | options
     return vp.fit(
         vae,
         params,
@@ -131,13 +132,13 @@ def two_processes(folder):
     if jax.process_index() == 1:  # all start from what process 0 has
         params = jax.tree.map(jnp.zeros_like, params)
     fit = lambda **options: run_fit(vae, params, KEY, train, validation, mesh=mesh, **options)  # noqa: E731
-    fit(num_epochs=2, checkpoint_dir=Path(folder) / "run")
+    fit(num_epochs=2, checkpoints=Path(folder) / "run")
     bad = jax.tree.map(lambda array: np.where(jax.process_index() == 1, np.nan, array).astype(np.float32), train["x"])
     none = jax.tree.map(lambda array: array[: 0 if jax.process_index() else None], train)
     backwards = jax.devices()[::-1]
     common = {"num_epochs": 1, "mesh": mesh, "progress": False}
     found = {
-        "fit": values_of(fit(checkpoint_dir=Path(folder) / "run")),
+        "fit": values_of(fit(checkpoints=Path(folder) / "run")),
         "log_marginal": log_marginal(vae, params, validation, mesh),
         "bad data": message_of(lambda: vp.fit(vae, params, KEY, {"x": bad}, OPTIMIZER, **common)),
         "mesh": message_of(

@@ -20,8 +20,8 @@ def test_resume_from_a_checkpoint_gives_the_run_without_interruption(tmp_path):
         fit, vae, params, KEY, binary_data(), optax.adam(1e-2), batch_size=50, validation=binary_data(seed=1)
     )
     whole = run(num_epochs=6)
-    run(num_epochs=3, checkpoint_dir=tmp_path / "run", checkpoint_every=2)
-    resumed = run(num_epochs=6, checkpoint_dir=tmp_path / "run")
+    run(num_epochs=3, checkpoints=vp.Checkpoints(tmp_path / "run", every=2))
+    resumed = run(num_epochs=6, checkpoints=tmp_path / "run")
     for name, values in whole.history.items():
         np.testing.assert_allclose(resumed.history[name], values, rtol=1e-6)
     jax.tree.map(np.testing.assert_array_equal, resumed.params, whole.params)
@@ -32,7 +32,7 @@ def test_resume_from_a_checkpoint_gives_the_run_without_interruption(tmp_path):
 def test_a_checkpoint_that_does_not_fit_or_is_damaged_is_explained(tmp_path):
     vae, params = bernoulli_vae()
     run = functools.partial(
-        fit, key=KEY, data=binary_data(), optimizer=optax.adam(1e-2), batch_size=50, checkpoint_dir=tmp_path / "run"
+        fit, key=KEY, data=binary_data(), optimizer=optax.adam(1e-2), batch_size=50, checkpoints=tmp_path / "run"
     )
     run(vae, params, num_epochs=1)
     other, other_params = bernoulli_vae(vp.mixture(2, 5))

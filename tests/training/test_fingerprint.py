@@ -33,7 +33,7 @@ CASE = {
 
 
 def run(folder, **changes):
-    return vp.fit(**{**CASE, **changes}, checkpoint_dir=folder, progress=False)
+    return vp.fit(**{**CASE, "checkpoints": folder, "progress": False, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -63,16 +63,16 @@ OTHERS = [
     ({"validation": None}, "validation data 'x' was there and is left out"),
     ({"validation": flipped(VALIDATION)}, "validation data 'x' differs"),
     ({"batch_size": 20}, "batch_size was 50, and is 20"),
-    ({"warmup_epochs": 1}, "warmup_epochs was 0, and is 1"),
-    ({"beta": 0.5}, r"beta was \[1.0\], and is \[0.5\]"),
-    ({"free_bits": 0.5}, "free_bits was 0.0, and is 0.5"),
-    ({"num_samples": 2}, "num_samples was 1, and is 2"),
-    ({"kl_method": "monte_carlo"}, "kl_method was auto, and is monte_carlo"),
+    ({"objective": vp.Objective(warmup_epochs=1)}, "warmup_epochs was 0, and is 1"),
+    ({"objective": vp.Objective(beta=0.5)}, r"beta was \[1.0\], and is \[0.5\]"),
+    ({"objective": vp.Objective(free_bits=0.5)}, "free_bits was 0.0, and is 0.5"),
+    ({"objective": vp.Objective(num_samples=2)}, "num_samples was 1, and is 2"),
+    ({"objective": vp.Objective(kl_method="monte_carlo")}, "kl_method was auto, and is monte_carlo"),
     ({"optimizer": optax.adam(1e-3)}, "optimizer differs"),
     ({"optimizer": optax.adam(1e-2, b1=0.8)}, "optimizer differs"),
     ({"optimizer": optax.adam(optax.linear_schedule(1e-2, 0.0, 9))}, "optimizer differs"),
     ({"transform": vp.binarize}, "transform is added"),
-    ({"beta": lambda step: 1.0}, "schedule of beta is added"),
+    ({"objective": vp.Objective(beta=lambda step: 1.0)}, "schedule of beta is added"),
     ({"vae": louder(1.01)}, "networks, likelihood or prior differs"),
     ({"vae": VAE._replace(prior=vp.mixture(2, 3, initial_spread=2.0))}, "prior (was|differs)"),
     ({"params": jax.tree.map(lambda leaf: leaf + 0.01, PARAMS)}, "initial parameters differs"),
@@ -110,8 +110,12 @@ def test_what_may_be_other(tmp_path):
     """Epochs, patience, rhythm, the bar, containers of the same arrays, functions written anew; the result is one."""
     again = bernoulli_vae()[0]
     run(tmp_path / "run")
-    changes = {"num_epochs": 3, "patience": 5, "checkpoint_every": 1, "description": "again", "vae": again}
-    changes |= {"data": {"x": jnp.asarray(DATA["x"])}, "optimizer": optax.adam(1e-2)}
+    changes = {"num_epochs": 3, "patience": 5, "progress": "again", "vae": again}
+    changes |= {
+        "checkpoints": vp.Checkpoints(tmp_path / "run", every=1),
+        "data": {"x": jnp.asarray(DATA["x"])},
+        "optimizer": optax.adam(1e-2),
+    }
     resumed = run(tmp_path / "run", **changes)
     whole = run(tmp_path / "whole", num_epochs=3)
     jax.tree.map(np.testing.assert_array_equal, resumed.params, whole.params)

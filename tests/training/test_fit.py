@@ -34,11 +34,13 @@ def test_warm_up_reaches_exactly_beta_and_validation_ignores_it():
     # beta = 0 throughout the first step: the KL term of the prior gets no gradient there.
     data = binary_data(100)
     common = {"num_epochs": 1, "batch_size": 100}
-    frozen_prior = fit(vae, params, KEY, data, optax.sgd(1.0), warmup_epochs=1, **common).params.prior
+    frozen_prior = fit(
+        vae, params, KEY, data, optax.sgd(1.0), objective=vp.Objective(warmup_epochs=1), **common
+    ).params.prior
     jax.tree.map(np.testing.assert_array_equal, frozen_prior, params.prior)
     # After warm-up the run is that of beta = 1, step by step: same state, same keys, same result.
-    warm = fit(vae, params, KEY, data, optax.sgd(0.0), num_epochs=3, batch_size=50, warmup_epochs=2, validation=data)
-    plain = fit(vae, params, KEY, data, optax.sgd(0.0), num_epochs=3, batch_size=50, validation=data)
+    run = functools.partial(fit, vae, params, KEY, data, optax.sgd(0.0), num_epochs=3, batch_size=50, validation=data)
+    warm, plain = run(objective=vp.Objective(warmup_epochs=2)), run()
     np.testing.assert_array_equal(warm.history["validation_elbo"], plain.history["validation_elbo"])
 
 
@@ -47,10 +49,10 @@ def test_weight_of_the_kl_by_epoch(epochs, expected):
     """With sgd on a prior that only the KL moves, the last step's movement shows the weight of the KL."""
     vae, params = bernoulli_vae(vp.mixture(2, 2))
     data = binary_data(100)
-    run = functools.partial(fit, vae, params, KEY, data, batch_size=100)
+    run = functools.partial(fit, vae, params, KEY, data, batch_size=100, objective=vp.Objective(warmup_epochs=2))
     freeze_networks = optax.partition({"networks": optax.set_to_zero(), "prior": optax.sgd(1e-3)}, vp.parameter_groups)
-    before = run(freeze_networks, num_epochs=epochs - 1, warmup_epochs=2).params if epochs > 1 else params
-    after = run(freeze_networks, num_epochs=epochs, warmup_epochs=2).params
+    before = run(freeze_networks, num_epochs=epochs - 1).params if epochs > 1 else params
+    after = run(freeze_networks, num_epochs=epochs).params
     # The same last step by hand, at weight 1.
     key_epoch, _ = jax.random.split(KEY)
     key_shuffle, key_steps = jax.random.split(jax.random.fold_in(key_epoch, epochs))
@@ -112,7 +114,7 @@ def test_patience_counts_from_the_end_of_warm_up():
         num_epochs=50,
         batch_size=100,
         validation=data,
-        warmup_epochs=7,
+        objective=vp.Objective(warmup_epochs=7),
         patience=3,
     )
     assert len(result.history["elbo"]) == 10
@@ -152,11 +154,12 @@ def test_learning_rates_and_betas_as_replicas():
         binary_data(),
         lambda learning_rate: optax.adam(learning_rate),
         hyperparameters={"learning_rate": rates},
-        beta=betas,
+        objective=vp.Objective(beta=betas),
         **common,
     )
     for i in range(2):
-        alone = fit(vae, params, KEY, binary_data(), optax.adam(float(rates[i])), beta=float(betas[i]), **common)
+        objective = vp.Objective(beta=float(betas[i]))
+        alone = fit(vae, params, KEY, binary_data(), optax.adam(float(rates[i])), objective=objective, **common)
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a[i], b, atol=1e-4),  # noqa: B023
             together.params,

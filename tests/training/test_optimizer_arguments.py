@@ -26,7 +26,8 @@ def test_an_optimizer_reads_the_loss():
     vae, params = bernoulli_vae()
     optimizer = optax.chain(optax.identity(), keep)
     batch = {"x": jnp.asarray(binary_data()["x"])}
-    state, terms = vp.make_train_step(vae, optimizer, beta=0.5)(vp.init_train_state(params, optimizer), KEY, batch)
+    step = vp.make_train_step(vae, optimizer, objective=vp.Objective(beta=0.5))
+    state, terms = step(vp.init_train_state(params, optimizer), KEY, batch)
     for value in state.opt_state[1]:
         assert float(value) == pytest.approx(-float(terms.reconstruction) + 0.5 * float(terms.kl), rel=1e-5)
 
@@ -92,7 +93,11 @@ def test_tensors_of_float16_are_normalised_as_those_of_float32():
 def test_beta_as_a_schedule_of_the_step():
     """Constant, it is that beta; at 0 and from then on 1, it is one epoch's warm-up of one step; replicas share it."""
     vae, params = bernoulli_vae()
-    run = functools.partial(fit, vae, params, KEY, binary_data(), optax.sgd(0.1), num_epochs=3, batch_size=200)
+    plain = functools.partial(fit, vae, params, KEY, binary_data(), optax.sgd(0.1), num_epochs=3, batch_size=200)
+
+    def run(**options):
+        return plain(objective=vp.Objective(**options))
+
     same = functools.partial(jax.tree.map, functools.partial(np.testing.assert_allclose, rtol=1e-6))
     same(run(beta=lambda step: 0.3).params, run(beta=0.3).params)
     same(run(beta=lambda step: jnp.minimum(step, 1)).params, run(warmup_epochs=1).params)
@@ -102,7 +107,7 @@ def test_beta_as_a_schedule_of_the_step():
         jnp.stack([KEY, KEY]),
         binary_data(),
         optax.sgd(0.1),
-        beta=optax.linear_schedule(0.0, 1.0, 3),
+        objective=vp.Objective(beta=optax.linear_schedule(0.0, 1.0, 3)),
         num_epochs=3,
         batch_size=200,
     )
@@ -119,15 +124,41 @@ def test_beta_as_a_schedule_of_the_step():
         ({"beta": 1e-50}, "argument `beta` that float32 can hold; got 1e-50"),
         ({"beta": lambda step: -1.0}, "`beta` as a schedule to be finite and >= 0; got -1"),
         ({"beta": lambda step: jnp.ones(2)}, r"one number for a step; got .* shape \[2\]"),
-        ({"hyperparameters": [1]}, "`hyperparameters` by name, .*; got list"),
-        ({"hyperparameters": {"learning_rate": -1e-3}}, "hyperparameter `learning_rate` to be >= 0; got -0.001"),
-        ({"hyperparameters": {"learning_rate": np.nan}}, "finite numbers in the hyperparameter `learning_rate`"),
-        ({"hyperparameters": {"learning_rate": 1e-50}}, "`learning_rate` that float32 can hold; got 1e-50"),
-        ({"hyperparameters": {"learning_rate": 1e39}}, "`learning_rate` that float32 can hold; got 1e"),
+        ({"num_samples": 0}, "`num_samples` to be an integer >= 1; got 0"),
+        ({"kl_method": "exact"}, "`kl_method` to be one of 'auto', 'analytic', 'monte_carlo'; got 'exact'"),
     ],
 )
-def test_fit_refuses_weights_and_rates_that_make_no_sense(options, message):
+def test_objectives_that_make_no_sense_are_refused(options, message):
     vae, params = bernoulli_vae()
-    optimizer = optax.sgd if "hyperparameters" in options else optax.sgd(0.1)
     with pytest.raises((TypeError, ValueError), match=message):
-        fit(vae, params, KEY, binary_data(), optimizer, num_epochs=1, **options)
+        fit(vae, params, KEY, binary_data(), optax.sgd(0.1), num_epochs=1, objective=vp.Objective(**options))
+
+
+@pytest.mark.parametrize(
+    ("hyperparameters", "message"),
+    [
+        ([1], "`hyperparameters` by name, .*; got list"),
+        ({"learning_rate": -1e-3}, "hyperparameter `learning_rate` to be >= 0; got -0.001"),
+        ({"learning_rate": np.nan}, "finite numbers in the hyperparameter `learning_rate`"),
+        ({"learning_rate": 1e-50}, "`learning_rate` that float32 can hold; got 1e-50"),
+        ({"learning_rate": 1e39}, "`learning_rate` that float32 can hold; got 1e"),
+    ],
+)
+def test_hyperparameters_that_make_no_sense_are_refused(hyperparameters, message):
+    vae, params = bernoulli_vae()
+    with pytest.raises((TypeError, ValueError), match=message):
+        fit(vae, params, KEY, binary_data(), optax.sgd, num_epochs=1, hyperparameters=hyperparameters)
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        (vp.Objective(warmup_epochs=5), "no `warmup_epochs` in `make_train_step`, .*; got 5. Pass a schedule"),
+        (vp.Objective(beta=np.ones(3)), "one `beta` in `make_train_step`; got 3"),
+        (vp.Objective(beta=lambda step: -1.0), "`beta` as a schedule to be finite and >= 0; got -1"),
+    ],
+    ids=["warm-up", "replicas", "schedule"],
+)
+def test_what_belongs_to_fit_is_refused_by_a_step(objective, message):
+    with pytest.raises(ValueError, match=message):
+        vp.make_train_step(bernoulli_vae()[0], optax.sgd(0.1), objective=objective)

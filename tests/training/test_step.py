@@ -98,7 +98,7 @@ def test_gradients_are_normalised_tensor_by_tensor():
 def test_examples_of_a_batch_have_noise_of_their_own():
     """Of equal examples the reconstructions differ; the same at two examples would mean one z for all."""
     vae, params = bernoulli_vae()
-    terms = batch_elbo(vae, params, KEY, {"x": jnp.ones((5, 6))}, beta=1.0)
+    terms = batch_elbo(vae, params, KEY, {"x": jnp.ones((5, 6))}, vp.Objective())
     assert len(np.unique(terms.reconstruction)) == 5
 
 
@@ -108,6 +108,7 @@ def test_a_step_follows_the_objective():
     optimizer = optax.sgd(0.1)
     for beta in (0.0, 1.0):
         state = vp.init_train_state(params, optimizer)
-        state, _ = vp.make_train_step(vae, optimizer, beta=beta)(state, KEY, {"x": binary_data(20)["x"]})
+        step = vp.make_train_step(vae, optimizer, objective=vp.Objective(beta=beta))
+        state, _ = step(state, KEY, {"x": binary_data(20)["x"]})
         moved = np.abs(state.params.prior["loc"] - params.prior["loc"]).max()
         assert (moved > 0) == (beta > 0)

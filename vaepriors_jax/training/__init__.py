@@ -1,13 +1,16 @@
-"""Training: `fit` does the whole of it; `make_train_step` is one step for a loop of your own."""
+"""Training: `fit` does all of it; `make_train_step` makes one step for a loop of your own."""
 
-from vaepriors_jax.training.checkpoint import load_model, save_model
-from vaepriors_jax.training.fit import Failure, FitResult, TrainingFailedError, fit
+from vaepriors_jax.training.checkpoint import Checkpoints
+from vaepriors_jax.training.fit import fit
 from vaepriors_jax.training.optimizers import normalize_per_tensor, parameter_groups
+from vaepriors_jax.training.result import Failure, FitResult, TrainingFailedError
+from vaepriors_jax.training.saved_model import load_model, save_model
 from vaepriors_jax.training.state import TrainState, init_train_state
 from vaepriors_jax.training.step import make_train_step
 from vaepriors_jax.training.transforms import binarize
 
 __all__ = [
+    "Checkpoints",
     "Failure",
     "FitResult",
     "TrainState",

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vaepriors_jax.checks import check_precision
 from vaepriors_jax.vae import VAEParams
 
 
@@ -42,8 +43,13 @@ def check_schedule(beta: Callable[[jax.Array], Any]) -> None:
         raise ValueError(f"Expected `beta` as a schedule to be finite and >= 0; got {first} at step 0.")
 
 
-def check_hyperparameters(values: Any) -> None:
-    """Raises TypeError or ValueError unless they are finite numbers by name, and learning rates are not negative."""
+def check_hyperparameters(values: Any) -> dict[str, Any]:
+    """Returns hyperparameters by name, none for None, or raises TypeError or ValueError.
+
+    They must be finite numbers, and learning rates not negative.
+    """
+    if values is None:
+        return {}
     if not isinstance(values, Mapping):
         raise TypeError(
             f'Expected `hyperparameters` by name, such as {{"learning_rate": rates}}; got {type(values).__name__}.'
@@ -57,20 +63,7 @@ def check_hyperparameters(values: Any) -> None:
                 f"Expected the hyperparameter `{name}` to be >= 0; got {value!r}: it would raise the loss."
             )
         check_precision(f"hyperparameter `{name}`", value)
-
-
-def check_precision(name: str, value: Any) -> None:
-    """Raises ValueError if a number that is not 0 would be 0 or infinite as the program has it."""
-    given = np.asarray(value)
-    with np.errstate(over="ignore"):
-        kept = given.astype(jax.dtypes.canonicalize_dtype(given.dtype))
-    if np.issubdtype(kept.dtype, np.floating):
-        lost = (given != 0) & ((np.abs(kept) < np.finfo(kept.dtype).tiny) | ~np.isfinite(kept))
-        if lost.any():
-            raise ValueError(
-                f"Expected values in the {name} that {kept.dtype} can hold; got {value!r}, of which "
-                f"{given[lost].tolist()} would be 0 or infinite."
-            )
+    return dict(values)
 
 
 def check_per_replica(name: str, value: Any, num_replicas: int, dtype: Any = None) -> jax.Array:

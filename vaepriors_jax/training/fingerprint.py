@@ -1,8 +1,8 @@
-"""What tells one training run from another, so that a folder of checkpoints knows its run.
+"""The fingerprint of a training run, by which a folder of checkpoints tells whether it belongs to a run.
 
-Values are kept as they are where they are short, and as hashes where not. A function is told by the text of the program
-that it lowers to, with the constants in it; since that text is of one version of the libraries and one platform, these
-are kept beside it, and where they differ functions are not compared.
+Short values are stored as they are, arrays as hashes. A function is stored as a hash of the text of the program that it
+lowers to, constants included. That text depends on the platform and on the versions of the libraries, so these are
+stored too; where they differ, functions are not compared.
 """
 
 import hashlib
@@ -17,9 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from vaepriors_jax.objectives import Objective
 from vaepriors_jax.parallel.distributed import gather
 from vaepriors_jax.parallel.sharding import on_host, to_host
-from vaepriors_jax.training.epoch import Options, Progress, optimizer_of
+from vaepriors_jax.training.epoch import optimizer_of
+from vaepriors_jax.training.prepare import Run
 from vaepriors_jax.training.step import batch_elbo
 from vaepriors_jax.vae import VAEParams
 from vaepriors_jax.version import __version__
@@ -27,90 +29,81 @@ from vaepriors_jax.version import __version__
 Fingerprint = dict[str, dict[str, Any]]
 
 MAX_NAMED = 6  # differences that a message lists
-LONGEST = 60  # of a value in a message
+LONGEST = 60  # characters of a value in a message
+CALLER = 5  # frames from a warning to the line that called `fit`: check_fingerprint, check, fit and its decorator
 
 
-def fingerprint(
-    options: Options,
-    start: Progress,
-    keys: jax.Array,
-    betas: jax.Array,
-    hyperparameters: Mapping[str, jax.Array],
-    data: Mapping[str, Any],
-    validation: Mapping[str, Any] | None,
-) -> Fingerprint:
-    """What a run of `fit` is told by.
+def fingerprint(run: Run, data: Mapping[str, Any], validation: Mapping[str, Any] | None) -> Fingerprint:
+    """What tells this run from others. Patience and devices may change when it is resumed.
 
     Args:
-        options: of the run. Patience and devices may change from one part of a run to the next.
-        start: what its first epoch starts from.
-        keys: a key for each replica [R].
-        betas: weight of the KL of each replica [R].
-        hyperparameters: one value for each replica [R], by name.
-        data: {"x": [N, ...], ...}; of several processes the share of this one.
+        run: the run.
+        data: {"x": [N, ...], ...}; with several processes the part of this one.
         validation: like `data`.
 
     Returns:
-        {"run": what must be the same anywhere, "functions": what must be the same where "environment" is}.
+        {"run": what must be the same anywhere, "functions": what must be the same in the same "environment"}.
     """
-    # Addresses in the names of objects are those of one process.
+    options, params, keys = run.options, run.start.train.params, run.replicas.keys
+    hyperparameters = run.replicas.hyperparameters
+    # A repr may hold addresses in memory, which are those of one process.
     prior = re.sub(r" at 0x[0-9a-f]+", "", repr(options.vae.prior))
-    run = {
+    values = {
         "prior": prior,
         "key": _hash(to_host(jax.random.key_data(keys))) + f" ({jax.random.key_impl(keys)})",
-        "beta": to_host(betas).tolist(),
-        **{name: getattr(options, name) for name in ("batch_size", "warmup_epochs", "free_bits")},
-        **{name: getattr(options, name) for name in ("num_samples", "kl_method")},
+        **vars(options.objective),
+        "beta": to_host(run.replicas.betas).tolist(),
+        "batch_size": options.batch_size,
         **{f"hyperparameter {name}": to_host(value).tolist() for name, value in sorted(hyperparameters.items())},
-        **_shapes(start.train.params),
+        **_shapes(params),
         **{f"data '{name}'": _hash_examples(value) for name, value in sorted(data.items())},
         **{f"validation data '{name}'": _hash_examples(value) for name, value in sorted((validation or {}).items())},
     }
-    functions = _functions(options, start, keys, hyperparameters, data) | {
-        "initial parameters": _hash(*map(to_host, jax.tree.leaves(start.train.params))),
-        "initial state of the optimizer": _hash(*map(to_host, jax.tree.leaves(start.train.opt_state))),
+    functions = _functions(run, data) | {
+        "initial parameters": _hash(*map(to_host, jax.tree.leaves(params))),
+        "initial state of the optimizer": _hash(*map(to_host, jax.tree.leaves(run.start.train.opt_state))),
     }
-    return {"run": run, "functions": functions, "environment": _environment()}
+    return {"run": values, "functions": functions, "environment": _environment()}
 
 
 def check_fingerprint(there: Fingerprint | None, here: Fingerprint, where: str) -> None:
-    """Raises ValueError if a checkpoint is of another run, and names what differs; warns where that can't be told.
+    """Raises ValueError if a checkpoint is of another run, and names what differs. Warns where it cannot compare.
 
     Args:
         there: the fingerprint in the checkpoint, or None where it has none.
-        here: that of this run.
+        here: the fingerprint of this run.
         where: the checkpoint, for messages.
     """
     if there is None:
         warnings.warn(
-            f"The checkpoint in {where} does not tell which run it is of. Training goes on from it, unchecked.",
+            f"The checkpoint in {where} does not tell which run it is of. Training resumes from it unchecked.",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=CALLER,
         )
         return
     differences = _differences(there["run"], here["run"])
     environment = _differences(there["environment"], here["environment"])
     if not differences and environment:
         warnings.warn(
-            f"The checkpoint in {where} was written elsewhere: {'; '.join(environment)}. That the networks, the "
+            f"The checkpoint in {where} was written elsewhere: {'; '.join(environment)}. Whether the networks, the "
             "likelihood, the optimizer and the transform are the same is not checked.",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=CALLER,
         )
         return
-    # Other sizes lower to other programs: functions are named only where nothing else differs.
+    # Other sizes give other programs, so functions are compared only where nothing else differs.
     differences = differences or _differences(there["functions"], here["functions"])
     if differences:
         more = f"; and {len(differences) - MAX_NAMED} more" if len(differences) > MAX_NAMED else ""
         raise ValueError(
             f"Expected a checkpoint of this run in {where}; it is of another run: "
-            f"{'; '.join(differences[:MAX_NAMED])}{more}. Repeat the arguments of that run, name another "
-            "`checkpoint_dir`, or move this one away to start anew."
+            f"{'; '.join(differences[:MAX_NAMED])}{more}. Repeat the arguments of that run, name another folder in "
+            "`checkpoints`, or move this one away to start anew."
         )
 
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """What differs, in words."""
+    """What differs, each in words."""
     names = [*there, *(name for name in here if name not in there)]
     return [_difference(name, there, here) for name in names if there.get(name) != here.get(name)]
 
@@ -134,7 +127,7 @@ def _hash(*arrays: np.ndarray) -> str:
 
 
 def _hash_examples(value: Any) -> str:
-    """The hash of an array [N, ...] of all processes, whatever their shares: a sum over examples and their places."""
+    """The hash of an array [N, ...], the same however processes share it: a sum over examples and their places."""
     array = on_host(value)
     several = jax.process_count() > 1
     sizes = gather(len(array)) if several else np.array([len(array)])
@@ -143,7 +136,7 @@ def _hash_examples(value: Any) -> str:
     places = np.arange(first, first + len(array), dtype=np.uint64)
     mixed = _mix(np.frombuffer(b"".join(rows), "<u8").astype(np.uint64) ^ _mix(places))
     total = int(mixed.sum(dtype=np.uint64))
-    if several:  # 16 bits at a time: what is gathered is of 32
+    if several:  # 16 bits at a time, since processes exchange integers of 32 bits
         parts = [gather(total >> shift & 0xFFFF).astype(object).sum() << shift for shift in (0, 16, 32, 48)]
         total = sum(parts) % 2**64
     return f"#{total:016x} ({array.dtype}{[int(sizes.sum()), *array.shape[1:]]})"
@@ -162,34 +155,34 @@ def _shapes(params: VAEParams) -> dict[str, str]:
     return {f"params{jax.tree_util.keystr(path)}": f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
 
 
-def _functions(
-    options: Options,
-    start: Progress,
-    keys: jax.Array,
-    hyperparameters: Mapping[str, jax.Array],
-    data: Mapping[str, Any],
-) -> dict[str, str]:
+def _functions(run: Run, data: Mapping[str, Any]) -> dict[str, str]:
     """Hashes of the programs of one replica, on one device."""
-    of_replica = lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)  # noqa: E731
-    params, key, hyper = jax.tree.map(of_replica, (start.train.params, keys, dict(hyperparameters)))
+
+    def of_replica(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+
+    options, train = run.options, jax.tree.map(of_replica, run.start.train)
+    params, opt_state = train.params, train.opt_state
+    key, hyper = jax.tree.map(of_replica, (run.replicas.keys, run.replicas.hyperparameters))
     arrays = {name: on_host(value) for name, value in data.items()}
     batch: Any = {k: jax.ShapeDtypeStruct((options.batch_size, *a.shape[1:]), a.dtype) for k, a in arrays.items()}
     texts = {}
     if options.transform is not None:
         texts["transform"] = _lower(options.transform, key, batch)
         batch = jax.eval_shape(options.transform, key, batch)
-    if options.beta is not None:
-        texts["schedule of beta"] = _lower(options.beta, jax.ShapeDtypeStruct((), jnp.int32))
+    if callable(options.objective.beta):
+        texts["schedule of beta"] = _lower(options.objective.beta, jax.ShapeDtypeStruct((), jnp.int32))
+
+    objective = Objective(kl_method="monte_carlo")  # reads the densities of posterior and prior
 
     def loss(params: VAEParams, key: jax.Array, batch: Any) -> jax.Array:
-        return -jnp.mean(batch_elbo(options.vae, params, key, batch, beta=1.0, kl_method="monte_carlo").objective)
+        return -jnp.mean(batch_elbo(options.vae, params, key, batch, objective).objective)
 
     def move(gradient: VAEParams, opt_state: Any, params: VAEParams, hyper: Any) -> Any:
         extra = {"value": jnp.zeros(()), "grad": gradient, "value_fn": optax.tree.sum}
         optimizer = optax.with_extra_args_support(optimizer_of(options.optimizer, hyper))
         return optimizer.update(gradient, opt_state, params, **extra)
 
-    opt_state = jax.tree.map(of_replica, start.train.opt_state)
     texts["networks, likelihood or prior"] = _lower(jax.grad(loss), params, key, batch)
     texts["optimizer"] = _lower(move, params, opt_state, params, hyper)
     return texts
@@ -202,7 +195,7 @@ def _lower(function: Callable[..., Any], *arguments: Any) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """The versions that a program's text depends on."""
+    """What the text of a program depends on: the platform and the versions of the libraries."""
     versions = {"vaepriors_jax": __version__, "platform": jax.default_backend()}
     for package in ("jax", "optax", "flax", "distrax"):
         try:

@@ -1,6 +1,7 @@
 """One training step: the objective's gradient over a batch, and the optimiser's update."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -9,8 +10,8 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from vaepriors_jax.checks import check_not_negative
-from vaepriors_jax.objectives import ELBO, elbo
+from vaepriors_jax.moved import moved_keywords
+from vaepriors_jax.objectives import DEFAULT, ELBO, MOVED_OPTIONS, Objective, elbo
 from vaepriors_jax.parallel.sharding import check_mesh, over_devices
 from vaepriors_jax.training.checks import check_optimizer, check_schedule
 from vaepriors_jax.training.state import TrainState
@@ -21,17 +22,18 @@ TERMS = ("reconstruction", "kl", "gradient")
 
 
 def batch_elbo(
-    vae: VAE, params: VAEParams, key: jax.Array, batch: Batch, *, beta: Any, mesh: Mesh | None = None, **options: Any
+    vae: VAE, params: VAEParams, key: jax.Array, batch: Batch, objective: Objective, mesh: Mesh | None = None
 ) -> ELBO:
-    """The terms of the ELBO for each example of a batch, [B] each; `options` are those of `elbo`."""
+    """The terms of the ELBO for each example of a batch, [B] each."""
 
     def of_device(keys: jax.Array, batch: Batch, params: VAEParams, beta: Any) -> ELBO:
-        context = context_of(batch)
-        one = lambda key, x, context: elbo(vae, params, key, x, beta=beta, **options, **context)  # noqa: E731
-        return jax.vmap(one)(keys, batch["x"], context)
+        def of_example(key: jax.Array, x: jax.Array, context: dict[str, jax.Array]) -> ELBO:
+            return elbo(vae, params, key, x, objective=replace(objective, beta=beta), **context)
+
+        return jax.vmap(of_example)(keys, batch["x"], context_of(batch))
 
     keys = jax.random.split(key, batch["x"].shape[0])
-    return over_devices(mesh, of_device)(keys, batch, params, beta)
+    return over_devices(mesh, of_device)(keys, batch, params, objective.beta)
 
 
 def update(
@@ -41,18 +43,19 @@ def update(
     key: jax.Array,
     batch: Batch,
     *,
-    beta: Any = 1.0,
+    objective: Objective = DEFAULT,
     transform: Transform | None = None,
-    **options: Any,
+    mesh: Mesh | None = None,
 ) -> tuple[TrainState, ELBO]:
     """One step, not compiled: see `make_train_step`."""
     key_transform, key_elbo = jax.random.split(jax.random.fold_in(key, state.step))
     if transform is not None:
         batch = transform(key_transform, batch)
-    weight = beta(state.step) if callable(beta) else beta
+    if callable(objective.beta):
+        objective = replace(objective, beta=objective.beta(state.step))
 
     def loss(params: VAEParams) -> tuple[jax.Array, ELBO]:
-        terms = jax.tree.map(jnp.mean, batch_elbo(vae, params, key_elbo, batch, beta=weight, **options))
+        terms = jax.tree.map(jnp.mean, batch_elbo(vae, params, key_elbo, batch, objective, mesh))
         return -terms.objective, terms
 
     gradient, terms = jax.grad(loss, has_aux=True)(state.params)
@@ -62,7 +65,7 @@ def update(
     fails = alive & broken.any()
 
     def move(params: VAEParams, opt_state: optax.OptState, gradient: VAEParams) -> tuple[VAEParams, optax.OptState]:
-        # What some optimisers read beside the gradient: the loss, as a number and as a function.
+        # Some optimisers also read the loss, as a number and as a function.
         extra = {"value": -terms.objective, "grad": gradient, "value_fn": lambda params: loss(params)[0]}
         try:
             updates, opt_state = optax.with_extra_args_support(optimizer).update(gradient, opt_state, params, **extra)
@@ -92,14 +95,12 @@ def _squared_norm(gradient: VAEParams) -> jax.Array:
     return sum((jnp.vdot(leaf, leaf) for leaf in wide), jnp.zeros(()))
 
 
+@moved_keywords(**MOVED_OPTIONS)
 def make_train_step(
     vae: VAE,
     optimizer: optax.GradientTransformation,
     *,
-    beta: float | Callable[[jax.Array], jax.Array] = 1.0,
-    free_bits: float = 0.0,
-    num_samples: int = 1,
-    kl_method: str = "auto",
+    objective: Objective = DEFAULT,
     transform: Transform | None = None,
     mesh: Mesh | None = None,
 ) -> Callable[[TrainState, jax.Array, Batch], tuple[TrainState, ELBO]]:
@@ -107,20 +108,22 @@ def make_train_step(
 
     Args:
         vae: the VAE.
-        optimizer: any optax transformation. Beside gradient and parameters its `update` gets `value`, the loss of the
-            batch, `grad`, and `value_fn`, the loss as a function of the parameters.
-        beta: weight of the KL, or a schedule of the step.
-        free_bits: see `elbo`.
-        num_samples: see `elbo`.
-        kl_method: see `kl_divergence`.
+        optimizer: any optax transformation. Its `update` gets the gradient and the parameters, and as extra arguments
+            `value`, the loss of the batch, `grad`, and `value_fn`, the loss as a function of the parameters.
+        objective: options, such as `vp.Objective(beta=0.5)`. `beta` is a number or a schedule of the step; a warm-up is
+            such a schedule.
         transform: `transform(key, batch)` gives the batch that is trained on, such as `binarize`.
-        mesh: devices to share each batch out over, such as `vaepriors_jax.parallel.make_mesh()`; the result is that of
-            one device. With several processes pass global arrays (`jax.make_array_from_process_local_data`).
+        mesh: devices that share each batch, such as `vaepriors_jax.parallel.make_mesh()`. The result is that of one
+            device. With several processes pass global arrays (`jax.make_array_from_process_local_data`).
 
     Returns:
-        A function of a `TrainState`, whose memory it reuses, of a key (the step's number is folded in, so that it may
-        stay the same) and of a batch {"x": [B, ...], "y": [B], ...}. It gives the next state, and the batch means of
-        the `ELBO` in nats.
+        A function of a `TrainState`, a key and a batch {"x": [B, ...], "y": [B], ...}. It returns the next state, and
+        the `ELBO` in nats as means over the batch. It reuses the memory of the state that it is given. The key may be
+        the same at each step: the number of the step is folded in.
+
+    Raises:
+        TypeError: `optimizer` is no optax transformation, or a schedule that does not give a number.
+        ValueError: an option out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, vaepriors_jax as vp
@@ -136,24 +139,25 @@ def make_train_step(
         (1, ())
     """
     check_optimizer(optimizer)
-    check_not_negative(free_bits=free_bits)
+    if objective.warmup_epochs:
+        raise ValueError(
+            f"Expected no `warmup_epochs` in `make_train_step`, which knows steps but no epochs; got "
+            f"{objective.warmup_epochs}. Pass a schedule, such as `beta=optax.linear_schedule(0.0, 1.0, num_steps)`."
+        )
+    return _train_step(vae, optimizer, objective=_static(objective), transform=transform, mesh=check_mesh(mesh))
+
+
+def _static(objective: Objective) -> Objective:
+    """The objective with numbers of Python, so that equal objectives share one compiled step."""
+    beta, free_bits = objective.beta, float(objective.free_bits)
     if callable(beta):
         check_schedule(beta)
-    else:
-        check_not_negative(beta=beta)
-        beta = float(beta)
-    return _train_step(
-        vae,
-        optimizer,
-        beta=beta,
-        transform=transform,
-        free_bits=float(free_bits),
-        num_samples=num_samples,
-        kl_method=kl_method,
-        mesh=check_mesh(mesh),
-    )
+        return replace(objective, free_bits=free_bits)
+    if jnp.ndim(beta):
+        raise ValueError(f"Expected one `beta` in `make_train_step`; got {jnp.size(beta)}. Only `fit` trains replicas.")
+    return replace(objective, beta=float(beta), free_bits=free_bits)
 
 
-@lru_cache(maxsize=32)  # a step that is made again is not compiled again
+@lru_cache(maxsize=32)  # making the same step again does not compile it again
 def _train_step(vae: VAE, optimizer: optax.GradientTransformation, **options: Any) -> Callable[..., Any]:
     return jax.jit(partial(update, vae, optimizer, **options), donate_argnums=0)

@@ -1,0 +1,142 @@
+"""Before the first epoch of `fit`: check what was passed, stack the replicas, and put everything on the devices."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vaepriors_jax.checks import check_positive_integer
+from vaepriors_jax.data_checks import check_data
+from vaepriors_jax.objectives import Objective
+from vaepriors_jax.parallel.distributed import check_same
+from vaepriors_jax.parallel.sharding import Data, load, num_examples, replicate, to_one_device
+from vaepriors_jax.training.checks import check_per_replica, check_replicas, check_schedule, check_trainable
+from vaepriors_jax.training.epoch import FitState, Options
+from vaepriors_jax.training.programs import start_program
+from vaepriors_jax.vae import VAEParams
+
+
+class Replicas(NamedTuple):
+    """What differs from replica to replica, with a leading axis [R].
+
+    Attributes:
+        params: initial parameters.
+        keys: random keys.
+        betas: weights of the KL; a schedule multiplies them.
+        hyperparameters: arguments of the function that makes the optimiser, by name.
+    """
+
+    params: VAEParams
+    keys: jax.Array
+    betas: jax.Array
+    hyperparameters: dict[str, jax.Array]
+
+
+class Run(NamedTuple):
+    """A run that is ready to be compiled.
+
+    Attributes:
+        options: what is compiled into the program.
+        start: the state before the first epoch.
+        replicas: what else differs between replicas.
+        train: the training data.
+        validation: the validation data, or None.
+        single: `fit` was given one replica, without a leading axis.
+    """
+
+    options: Options
+    start: FitState
+    replicas: Replicas
+    train: Data
+    validation: Data | None
+    single: bool
+
+    def arguments(self, state: FitState, epoch: int) -> tuple[Any, ...]:
+        """The arguments of the compiled epoch. Epochs count from 1."""
+        _, keys, betas, hyperparameters = self.replicas
+        return state, keys, betas, hyperparameters, np.int32(epoch), self.train, self.validation
+
+    def unstack(self, array: Any) -> Any:
+        """An array [R, ...], without the axis where `fit` was given one replica."""
+        return array[0] if self.single else array
+
+    def as_given(self, tree: Any) -> Any:
+        """Arrays of the run as the caller knows them: on one device, and unstacked."""
+        return jax.tree.map(self.unstack, to_one_device(self.options.mesh, tree))
+
+
+def check_epochs(num_epochs: int, batch_size: int, patience: int | None, validation: Mapping[str, Any] | None) -> None:
+    """Raises ValueError unless the number of epochs, the batch and the patience make sense."""
+    check_positive_integer(num_epochs=num_epochs, batch_size=batch_size)
+    if patience is not None:
+        check_positive_integer(patience=patience)
+        if validation is None:
+            raise ValueError("Expected `validation` data with `patience`: the validation ELBO tells when to stop.")
+
+
+def split_beta(objective: Objective) -> tuple[Objective, Any]:
+    """Splits an objective into what is compiled, with a schedule or 1 as `beta`, and the weights of the replicas."""
+    objective = replace(objective, free_bits=float(objective.free_bits))
+    if callable(objective.beta):
+        check_schedule(objective.beta)
+        return objective, 1.0
+    return replace(objective, beta=1.0), objective.beta
+
+
+def stack_replicas(
+    params: VAEParams, key: jax.Array, beta: Any, hyperparameters: Mapping[str, Any]
+) -> tuple[Replicas, bool]:
+    """Checks what differs from replica to replica. One replica gets an axis of one; the second value says so."""
+    check_trainable(params)
+    single = key.ndim == 0
+    keys = key[None] if single else key
+    if not single:
+        check_replicas(params, len(keys))
+    hyper = {name: check_per_replica(name, value, len(keys)) for name, value in hyperparameters.items()}
+    betas = check_per_replica("beta", beta, len(keys), jnp.float32)
+    stacked = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None] if single else jnp.asarray(leaf), params)
+    return Replicas(stacked, keys, betas, hyper), single
+
+
+def prepare(
+    options: Options,
+    replicas: Replicas,
+    single: bool,
+    num_epochs: int,
+    data: Mapping[str, Any],
+    validation: Mapping[str, Any] | None,
+) -> Run:
+    """Checks the data, and puts data and replicas on the devices."""
+    mesh, batch_size = options.mesh, options.batch_size
+    if mesh is not None:
+        _check_same_everywhere(options, num_epochs, data, validation)
+    check = partial(check_data, options.vae, replicas.params, key=replicas.keys)
+    train = load(mesh, data, partial(check, transform=options.transform))
+    valid = None if validation is None else load(mesh, validation, check, "the validation data")
+    if num_examples(train) < batch_size:
+        raise ValueError(
+            f"Expected at least one batch of {batch_size} examples; got {num_examples(train)}. Use a smaller "
+            "`batch_size`."
+        )
+    replicas = replicate(mesh, replicas, replicas=True)
+    start = start_program(options.optimizer, mesh)(replicas.params, replicas.hyperparameters)
+    return Run(options, start, replicas, train, valid, single)
+
+
+def _check_same_everywhere(
+    options: Options, num_epochs: int, data: Mapping[str, Any], validation: Mapping[str, Any] | None
+) -> None:
+    """Raises ValueError unless all processes were given the same arguments."""
+
+    def shapes(data: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: np.shape(value)[1:] for name, value in sorted(data.items())}
+
+    check_same(
+        f"num_epochs={num_epochs}, batch_size={options.batch_size}, replicas={options.num_replicas}, "
+        f"warmup_epochs={options.objective.warmup_epochs}, patience={options.patience}, examples of shape "
+        f"{shapes(data)}, for validation {validation and shapes(validation)}"
+    )
