@@ -105,7 +105,7 @@ def main(options: Options) -> dict[str, Any]:
         tables = [table._asdict() for table in part.tables]
         content["parts"][name] = {"tables": tables, "measured": part.measured, "seconds": seconds}
         content["seconds"] += seconds
-        document.publish(output_dir, content, "Speed and memory against the targets", sections)
+        document.write(output_dir, content, "Speed and memory against the targets", sections)
         jax.clear_caches()
     print(f"Results in {output_dir}.")
     return content

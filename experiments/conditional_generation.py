@@ -1,6 +1,6 @@
-"""Generation by class: a prior for each class, p(z|y), beside the same VAE with one N(0, I) for all classes.
+"""What does a prior for each class, p(z|y), give, beside the same VAE with one N(0, I) for all classes?
 
-A third VAE reads the label in its prior alone: there the class has to be a place in the latent space.
+A third VAE reads the label in its prior alone: its classes must be places in the latent space.
 
 python -m experiments.conditional_generation
 python -m experiments.conditional_generation --dataset mnist --preset paper --epochs 20
@@ -19,12 +19,13 @@ import numpy as np
 import vaepriors_jax as vp
 from experiments import measures
 from experiments.data.dataset import Dataset, load, take_test
-from experiments.measures import Judge
+from experiments.measures import EvaluationSettings, SampleScorer
 from experiments.models.trained import Model, Trained
 from experiments.models.vaes import Made, make_vae
 from experiments.options import command_line
-from experiments.options.config import Config, resolve, sizes_of
 from experiments.options.programs import SeedsOptions
+from experiments.options.resolve import resolve
+from experiments.options.settings import Settings
 from experiments.report import document, figures, results
 from experiments.report.classes import BLIND, CONDITIONAL, SHARED, classes_table, words
 from experiments.report.document import Figure, Section
@@ -46,9 +47,9 @@ class Options(SeedsOptions):
     """Samples of each class that are given to the classifier."""
 
 
-def make_all(config: Config, data: Dataset) -> dict[str, Made]:
+def make_all(config: Settings, data: Dataset) -> dict[str, Made]:
     """Networks that read the label with both priors, and networks that do not with a prior for each class."""
-    sizes = sizes_of(config)
+    sizes = config.sizes
     vae, init = make_vae("conditional", sizes, data)
     plain, init_plain = make_vae("standard", sizes, data)
     shared, blind = vae._replace(prior=plain.prior), plain._replace(prior=vae.prior)
@@ -64,15 +65,18 @@ def by_class(
     vae: vp.VAE, params: vp.VAEParams, key: jax.Array, num_classes: int, num: int, mean: bool = False
 ) -> jax.Array:
     """Samples of every class [classes, num, height, width], or their means."""
-    draw = lambda key, label: vp.generate(vae, params, key, num, mean=mean, y=label)  # noqa: E731
+
+    def draw(key: jax.Array, label: jax.Array) -> jax.Array:
+        return vp.generate(vae, params, key, num, mean=mean, y=label)
+
     return jax.vmap(draw)(jax.random.split(key, num_classes), jnp.arange(num_classes))
 
 
-def shares_in_class(judge: Judge, images: jax.Array) -> np.ndarray:
+def shares_in_class(scorer: SampleScorer, images: jax.Array) -> np.ndarray:
     """Share of images [classes, N, height, width] that the feature network puts into their class [classes]."""
-    log_p = measures.class_log_probabilities(judge.network, images.reshape(-1, *images.shape[2:]))
-    found = jnp.argmax(log_p, axis=1).reshape(images.shape[:2])
-    return np.asarray(jnp.mean(found == jnp.arange(len(images))[:, None], axis=1))
+    log_p = measures.class_log_probabilities(scorer.network, images.reshape(-1, *images.shape[2:]))
+    classes = jnp.argmax(log_p, axis=1).reshape(images.shape[:2])
+    return np.asarray(jnp.mean(classes == jnp.arange(len(images))[:, None], axis=1))
 
 
 def class_kl(model: Model, data: Dataset) -> float:
@@ -87,15 +91,17 @@ def class_kl(model: Model, data: Dataset) -> float:
     return float(np.mean(divergences))
 
 
-def measure(trained: Trained, data: Dataset, judge: Judge, num: int) -> list[dict[str, Any]]:
+def measure(trained: Trained, data: Dataset, scorer: SampleScorer, num: int) -> list[dict[str, Any]]:
     """One row for each seed."""
+    settings = EvaluationSettings(scorer=scorer)
     rows = [trained.row(replica) for replica in range(len(trained.seeds))]
     for row, model in zip(rows, map(trained.model, range(len(rows))), strict=True):
         if "failure" in row:
             raise ValueError(f"{trained.name}, seed {model.seed}: {row['failure']}. Lower --learning-rate.")
-        shares = shares_in_class(judge, by_class(model.vae, model.params, KEY, judge.network.num_classes, num))
-        scores = measures.samples(model, data, judge)
-        row["test"] = measures.elbo(model, data) | {"share": float(shares.mean()), "class_kl": class_kl(model, data)}
+        shares = shares_in_class(scorer, by_class(model.vae, model.params, KEY, scorer.network.num_classes, num))
+        scores = measures.samples(model, data, settings)
+        row["test"] = measures.elbo(model, data, settings)
+        row["test"] |= {"share": float(shares.mean()), "class_kl": class_kl(model, data)}
         row["test"] |= {name: scores["generated"][name] for name in ("fid", "coverage")}
         row |= {"shares": shares.tolist(), "samples": scores}
     return rows
@@ -107,9 +113,9 @@ def draw(models: list[Model], data: Dataset, shares: dict[str, np.ndarray], real
     picked = [data.test["x"][data.test["y"] == label][:NUM_DRAWN] for label in range(num)]
     blank = np.zeros((NUM_DRAWN, *data.image_shape), np.float32)
     panels = {"test images": np.concatenate([np.concatenate([x, blank])[:NUM_DRAWN] for x in picked])}
-    for one in models:
-        means = np.asarray(by_class(one.vae, one.params, KEY, num, NUM_DRAWN, True))
-        panels[f"prior {one.prior}"] = means.reshape(-1, *data.image_shape)
+    for model in models:
+        means = np.asarray(by_class(model.vae, model.params, KEY, num, NUM_DRAWN, True))
+        panels[f"prior {model.prior}"] = means.reshape(-1, *data.image_shape)
     title = f"{data.name}: one row a class; means of p(x|z, y)"
     figures.image_panels(folder / "by_class.png", panels, num_columns=NUM_DRAWN, title=title)
     figures.share_lines(folder / "shares.png", shares, real)
@@ -124,8 +130,15 @@ def draw(models: list[Model], data: Dataset, shares: dict[str, np.ndarray], real
     return [Figure("by_class.png", "Samples by class", grids), Figure("shares.png", "Share in the asked class", lines)]
 
 
+def shares_of_test_images(scorer: SampleScorer, data: Dataset) -> np.ndarray:
+    """Share of the test images of each class that the feature network puts into that class [classes]."""
+    log_p = measures.class_log_probabilities(scorer.network, data.test["x"])
+    correct = np.asarray(jnp.argmax(log_p, axis=1)) == data.test["y"]
+    return np.array([correct[data.test["y"] == label].mean() for label in range(scorer.network.num_classes)])
+
+
 def main(options: Options) -> dict[str, Any]:
-    """Trains both, asks both for each class, and writes the output folder."""
+    """Trains the VAEs, asks each for each class, and writes the output folder."""
     began = time.perf_counter()
     if options.num_by_class < 1:
         raise ValueError(f"Expected --num-by-class >= 1; got {options.num_by_class}.")
@@ -133,32 +146,28 @@ def main(options: Options) -> dict[str, Any]:
     if data.num_classes is None:
         raise ValueError(f"Expected labels, which are the classes to ask for; {data.name} has none.")
     config = resolve(options.comparison(priors=("conditional",)), data)
+    data = take_test(data, config.num_test)
     output_dir = results.make_output_dir(options.output_dir, "conditional_generation", options.dataset)
-    judge = measures.make_judge(data := take_test(data, config.num_test))
-    assert judge is not None  # `resolve` asks for labels
+    scorer = measures.make_sample_scorer(data)
+    if scorer is None:
+        raise ValueError(f"Expected more test images, to score samples; got {len(data.test['x'])}. Raise --num-test.")
     trained = [train(name, config, data, output_dir, made) for name, made in make_all(config, data).items()]
-    rows = [row for one in trained for row in measure(one, data, judge, options.num_by_class)]
-    log_p = measures.class_log_probabilities(judge.network, data.test["x"])
-    hit = np.asarray(jnp.argmax(log_p, axis=1)) == data.test["y"]
-    real = np.array([hit[data.test["y"] == label].mean() for label in range(judge.network.num_classes)])
-    shares = {one.name: np.array([row["shares"] for row in rows if row["prior"] == one.name]) for one in trained}
-    pictures = draw([one.model(0) for one in trained], data, shares, real, output_dir)
-    shares_of_real = real.tolist()
+    rows = [row for prior in trained for row in measure(prior, data, scorer, options.num_by_class)]
+    shares = {prior.name: np.array([row["shares"] for row in rows if row["prior"] == prior.name]) for prior in trained}
+    real = shares_of_test_images(scorer, data)
+    pictures = draw([prior.model(0) for prior in trained], data, shares, real, output_dir)
+    content = results.describe_run("conditional_generation", options.dataset, asdict(config), began) | {
+        "data": data.description,
+        "features": measures.describe_features(scorer.network),
+        "rows": rows,
+        "real_shares": real.tolist(),
+    }
+    answers, table = words(rows, content["real_shares"]), classes_table(rows, content["real_shares"])
     sections = [
-        Section(
-            "Does a prior for each class help?", words(rows, shares_of_real), [classes_table(rows, shares_of_real)]
-        ),
+        Section("Does a prior for each class help?", answers, [table]),
         Section("Figures", figures=pictures),
     ]
-    content = results.describe_run("conditional_generation", options.dataset, asdict(config), began) | {
-        "data": data.account,
-        "features": measures.describe(judge),
-        "rows": rows,
-        "real_shares": shares_of_real,
-    }
     document.publish(output_dir, content, f"{data.name}: generation by class", sections)
-    document.show(sections)
-    print(f"Report, figures and results in {output_dir} ({content['seconds']:.0f} s).")
     return content
 
 

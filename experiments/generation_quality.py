@@ -1,4 +1,4 @@
-"""Exercise 2: are samples of a mixture prior better than those of N(0, I), and by more than the noise between seeds?
+"""Are samples of a mixture prior better than those of N(0, I), and by more than the noise between seeds?
 
 python -m experiments.generation_quality
 python -m experiments.generation_quality --dataset mnist --preset paper --priors standard mixture --epochs 20
@@ -9,17 +9,17 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from experiments import measures
+from experiments.comparison.candidates import train_and_measure
 from experiments.data.dataset import load, take_test
 from experiments.options import command_line
-from experiments.options.config import resolve
 from experiments.options.programs import SeedsOptions
+from experiments.options.resolve import resolve
 from experiments.report import document, results
 from experiments.report.comparison import failures_of
 from experiments.report.comparison_tables import samples_table
 from experiments.report.document import Section
 from experiments.report.generation import draw_samples, draw_scores
 from experiments.report.quality import differences, tests
-from experiments.training.candidates import train_and_measure
 
 Prior = Literal["standard", "mixture", "vamp", "flow"]
 
@@ -32,7 +32,7 @@ class Options(SeedsOptions):
     """Digits, a TFDS name, or the path of your own .npz file, with labels: they train the features that score the
     samples."""
     priors: tuple[Prior, ...] = ("standard", "mixture")
-    """Which priors; the first is the one that the others are held against."""
+    """Which priors; the others are compared with the first."""
     refit: tuple[Literal["mixture", "vamp", "flow"], ...] = ("mixture",)
     """Priors that are fitted afterwards to the standard VAE; give --refit alone for none."""
     num_components: int | None = None
@@ -51,27 +51,25 @@ def main(options: Options) -> dict[str, Any]:
     config = resolve(options.comparison(), data)
     data = take_test(data, config.num_test)
     output_dir = results.make_output_dir(options.output_dir, "generation_quality", options.dataset)
-    found = train_and_measure(config, data, output_dir)
-    models = [one.model(0) for one in found.trained]
-    pictures = [*draw_samples(models, data, output_dir), draw_scores(found.rows, output_dir)]
+    candidates = train_and_measure(config, data, output_dir)
+    models = [trained.model(0) for trained in candidates.trained]
+    pictures = [*draw_samples(models, data, output_dir), draw_scores(candidates.rows, output_dir)]
     sections = [
-        Section("Scores", failures_of(found.rows), [samples_table(found.summary)]),
-        tests(found.rows),
+        Section("Scores", failures_of(candidates.rows), [samples_table(candidates.summary)]),
+        tests(candidates.rows),
         Section("Figures", figures=pictures),
     ]
     content = results.describe_run("generation_quality", options.dataset, asdict(config), began) | {
-        "data": data.account,
-        "features": measures.describe(found.judge),
-        "rows": found.rows,
-        "summary": found.summary,
+        "data": data.description,
+        "features": measures.describe_features(candidates.scorer and candidates.scorer.network),
+        "rows": candidates.rows,
+        "summary": candidates.summary,
         "differences": {
-            prior: {score: one._asdict() for score, one in by_score.items()}
-            for prior, by_score in differences(found.rows, options.priors[0]).items()
+            prior: {score: difference._asdict() for score, difference in by_score.items()}
+            for prior, by_score in differences(candidates.rows, options.priors[0]).items()
         },
     }
     document.publish(output_dir, content, f"{data.name}: quality of samples", sections)
-    document.show(sections)
-    print(f"Report, figures, models and results in {output_dir} ({content['seconds']:.0f} s).")
     return content
 
 

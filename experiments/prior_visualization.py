@@ -1,4 +1,4 @@
-"""Exercise 1: the aggregated posterior and the prior, drawn in the latent plane, for N(0, I) and a mixture.
+"""Where do the encodings lie in the latent plane, and where does the prior sample? Draws both, for several priors.
 
 python -m experiments.prior_visualization
 python -m experiments.prior_visualization --dataset mnist --preset paper --priors standard mixture vamp flow
@@ -13,16 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import vaepriors_jax as vp
 from experiments import measures
 from experiments.data.dataset import Dataset, load
-from experiments.measures import Model
+from experiments.measures import EvaluationSettings, Model
 from experiments.options import command_line
-from experiments.options.config import Config, resolve
+from experiments.options.config import Config
+from experiments.options.resolve import resolve
 from experiments.report import document, latent_figures, results
 from experiments.report.latent_figures import Portrait
 from experiments.report.plane import MEASURES, describe
-from experiments.training.train import model_folder, train
+from experiments.training.train import save_models, train
 
 NUM_SAMPLES, GRID = 64, 12
 
@@ -32,7 +32,7 @@ KEY = jax.random.key(6)
 
 @dataclass(frozen=True)
 class Options:
-    """Trains VAEs with a latent plane, and draws what each prior makes of it."""
+    """Trains VAEs with a latent plane, and draws encodings, prior and decoder of each."""
 
     dataset: str = "digits"
     """Digits, a TFDS name, or the path of your own .npz file, as in compare_priors."""
@@ -59,7 +59,7 @@ class Options:
 
 
 def comparison_of(options: Options) -> Config:
-    """The options as compare_priors takes them."""
+    """These options as those of compare_priors."""
     shared = {name: value for name, value in asdict(options).items() if name != "num_points"}
     return Config(**shared, seeds=1)
 
@@ -69,21 +69,21 @@ def _decode(model: Model, z: jax.Array) -> np.ndarray:
 
 
 def portray(model: Model, data: Dataset, half_width: float | None, num_points: int) -> Portrait:
-    """What is drawn of one model: densities on the plane, encodings in it, and what the decoder makes of it."""
-    found = measures.hole_map(model, data, half_width)
+    """The parts of a model's row in the figure: densities on the plane, encodings in it, and decoded images."""
+    plane = measures.hole_map(model, data, half_width)
     rows = np.asarray(jax.random.permutation(KEY, len(data.fixed_train["x"])))[:num_points]
     x = data.fixed_train["x"][rows]
     posterior = jax.vmap(partial(model.vae.posterior, model.params))(jnp.asarray(x))
     z = posterior.sample(seed=jax.random.fold_in(KEY, 1))
     from_prior = model.vae.latent_prior(model.params).sample(seed=jax.random.fold_in(KEY, 2), sample_shape=NUM_SAMPLES)
-    ticks = float(found.first[-1]) * jnp.linspace(-1, 1, GRID)
+    ticks = float(plane.first[-1]) * jnp.linspace(-1, 1, GRID)
     # Rows of images from the top, where the second coordinate is largest.
-    grid = found.origin + ticks[None, :, None] * found.axes[0] + ticks[::-1, None, None] * found.axes[1]
-    holes = measures.holes(model, data)
+    grid = plane.origin + ticks[None, :, None] * plane.axes[0] + ticks[::-1, None, None] * plane.axes[1]
+    holes = measures.holes(model, data, EvaluationSettings())
     return Portrait(
         name=model.prior,
-        map=found,
-        points=np.asarray((z - found.origin) @ found.axes.T),
+        map=plane,
+        points=np.asarray((z - plane.origin) @ plane.axes.T),
         labels=data.train["y"][rows] if data.num_classes else None,
         samples=_decode(model, from_prior),
         grid=_decode(model, grid.reshape(-1, grid.shape[-1])),
@@ -107,27 +107,23 @@ def main(options: Options) -> dict[str, Any]:
         if trained.result.failures:
             raise ValueError(f"{name}: {trained.result.failures[0]}. Lower --learning-rate.")
         models.append(trained.model(0))
-        vp.save_model(output_dir / model_folder(name, options.seed), models[-1].vae.prior, models[-1].params)
+        save_models(trained, output_dir)
     # The same axes for all: as wide as the widest needs.
-    half_width = max(
-        float(jnp.maximum(m.first[-1], m.second[-1])) for m in (measures.hole_map(one, data) for one in models)
-    )
+    planes = [measures.hole_map(model, data) for model in models]
+    half_width = max(float(jnp.maximum(plane.first[-1], plane.second[-1])) for plane in planes)
     portraits = [portray(model, data, half_width, options.num_points) for model in models]
     latent_figures.draw(output_dir / "latent_plane.png", portraits, data.name, options.latent_dim)
     rows = [
         {
-            "prior": one.name,
+            "prior": portrait.name,
             "seed": options.seed,
             "num_encodings": [len(data.validation["x"])],
-            **{name: getattr(one, name) for name in MEASURES},
+            **{name: getattr(portrait, name) for name in MEASURES},
         }
-        for one in portraits
+        for portrait in portraits
     ]
     content = results.describe_run("prior_visualization", options.dataset, asdict(config), began) | {"rows": rows}
-    sections = describe(content)
-    document.publish(output_dir, content, f"{data.name}: encodings and priors in the latent plane", sections)
-    document.show(sections)
-    print(f"Report, figure, models and results in {output_dir} ({content['seconds']:.0f} s).")
+    document.publish(output_dir, content, f"{data.name}: encodings and priors in the latent plane", describe(content))
     return content
 
 

@@ -1,4 +1,4 @@
-"""Exercise 3: do the pseudo-inputs of a VampPrior come to resemble the training data?
+"""Do the pseudo-inputs of a VampPrior come to resemble the training data?
 
 python -m experiments.pseudo_inputs
 python -m experiments.pseudo_inputs --dataset mnist --preset paper --epochs 100
@@ -18,8 +18,9 @@ from experiments import measures
 from experiments.data.dataset import Dataset, load
 from experiments.models.vaes import make_vae
 from experiments.options import command_line
-from experiments.options.config import Config, resolve, sizes_of
 from experiments.options.programs import RunOptions
+from experiments.options.resolve import resolve
+from experiments.options.settings import Settings
 from experiments.report import document, pseudo_input_figures, results
 from experiments.report.document import Figure, Section
 from experiments.report.pseudo_inputs import SETS, answer, distances_table
@@ -29,11 +30,7 @@ from vaepriors_jax.evaluation.samples import nearest_distances
 from vaepriors_jax.evaluation.samples.feature_network import FeatureNetwork
 
 SNAPSHOTS = (0, 1, 3, 10, 30, 100, 300, 1000)
-
-
 KEY = jax.random.key(8)
-
-
 CAPTIONS = {
     "evolution": "Each column is one pseudo-input, from its start at the top to the best epoch at the bottom.",
     "neighbours": "The same place in the three panels is the same component: the pseudo-input, the training image that "
@@ -46,7 +43,7 @@ CAPTIONS = {
 
 @dataclass(frozen=True)
 class Options(RunOptions):
-    """Trains a VampPrior from random and from data pseudo-inputs, and holds them against real images."""
+    """Trains a VampPrior from random and from data pseudo-inputs, and compares them with real images."""
 
     dataset: str = "digits"
     """Digits, a TFDS name, or the path of your own .npz file, as in compare_priors; with labels."""
@@ -95,13 +92,23 @@ def class_entropies(network: FeatureNetwork, images: np.ndarray) -> np.ndarray:
     return np.asarray(-jnp.sum(jnp.exp(log_p) * log_p, axis=1))
 
 
-def learn(start: str, config: Config, data: Dataset, held_out: np.ndarray, network: FeatureNetwork) -> Learned:
-    """Trains from one start, and measures."""
-    sizes = sizes_of(config)._replace(pseudo_inputs=start)
-    vae, init = make_vae("vamp", sizes, data)
+class Training(NamedTuple):
+    """A VAE with a VampPrior: its networks, its best parameters, and its pseudo-inputs by epoch."""
+
+    vae: vp.VAE
+    params: vp.VAEParams
+    snapshots: dict[int, np.ndarray]
+
+
+def train(start: str, config: Settings, data: Dataset) -> Training:
+    """Trains from one start, and keeps the pseudo-inputs of some epochs and of the best."""
+    vae, init = make_vae("vamp", config.sizes._replace(pseudo_inputs=start), data)
     key_init, key_fit = jax.random.split(jax.random.key(config.seed))
     params = init(key_init)
-    inputs_of = lambda params: np.array(vp.pseudo_inputs(vae.prior, params.prior))  # noqa: E731
+
+    def inputs_of(params: vp.VAEParams) -> np.ndarray:
+        return np.array(vp.pseudo_inputs(vae.prior, params.prior))
+
     snapshots = {0: inputs_of(params)}
 
     def keep(epoch: int, params: vp.VAEParams) -> None:
@@ -113,37 +120,52 @@ def learn(start: str, config: Config, data: Dataset, held_out: np.ndarray, netwo
         params,
         key_fit,
         {"x": data.train["x"]},
-        optimizer_factory(config.gradients, config.prior_learning_rate_factor)(config.learning_rate or 0.0),
-        num_epochs=config.epochs or 0,
-        batch_size=config.batch_size or 0,
+        optimizer_factory(config.gradients, config.prior_learning_rate_factor)(config.all_learning_rates[0]),
+        num_epochs=config.epochs,
+        batch_size=config.batch_size,
         validation={"x": data.validation["x"]},
         patience=config.patience,
-        objective=vp.Objective(warmup_epochs=config.warmup_epochs or 0),
+        objective=vp.Objective(warmup_epochs=config.warmup_epochs),
         transform=data.transform,
         callback=keep,
         progress=f"{start} start",
     )
-    params, best = result.params, int(result.best_epoch)
-    final = inputs_of(params)
-    snapshots = {epoch: inputs for epoch, inputs in snapshots.items() if epoch < best} | {best: final}
+    best = int(result.best_epoch)
+    snapshots = {epoch: inputs for epoch, inputs in snapshots.items() if epoch < best}
+    return Training(vae, result.params, snapshots | {best: inputs_of(result.params)})
 
-    train = data.train["x"]
+
+def flatten(images: Any) -> np.ndarray:
+    """Images as vectors [N, pixels]."""
+    return np.asarray(images).reshape(len(images), -1)
+
+
+def nearest_images(images: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """The nearest of other images to each image."""
+    square = np.sum(flatten(among) ** 2, axis=1) - 2 * flatten(images) @ flatten(among).T
+    return among[square.argmin(axis=1)]
+
+
+def learn(start: str, config: Settings, data: Dataset, held_out: np.ndarray, network: FeatureNetwork) -> Learned:
+    """Trains from one start, and compares the pseudo-inputs with real images."""
+    vae, params, snapshots = train(start, config, data)
+    final = snapshots[max(snapshots)]
     noise = np.asarray(jax.random.uniform(KEY, (1000, *data.image_shape)))
     images = dict(zip(SETS, (final, snapshots[0], held_out, noise), strict=True))
-    flat = lambda x: np.asarray(x).reshape(len(x), -1)  # noqa: E731
-    features = {name: np.asarray(network.features(x)) for name, x in images.items()}
-    train_features = np.asarray(network.features(train))
-    square = np.sum(flat(train) ** 2, axis=1) - 2 * flat(final) @ flat(train).T
+    pixels = flatten(data.train["x"])
+    features = np.asarray(network.features(data.train["x"]))
     means = jax.vmap(lambda u: vae.posterior(params, u).mean())(jnp.asarray(final))
     decoded = jax.vmap(lambda z: vae.likelihood(params, z).mean())(means)
     usage = mixture_usage(vae, params, KEY, data.fixed_train["x"])
     return Learned(
         start=start,
         snapshots=snapshots,
-        nearest=train[square.argmin(axis=1)],
+        nearest=nearest_images(final, data.train["x"]),
         decoded=np.asarray(decoded),
-        distances={name: nearest_distances(flat(x), flat(train)) for name, x in images.items()},
-        feature_distances={name: nearest_distances(x, train_features) for name, x in features.items()},
+        distances={name: nearest_distances(flatten(x), pixels) for name, x in images.items()},
+        feature_distances={
+            name: nearest_distances(np.asarray(network.features(x)), features) for name, x in images.items()
+        },
         entropies={name: class_entropies(network, x) for name, x in images.items()},
         usage={
             "responsibility_perplexity": float(usage.responsibility_perplexity),
@@ -152,9 +174,9 @@ def learn(start: str, config: Config, data: Dataset, held_out: np.ndarray, netwo
     )
 
 
-def apart(images: np.ndarray) -> float:
+def mean_separation(images: np.ndarray) -> float:
     """Mean pixel distance from each image to the nearest other one."""
-    flat = images.reshape(len(images), -1).astype(np.float64)
+    flat = flatten(images).astype(np.float64)
     square = np.sum((flat[:, None] - flat[None]) ** 2, axis=-1)
     np.fill_diagonal(square, np.inf)
     return float(np.sqrt(square.min(axis=1)).mean())
@@ -179,26 +201,23 @@ def measure(learned: Learned) -> dict[str, Any]:
         "share_within_features": share_within(learned.feature_distances),
         "share_within_entropy": share_within(learned.entropies),
         "num_components": len(learned.nearest),
-        "apart": apart(learned.snapshots[max(learned.snapshots)]),
-        "apart_at_start": apart(learned.snapshots[0]),
+        "apart": mean_separation(learned.snapshots[max(learned.snapshots)]),
+        "apart_at_start": mean_separation(learned.snapshots[0]),
         **learned.usage,
     }
 
 
 def draw(learned: list[Learned], output_dir: Path) -> list[Figure]:
-    """Draws the figures, and says what to see in them."""
+    """Draws the figures, and gives their captions."""
     figures = []
-    for one in learned:
-        pseudo_input_figures.draw_evolution(output_dir / f"evolution_{one.start}.png", one.start, one.snapshots)
-        final = one.snapshots[max(one.snapshots)]
-        pseudo_input_figures.draw_neighbours(
-            output_dir / f"neighbours_{one.start}.png", one.start, final, one.nearest, one.decoded
-        )
-        figures += [
-            Figure(f"{name}_{one.start}.png", f"{title}, {one.start} start", CAPTIONS[name])
-            for name, title in (("evolution", "Evolution"), ("neighbours", "Nearest training images"))
-        ]
-    distances = {one.start: (one.distances, one.feature_distances) for one in learned}
+    for start, snapshots, nearest, decoded, *_ in learned:
+        evolution, neighbours = f"evolution_{start}.png", f"neighbours_{start}.png"
+        final = snapshots[max(snapshots)]
+        pseudo_input_figures.draw_evolution(output_dir / evolution, start, snapshots)
+        pseudo_input_figures.draw_neighbours(output_dir / neighbours, start, final, nearest, decoded)
+        figures.append(Figure(evolution, f"Evolution, {start} start", CAPTIONS["evolution"]))
+        figures.append(Figure(neighbours, f"Nearest training images, {start} start", CAPTIONS["neighbours"]))
+    distances = {result.start: (result.distances, result.feature_distances) for result in learned}
     pseudo_input_figures.draw_distances(output_dir / "distances.png", distances)
     return [*figures, Figure("distances.png", "Distances", CAPTIONS["distances"])]
 
@@ -215,22 +234,22 @@ def main(options: Options) -> dict[str, Any]:
         raise ValueError(f"Expected --num-components <= {num} to start at images; got {options.num_components}.")
     network = measures.feature_network(data)
     if network is None:
-        raise ValueError(f"Expected labels, which train the features that judge likeness; {data.name} has none.")
+        raise ValueError(
+            f"Expected labels, which train the features that images are compared by; {data.name} has none."
+        )
     learned = [learn(start, config, rest, held_out, network) for start in options.starts]
-    rows = [measure(one) for one in learned]
-    for one in rows:
-        one["answer"] = answer(one)
+    rows = [measure(result) for result in learned]
+    for row in rows:
+        row["answer"] = answer(row)
     content = results.describe_run("pseudo_inputs", options.dataset, asdict(config), began) | {
-        "features": {name: getattr(network, name) for name in ("hash", "accuracy", "architecture")},
+        "features": measures.describe_features(network),
         "rows": rows,
     }
     sections = [
-        Section("Do they resemble training data?", [one["answer"] for one in rows], [distances_table(rows)]),
+        Section("Do they resemble training data?", [row["answer"] for row in rows], [distances_table(rows)]),
         Section("Figures", figures=draw(learned, output_dir)),
     ]
     document.publish(output_dir, content, f"{data.name}: pseudo-inputs against real images", sections)
-    document.show(sections)
-    print(f"Report, figures and results in {output_dir} ({content['seconds']:.0f} s).")
     return content
 
 

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments import configs
-from experiments.report import choice, results
+from experiments.report import choice, markdown, results
 from experiments.report.classes import classes_table, words
 from experiments.report.comparison import HOLES, summarize
 from experiments.report.comparison_tables import samples_table, tables
-from experiments.report.document import Table, markdown_table
+from experiments.report.document import Table
 from experiments.report.plane import holes_table
 from experiments.report.pseudo_inputs import distances_table
 from experiments.report.quality import tests
@@ -78,7 +78,7 @@ def _lines(found: Sequence[Table]) -> list[str]:
     lines = []
     for table in found:
         lines += [f"{table.title[0].upper()}{table.title[1:]}:", ""] if len(found) > 1 else []
-        lines += [markdown_table(table.header, table.rows), "", " ".join(table.notes), ""]
+        lines += [markdown.table(table.header, table.rows), "", " ".join(table.notes), ""]
     return lines
 
 
@@ -192,7 +192,7 @@ def settings_table() -> str:
         docstring = " ".join((importlib.import_module(f"experiments.configs.{name}").__doc__ or "").split())
         published = docstring.partition("Published: ")[2].partition(" Measured: ")[0]
         rows.append([f"`{name}`", published.rstrip("."), *(_measured(name) or ("–", "–"))[:2]])
-    return markdown_table(["setting", "published test NLL", "ours", "how"], rows) + "\n"
+    return markdown.table(["setting", "published test NLL", "ours", "how"], rows) + "\n"
 
 
 if __name__ == "__main__":

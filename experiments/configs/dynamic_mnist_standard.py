@@ -5,11 +5,7 @@ Published: 84.45 ± 0.12 (Norouzi et al. 2020), 84.97 (Bauer & Mnih 2019), 84.50
 Measured: not yet.
 """
 
-from experiments import compare_priors
-from experiments.configs import paper
-from experiments.options import command_line
+from experiments.configs import paper, run_as_program
 
 CONFIG = paper(__file__, "mnist", "standard")
-
-if __name__ == "__main__":
-    command_line.run(compare_priors.main, CONFIG)
+run_as_program(__name__, CONFIG)

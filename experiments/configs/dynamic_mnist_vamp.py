@@ -5,11 +5,7 @@ Published: 82.43 ± 0.06 (Norouzi et al. 2020), 82.38 (Tomczak & Welling 2018, u
 Measured: not yet.
 """
 
-from experiments import compare_priors
-from experiments.configs import paper
-from experiments.options import command_line
+from experiments.configs import paper, run_as_program
 
 CONFIG = paper(__file__, "mnist", "vamp")
-
-if __name__ == "__main__":
-    command_line.run(compare_priors.main, CONFIG)
+run_as_program(__name__, CONFIG)

@@ -5,11 +5,7 @@ Published: 81.24 (Tomczak & Welling 2018).
 Measured: not yet.
 """
 
-from experiments import compare_priors
-from experiments.configs import paper
-from experiments.options import command_line
+from experiments.configs import paper, run_as_program
 
 CONFIG = paper(__file__, "mnist", "vamp", levels=2)
-
-if __name__ == "__main__":
-    command_line.run(compare_priors.main, CONFIG)
+run_as_program(__name__, CONFIG)

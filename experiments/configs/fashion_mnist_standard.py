@@ -5,11 +5,7 @@ Published: 228.70 ± 0.15 (Norouzi et al. 2020), 228.68 (Bauer & Mnih 2019).
 Measured: not yet.
 """
 
-from experiments import compare_priors
-from experiments.configs import paper
-from experiments.options import command_line
+from experiments.configs import paper, run_as_program
 
 CONFIG = paper(__file__, "fashion_mnist", "standard")
-
-if __name__ == "__main__":
-    command_line.run(compare_priors.main, CONFIG)
+run_as_program(__name__, CONFIG)

@@ -6,11 +6,7 @@ Measured: 86.49 ± 0.23 (one seed, error over test images, S = 5000, 94 minutes,
 flax 0.12.8, distrax 0.1.9, Python 3.11.7).
 """
 
-from experiments import compare_priors
-from experiments.configs import paper
-from experiments.options import command_line
+from experiments.configs import paper, run_as_program
 
 CONFIG = paper(__file__, "binarized_mnist", "mixture")
-
-if __name__ == "__main__":
-    command_line.run(compare_priors.main, CONFIG)
+run_as_program(__name__, CONFIG)

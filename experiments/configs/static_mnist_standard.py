@@ -13,11 +13,7 @@ With --gradients normalized --cooldown-epochs 10: 88.03 ± 0.23 (one seed, error
 from a checkpoint on, on 1 core of an AMD EPYC; jax 0.10.2, flax 0.12.8, distrax 0.1.9, Python 3.11.7).
 """
 
-from experiments import compare_priors
-from experiments.configs import paper
-from experiments.options import command_line
+from experiments.configs import paper, run_as_program
 
 CONFIG = paper(__file__, "binarized_mnist", "standard")
-
-if __name__ == "__main__":
-    command_line.run(compare_priors.main, CONFIG)
+run_as_program(__name__, CONFIG)

@@ -9,14 +9,11 @@ import numpy as np
 
 import vaepriors_jax as vp
 from experiments.data.npz_images import read_npz
-from experiments.data.sources import Arrays, Source, cache_folder, count_classes, describe, digits
-from experiments.data.tfds_images import read_splits, read_tfds
+from experiments.data.sources import Arrays, Source, count_classes, describe, digits
+from experiments.data.tfds_images import read_splits
 from vaepriors_jax.training.transforms import Transform
 
-__all__ = ["BINARIZATIONS", "Dataset", "cache_folder", "load", "read_tfds"]
-
-
-BINARIZATIONS = {  # and what the account says of them
+BINARIZATIONS = {  # with the sentence on each in a data set's description
     "dynamic": "Training images are binarised anew at each step, validation and test images once.",
     "static": "All images are binarised once, at random.",
     "threshold": "All images are binarised at 0.5.",
@@ -40,7 +37,7 @@ class Dataset(NamedTuple):
         transform: what training does to a batch: `vp.binarize` where binarisation is dynamic.
         num_classes: number of classes, or None without labels.
         num_levels: number L of levels k / (L - 1) that the values take: 2 for binary images, None for any floats.
-        account: what was read and what was done to it, in words.
+        description: what was read and how it was changed.
     """
 
     name: str
@@ -52,7 +49,7 @@ class Dataset(NamedTuple):
     transform: Transform | None
     num_classes: int | None
     num_levels: int | None = 2
-    account: str = ""
+    description: str = ""
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -67,7 +64,7 @@ class Dataset(NamedTuple):
 
 
 def load(dataset: str, *, binarization: str = "dynamic", data_dir: str | None = None) -> Dataset:
-    """Loads a data set, and prints what was read and what was done to it.
+    """Loads a data set, and prints what was read and how it was changed.
 
     `digits` comes with scikit-learn: 1797 images of 8x8 with 17 grey levels, split 1197 / 300 / 300 with a fixed key.
     A path that ends in .npz is the user's own file: see `read_npz`. Anything else is a name of tensorflow-datasets,
@@ -94,17 +91,17 @@ def load(dataset: str, *, binarization: str = "dynamic", data_dir: str | None = 
     else:
         source = read_splits(dataset, data_dir)
     data = _binarize(source, "none" if source.num_levels == 2 else binarization)
-    print(data.account)
+    print(data.description)
     return data
 
 
 def _binarize(source: Source, binarization: str) -> Dataset:
     splits, num_classes = source.splits, count_classes(source.splits)
     done = "" if source.num_levels == 2 else f" {BINARIZATIONS[binarization]}"
-    account = f"{source.name}: {describe(splits, source.num_levels)} ({source.account}).{done}"
+    description = f"{source.name}: {describe(splits, source.num_levels)} ({source.description}).{done}"
     if binarization == "none":
         train, validation, test = splits
-        kept = (train, validation, test, train, None, num_classes, source.num_levels, account)
+        kept = (train, validation, test, train, None, num_classes, source.num_levels, description)
         return Dataset(source.name, binarization, *kept)
     keys = jax.random.split(jax.random.key(BINARIZATION_SEED), 3)
     fixed = [_binarize_once(key, split, binarization) for key, split in zip(keys, splits, strict=True)]
@@ -112,7 +109,7 @@ def _binarize(source: Source, binarization: str) -> Dataset:
     fixed_train, validation, test = fixed
     train = splits[0] if transform else fixed_train
     return Dataset(
-        source.name, binarization, train, validation, test, fixed_train, transform, num_classes, account=account
+        source.name, binarization, train, validation, test, fixed_train, transform, num_classes, description=description
     )
 
 

@@ -1,4 +1,4 @@
-"""What a data set is before it is binarised: images of three splits, and an account of where they come from."""
+"""Data sets before binarisation: images of three splits, and where they come from."""
 
 import os
 from pathlib import Path
@@ -19,21 +19,21 @@ class Source(NamedTuple):
         name: name of the data set, fit for a file.
         splits: training, validation and test images: {"x": [N, height, width] in [0, 1]} and, with labels, "y": [N].
         num_levels: number of levels L that the values k / (L - 1) take; 2 for binary images, None for any floats.
-        account: what was read, and what was done to it.
+        description: what was read, and how it was changed.
     """
 
     name: str
     splits: tuple[Arrays, Arrays, Arrays]
     num_levels: int | None
-    account: str
+    description: str
 
 
 def digits() -> Source:
     """The digits of scikit-learn: 1797 images of 8x8 with 17 grey levels, split 1197 / 300 / 300."""
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    arrays = {"x": (found.images / 16).astype(np.float32), "y": found.target.astype(np.int32)}
+    images = load_digits()
+    arrays = {"x": (images.images / 16).astype(np.float32), "y": images.target.astype(np.int32)}
     return Source("digits", split_at_random(arrays, 300), 17, "scikit-learn's digits, drawn into splits by a fixed key")
 
 
@@ -56,7 +56,7 @@ def scale(x: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def describe(splits: tuple[Arrays, Arrays, Arrays], num_levels: int | None) -> str:
-    """Sizes, shape, levels and classes of the splits, in words."""
+    """A sentence on sizes, shape, levels and classes of the splits."""
     sizes = [f"{len(split['x']):,}" for split in splits]
     height, width = splits[0]["x"].shape[1:]
     values = {2: "binary", None: "grey, not in levels"}.get(num_levels, f"grey, {num_levels} levels")

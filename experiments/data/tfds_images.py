@@ -45,13 +45,13 @@ def read_splits(dataset: str, data_dir: str | None = None) -> Source:
     if any("y" not in arrays or arrays["y"].min() < 0 for arrays in read.values()):  # -1: a test set without labels
         read = {split: {"x": arrays["x"]} for split, arrays in read.items()}
     scaled = {split: scale(arrays["x"]) for split, arrays in read.items()}
-    splits, account = _assign({split: arrays | {"x": scaled[split][0]} for split, arrays in read.items()})
-    account = f"TFDS {dataset} {prepared.version}, {_describe_images(prepared)}; {account}"
-    return Source(name, splits, max(levels for _, levels in scaled.values()), account)
+    splits, assignment = _assign({split: arrays | {"x": scaled[split][0]} for split, arrays in read.items()})
+    description = f"TFDS {dataset} {prepared.version}, {_describe_images(prepared)}; {assignment}"
+    return Source(name, splits, max(levels for _, levels in scaled.values()), description)
 
 
 def _assign(parts: dict[str, Arrays]) -> tuple[tuple[Arrays, Arrays, Arrays], str]:
-    """Training, validation and test images out of the splits that there are, and what was done."""
+    """Training, validation and test images out of the splits that there are, and how they were chosen."""
     if len(parts) == 1:
         ((name, only),) = parts.items()
         return split_at_random(only, len(only["x"]) // 6), f"`{name}` drawn into three by a fixed key"
@@ -62,17 +62,6 @@ def _assign(parts: dict[str, Arrays]) -> tuple[tuple[Arrays, Arrays, Arrays], st
     head = {name: array[:num_train] for name, array in parts["train"].items()}
     tail = {name: array[num_train:] for name, array in parts["train"].items()}
     return (head, tail, parts[test]), f"validation is the last sixth of `train`, test is `{test}`"
-
-
-def read_tfds(dataset: str, split: str, data_dir: str | None = None) -> Arrays:
-    """Reads one split of a prepared TFDS image data set: {"x": [N, 28, 28] in [0, 1], "y": [N]}.
-
-    Raises:
-        ValueError: an unknown name, or a data set without images.
-        FileNotFoundError: no prepared copy; the message says what to run.
-    """
-    arrays = _read(open_prepared(dataset, data_dir), dataset, split)
-    return arrays | {"x": scale(arrays["x"])[0]}
 
 
 def open_prepared(dataset: str, data_dir: str | None = None) -> Prepared:
@@ -99,7 +88,7 @@ def open_prepared(dataset: str, data_dir: str | None = None) -> Prepared:
 
 
 def _builder(dataset: str, folder: str | None) -> Any:
-    """What TFDS knows of a data set, prepared or not."""
+    """The TFDS builder of a data set, prepared or not."""
     import tensorflow_datasets as tfds
 
     try:
@@ -200,7 +189,7 @@ def grey_image(encoded: Any) -> np.ndarray:
 
 
 def _describe_images(prepared: Prepared) -> str:
-    """What the first image was, and what became of it."""
+    """The size and channels of the first image, and how it was changed."""
     from PIL import Image
 
     encoded = next(iter(prepared.records.values()))[0][prepared.image]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
 from experiments.measures.keys import KEYS
+from experiments.measures.settings import EvaluationSettings
 from experiments.models.trained import Model
 from vaepriors_jax.evaluation.latents.hole_maps import HoleMap
 
@@ -49,16 +50,16 @@ def hole_map(model: Model, data: Dataset, half_width: float | None = None, plane
 def _encode(vae: vp.VAE, params: vp.VAEParams, key: jax.Array, x: jax.Array, context: Any) -> jax.Array:
     """One z of q(z|x) for each image: [N, dim]."""
 
-    def one(inputs: tuple[jax.Array, jax.Array, Any]) -> jax.Array:
+    def encode_one(inputs: tuple[jax.Array, jax.Array, Any]) -> jax.Array:
         key, x, context = inputs
         return vae.posterior(params, x, **context).sample(seed=key)
 
     keys = jax.random.split(key, x.shape[0])
-    return jax.lax.map(one, (keys, jnp.asarray(x), context), batch_size=min(1000, x.shape[0]))
+    return jax.lax.map(encode_one, (keys, jnp.asarray(x), context), batch_size=min(1000, x.shape[0]))
 
 
 def divergence(model: Model, data: Dataset, prior: distrax.Distribution | None = None) -> dict[str, float]:
-    """How well a classifier tells the encodings of held-out images from samples of a prior, by default the model's.
+    """How well a classifier separates the encodings of held-out images from samples of a prior, by default the model's.
 
     It learns from the encodings of the validation images, one z an image, and is scored on those of the test images.
     """
@@ -75,18 +76,18 @@ def divergence(model: Model, data: Dataset, prior: distrax.Distribution | None =
         drawn_from.sample(seed=key, sample_shape=num)
         for key, num in zip(keys[2:4], (num_train, len(q_test)), strict=True)
     )
-    found = vp.classifier_divergence(keys[4], q_train, p_train, q_test, p_test)
+    separation = vp.classifier_divergence(keys[4], q_train, p_train, q_test, p_test)
     return {
-        "divergence": float(found.jensen_shannon.mean),
-        "divergence_standard_error": float(found.jensen_shannon.standard_error),
-        "accuracy": float(found.accuracy.mean),
-        "accuracy_standard_error": float(found.accuracy.standard_error),
+        "divergence": float(separation.jensen_shannon.mean),
+        "divergence_standard_error": float(separation.jensen_shannon.standard_error),
+        "accuracy": float(separation.accuracy.mean),
+        "accuracy_standard_error": float(separation.accuracy.standard_error),
         "num_encodings": len(q_train),
     }
 
 
-def blind_spot(num_encodings: float | None) -> str:
-    """What the classifier cannot see, in words; nothing where it has learned from enough encodings."""
+def few_encodings_note(num_encodings: float | None) -> str:
+    """A sentence on what the classifier cannot see; empty where it has learned from enough encodings."""
     if num_encodings is None or num_encodings >= ENOUGH:
         return ""
     return (
@@ -95,8 +96,9 @@ def blind_spot(num_encodings: float | None) -> str:
     )
 
 
-def holes(model: Model, data: Dataset) -> dict[str, Any]:
-    """How far prior and encodings are apart: the classifier's divergence first, then what rests on the training set."""
+def holes(model: Model, data: Dataset, settings: EvaluationSettings) -> dict[str, Any]:
+    """The distance of the prior from the encodings: by a classifier on held-out images, and from the training set."""
+    del settings
     x, context = data.fixed_train["x"], model.context(data.fixed_train)
     vae = _without_label(model, data)
     surgery = vp.elbo_surgery(vae, model.params, KEYS["holes"], x, **context)
@@ -107,15 +109,15 @@ def holes(model: Model, data: Dataset) -> dict[str, Any]:
         "hole_mass": in_holes,
         "uncovered_mass": uncovered,
     }
-    found = {name: float(value.mean) for name, value in estimates.items()}
+    means = {name: float(value.mean) for name, value in estimates.items()}
     errors = {f"{name}_standard_error": float(value.standard_error) for name, value in estimates.items()}
-    return divergence(model, data) | found | errors
+    return divergence(model, data) | means | errors
 
 
-def shape(model: Model, data: Dataset) -> dict[str, float]:
-    """What one Gaussian would leave: the divergence of the encodings from N(m, S), with their mean and covariance.
+def gaussian_divergence(model: Model, data: Dataset) -> dict[str, float]:
+    """Divergence of the encodings from N(m, S), with their mean and covariance: the best that one Gaussian can reach.
 
-    It is due to clusters, bends and tails.
+    What is left is due to clusters, bends and tails.
     """
     x, context = data.fixed_train["x"], model.context(data.fixed_train)
     loc, scale = vp.aggregated_posterior(model.vae, model.params, x, **context).parameters

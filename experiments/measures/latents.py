@@ -1,4 +1,4 @@
-"""What the dimensions of z carry, and how many components are used."""
+"""How much each dimension of z tells of x, and how many components of a mixture are used."""
 
 from typing import Any
 
@@ -8,18 +8,20 @@ import numpy as np
 import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
 from experiments.measures.keys import KEYS
+from experiments.measures.settings import EvaluationSettings
 from experiments.models.trained import Model
 from vaepriors_jax.evaluation.latents.components import mixture_usage, pseudo_input_distances
 from vaepriors_jax.evaluation.latents.dimensions import latent_dimensions
 from vaepriors_jax.priors.vamp import has_pseudo_inputs
 
 
-def latents(model: Model, data: Dataset) -> dict[str, Any]:
-    """What each dimension carries and, for a mixture, how many components are used; over the training set."""
+def latents(model: Model, data: Dataset, settings: EvaluationSettings) -> dict[str, Any]:
+    """How much each dimension tells of x and, for a mixture, how many components are used; over the training set."""
+    del settings
     x, context = data.fixed_train["x"], model.context(data.fixed_train)
     arguments = (model.vae, model.params, KEYS["latents"], x)
     dimensions = latent_dimensions(*arguments, **context)
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "collapsed": int(dimensions.collapsed.sum()),
         "mutual_information_by_dimension": np.asarray(dimensions.mutual_information).tolist(),
         "kl_by_dimension": np.asarray(dimensions.kl).tolist(),
@@ -28,8 +30,8 @@ def latents(model: Model, data: Dataset) -> dict[str, Any]:
     if isinstance(getattr(prior, "top", prior), vp.Mixture):  # the upper one of two levels
         usage = mixture_usage(*arguments, **context)
         for name in ("weight_perplexity", "responsibility_perplexity", "num_unused"):
-            found[name] = float(getattr(usage, name))
+            values[name] = float(getattr(usage, name))
     if has_pseudo_inputs(model.vae.prior):
         distances = pseudo_input_distances(model.vae.prior, model.params.prior, x)
-        found["pseudo_input_distance"] = float(jnp.mean(distances))
-    return found
+        values["pseudo_input_distance"] = float(jnp.mean(distances))
+    return values

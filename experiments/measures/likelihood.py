@@ -1,4 +1,4 @@
-"""How probable the test images are: log p(x) by importance weighting and by annealing, and the ELBO."""
+"""The likelihood of the test images: log p(x) by importance weighting and by annealing, and the ELBO."""
 
 import math
 from typing import Any, NamedTuple
@@ -10,6 +10,8 @@ from tqdm import tqdm
 import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
 from experiments.measures.keys import KEYS
+from experiments.measures.settings import Annealing, EvaluationSettings
+from experiments.models.likelihoods import is_discrete
 from experiments.models.trained import Model
 from experiments.training.cost import decoded_at_once
 from vaepriors_jax.evaluation.likelihood.annealing import annealed_importance_sampling
@@ -18,43 +20,38 @@ NUM_ANNEALED = 100  # test images on which annealed importance sampling checks t
 
 
 class LogMarginals(NamedTuple):
-    """Of each test image [N]: log p(x), the Pareto k of its weights, and log p(x|y) for a conditional model."""
+    """For each test image [N]: log p(x), the Pareto k of its weights, and log p(x|y) of a conditional model."""
 
     values: np.ndarray
     pareto_k: np.ndarray
     given_label: np.ndarray | None
 
 
-def log_marginals(model: Model, data: Dataset, num_samples: int, bar: tqdm) -> LogMarginals:
-    """Importance-weighted log-likelihoods of the test images, in slices that move the bar."""
+def log_marginals(model: Model, data: Dataset, num_samples: int) -> LogMarginals:
+    """Importance-weighted log-likelihoods of the test images, with a progress bar."""
     x = data.test["x"]
-    parts, given = [], []
+    parts, given_label = [], []
     chunk_size = decoded_at_once(model.vae, model.params, data)
     options: dict[str, Any] = {"num_samples": num_samples, "chunk_size": chunk_size}
     # Twenty slices of a large test set; a small one whole, since each size of slice is compiled.
     slice_size = len(x) // 20 if len(x) >= 2000 else len(x)
-    for start in range(0, len(x), slice_size):
-        rows = slice(start, start + slice_size)
-        arguments = (model.vae, model.params, jax.random.fold_in(KEYS["log_marginal"], start), x[rows])
-        if model.conditional:
-            probabilities = data.class_probabilities
-            parts.append(vp.log_marginal_over_classes(*arguments, **options, class_probabilities=probabilities))
-            given.append(vp.log_marginal(*arguments, **options, y=data.test["y"][rows]).values)
-        else:
-            parts.append(vp.log_marginal(*arguments, **options))
-        bar.update(len(x[rows]))
-    values, pareto_k = (
-        np.concatenate([np.asarray(getattr(part, name)) for part in parts]) for name in ("values", "pareto_k")
+    description = f"{model.prior}, seed {model.seed}: log p(x)"
+    with tqdm(total=len(x), unit="image", desc=description, leave=False) as bar:
+        for start in range(0, len(x), slice_size):
+            rows = slice(start, start + slice_size)
+            arguments = (model.vae, model.params, jax.random.fold_in(KEYS["log_marginal"], start), x[rows])
+            if model.conditional:
+                probabilities = data.class_probabilities
+                parts.append(vp.log_marginal_over_classes(*arguments, **options, class_probabilities=probabilities))
+                given_label.append(vp.log_marginal(*arguments, **options, y=data.test["y"][rows]).values)
+            else:
+                parts.append(vp.log_marginal(*arguments, **options))
+            bar.update(len(x[rows]))
+    return LogMarginals(
+        np.concatenate([np.asarray(part.values) for part in parts]),
+        np.concatenate([np.asarray(part.pareto_k) for part in parts]),
+        np.concatenate(given_label) if given_label else None,
     )
-    return LogMarginals(values, pareto_k, np.concatenate(given) if given else None)
-
-
-class Annealing(NamedTuple):
-    """How annealed importance sampling runs."""
-
-    num_chains: int
-    num_temperatures: int
-    num_leapfrog_steps: int
 
 
 def annealed(model: Model, data: Dataset, weighted: np.ndarray, settings: Annealing) -> dict[str, float]:
@@ -63,44 +60,37 @@ def annealed(model: Model, data: Dataset, weighted: np.ndarray, settings: Anneal
     chosen = {name: array[rows] for name, array in data.test.items()}
     arguments = (model.vae, model.params, KEYS["annealing"], chosen["x"])
     options = settings._asdict() | {"chunk_size": decoded_at_once(model.vae, model.params, data)}
-    found = annealed_importance_sampling(*arguments, **options, **model.context(chosen))
-    values = np.asarray(found.values)
+    estimates = annealed_importance_sampling(*arguments, **options, **model.context(chosen))
+    values = np.asarray(estimates.values)
     difference = _mean_with_error("annealed_minus_weighted", values - weighted[rows])
     return _mean_with_error("log_marginal_annealed", values) | difference | {"num_annealed": len(rows)}
 
 
-def likelihood(
-    model: Model,
-    data: Dataset,
-    num_samples: int,
-    bar: tqdm,
-    annealing: Annealing | None = None,
-    *,
-    in_bits: bool = False,
-) -> dict[str, Any]:
-    """log p(x), by importance weighting and, where wanted, on some images by annealing; the ELBO; in nats.
+def likelihood(model: Model, data: Dataset, settings: EvaluationSettings) -> dict[str, Any]:
+    """log p(x) by importance weighting, and for one seed by annealing on some images; the ELBO; in nats.
 
-    With `in_bits`, for probabilities of grey levels, -log p(x) also in bits per dimension. A conditional model is
-    annealed given the label, and held against its log p(x|y).
+    Where p(x|z) gives probabilities of grey levels, -log p(x) also in bits per dimension. A conditional model is
+    annealed given the label, and compared with its log p(x|y).
     """
-    marginals = log_marginals(model, data, num_samples, bar)
+    marginals = log_marginals(model, data, settings.num_samples)
     weighted = marginals.values if marginals.given_label is None else marginals.given_label
     active = vp.active_units(model.vae, model.params, data.test["x"], **model.context(data.test))
-    found = elbo(model, data)
-    found |= _mean_with_error("log_marginal", marginals.values)
-    if in_bits:
-        found |= _mean_with_error("bits_per_dim", vp.bits_per_dim(marginals.values, math.prod(data.image_shape)))
+    values = elbo(model, data, settings)
+    values |= _mean_with_error("log_marginal", marginals.values)
+    if is_discrete(settings.likelihood):
+        values |= _mean_with_error("bits_per_dim", vp.bits_per_dim(marginals.values, math.prod(data.image_shape)))
     if marginals.given_label is not None:
-        found |= _mean_with_error("log_marginal_given_label", marginals.given_label)
-    if annealing is not None:
-        found |= annealed(model, data, weighted, annealing)
-    if not np.isnan(marginals.pareto_k).all():  # a few samples have none
-        found["pareto_k_above_0.7"] = float(np.mean(marginals.pareto_k > 0.7))
-    return found | {"active_units": int(active.sum())}
+        values |= _mean_with_error("log_marginal_given_label", marginals.given_label)
+    if settings.annealing is not None and model.seed == settings.annealed_seed:
+        values |= annealed(model, data, weighted, settings.annealing)
+    if not np.isnan(marginals.pareto_k).all():  # few samples have none
+        values["pareto_k_above_0.7"] = float(np.mean(marginals.pareto_k > 0.7))
+    return values | {"active_units": int(active.sum())}
 
 
-def elbo(model: Model, data: Dataset) -> dict[str, Any]:
+def elbo(model: Model, data: Dataset, settings: EvaluationSettings) -> dict[str, Any]:
     """The ELBO of the test images and its two terms, in nats."""
+    del settings
     x, context = data.test["x"], model.context(data.test)
     chunk_size = min(500, decoded_at_once(model.vae, model.params, data))
     terms = vp.evaluate_elbo(model.vae, model.params, KEYS["elbo"], x, chunk_size=chunk_size, **context)

@@ -1,4 +1,4 @@
-"""How good the samples of a model are."""
+"""The quality of a model's samples."""
 
 from functools import partial
 from typing import Any
@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
-from experiments.measures.judge import NUM_RESAMPLES, Judge, sample_keys
+from experiments.measures.sample_scorer import NUM_RESAMPLES, sample_keys
+from experiments.measures.settings import EvaluationSettings
 from experiments.models.trained import Model
 from vaepriors_jax.evaluation.samples.quality import sample_quality
 
@@ -17,8 +18,11 @@ AT_ONCE = 500  # images that are drawn at a time
 
 @partial(jax.jit, static_argnums=(0, 4))
 def _draw(vae: vp.VAE, params: vp.VAEParams, keys: jax.Array, context: Any, mean: bool) -> jax.Array:
-    one = lambda key, context: vp.generate(vae, params, key, 1, mean=mean, **context)[0]  # noqa: E731
-    return jax.lax.map(lambda inputs: one(*inputs), (keys, context), batch_size=AT_ONCE)
+    def draw_one(inputs: tuple[jax.Array, Any]) -> jax.Array:
+        key, context = inputs
+        return vp.generate(vae, params, key, 1, mean=mean, **context)[0]
+
+    return jax.lax.map(draw_one, (keys, context), batch_size=AT_ONCE)
 
 
 def generate(model: Model, data: Dataset, num: int, *, mean: bool = False) -> jax.Array:
@@ -30,31 +34,34 @@ def generate(model: Model, data: Dataset, num: int, *, mean: bool = False) -> ja
 
 @partial(jax.jit, static_argnums=0)
 def _reconstruct(vae: vp.VAE, params: vp.VAEParams, keys: jax.Array, x: jax.Array, context: Any) -> jax.Array:
-    def one(key: jax.Array, x: jax.Array, context: Any) -> jax.Array:
+    def reconstruct_one(inputs: tuple[jax.Array, jax.Array, Any]) -> jax.Array:
+        key, x, context = inputs
         key_z, key_x = jax.random.split(key)
         z = vae.posterior(params, x, **context).sample(seed=key_z)
         return vae.likelihood(params, z, **context).sample(seed=key_x)
 
-    return jax.lax.map(lambda inputs: one(*inputs), (keys, x, context), batch_size=AT_ONCE)
+    return jax.lax.map(reconstruct_one, (keys, x, context), batch_size=AT_ONCE)
 
 
-def samples(model: Model, data: Dataset, judge: Judge) -> dict[str, dict[str, float]]:
-    """Scores of samples x ~ p(x|z), as many as test images, and of what to read them against.
+def samples(model: Model, data: Dataset, settings: EvaluationSettings) -> dict[str, dict[str, float]]:
+    """Scores of samples x ~ p(x|z), as many as test images, and of what to compare them with; {} without a scorer.
 
-    A conditional model draws the labels of the test images.
+    A conditional model is given the labels of the test images.
     """
+    if settings.scorer is None:
+        return {}
     _, key_reconstruct, key_score = sample_keys()
     num, context = len(data.test["x"]), model.context(data.test)
     generated = generate(model, data, num)
     keys = jax.random.split(key_reconstruct, num)
-    rebuilt = _reconstruct(model.vae, model.params, keys, jnp.asarray(data.test["x"]), context)
+    reconstructed = _reconstruct(model.vae, model.params, keys, jnp.asarray(data.test["x"]), context)
     return sample_quality(
         key_score,
-        judge.network.features,
+        settings.scorer.network.features,
         train=data.fixed_train["x"],
         test=data.test["x"],
         generated=jnp.clip(generated, 0, 1),  # some likelihoods reach further than the data
-        reconstructions=jnp.clip(rebuilt, 0, 1),
-        references=judge.references,
+        reconstructions=jnp.clip(reconstructed, 0, 1),
+        references=settings.scorer.references,
         num_resamples=NUM_RESAMPLES,
     )

@@ -1,15 +1,7 @@
-"""The options of the comparison: their presets, and what is wrong with them."""
+"""The options of `compare_priors` as they are typed, and the values of its presets."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
-
-import numpy as np
-
-from experiments.data.dataset import Dataset
-from experiments.measures import Annealing
-from experiments.models.likelihoods import check_likelihood
-from experiments.models.vaes import PRIORS, Sizes
-from experiments.options.checks import check_options, check_rate
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
@@ -45,16 +37,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
-MAX_ENCODED = 5000  # examples whose q(z) is evaluated where each density runs a network
-AT_LEAST_ONE = ("seeds", "epochs", "batch_size", "latent_dim", "num_components", "num_samples", "patience")
-AT_LEAST_ONE += ("hidden", "channels", "likelihood_components", "annealing", "flow_layers", "flow_hidden")
-
 
 @dataclass(frozen=True)
 class Config:
     """Trains a VAE with each prior on one data set, and compares them.
 
-    Options without a value are those of the preset.
+    Options that are left open take the preset's values.
     """
 
     dataset: str = "digits"
@@ -149,97 +137,3 @@ class Config:
     """Only log p(x) and the ELBO, or prior holes and the quality of samples as well."""
     checkpoints: bool = False
     """Write checkpoints into the output folder, and go on from those that are there."""
-
-
-def resolve(config: Config, data: Dataset) -> Config:
-    """Fills what the user left open from the preset and the data set, and checks the rest.
-
-    Raises:
-        ValueError: a value out of range or named twice, a conditional prior on data without labels (of a class), or
-            data that do not vary.
-    """
-    check_options(config)
-    if config.learning_rates and config.learning_rate is not None:
-        raise ValueError(
-            f"Expected --learning-rate or --learning-rates; got both, {config.learning_rate} and "
-            f"{config.learning_rates}. Add the one to the others, or leave it out."
-        )
-    preset = {name: value for name, value in PRESETS[config.preset].items() if getattr(config, name) is None}
-    if config.learning_rates:
-        del preset["learning_rate"]
-    config = replace(config, **preset)
-    for name in AT_LEAST_ONE:
-        value = getattr(config, name)
-        if np.size(value) == 0 or np.min(value) < 1:
-            raise ValueError(f"Expected --{name.replace('_', '-')} >= 1; got {value}.")
-    if (config.epochs or 0) < 2 * preset.get("warmup_epochs", 0):
-        config = replace(config, warmup_epochs=(config.epochs or 0) // 4)
-        print(
-            f"{config.epochs} epochs are few for the preset's warm-up of the KL, which is shortened to "
-            f"{config.warmup_epochs}; --warmup-epochs sets it."
-        )
-    for name in ("warmup_epochs", "cooldown_epochs"):
-        if ((value := getattr(config, name)) or 0) < 0:
-            raise ValueError(f"Expected --{name.replace('_', '-')} >= 0; got {value}.")
-    if (config.warmup_epochs or 0) > (config.epochs or 0):
-        raise ValueError(
-            f"Expected --warmup-epochs <= --epochs; got {config.warmup_epochs} of {config.epochs}: the weight of "
-            "the KL would never be that of --betas."
-        )
-    for name in ("learning_rate", "learning_rates", "prior_learning_rate_factor", "betas", "likelihood_scale"):
-        if (value := getattr(config, name)) is not None:
-            check_rate(name, value)
-    _check_images(data)
-    check_likelihood(config.likelihood, data)
-    if config.num_test is not None and not 2 <= config.num_test <= len(data.test["x"]):
-        raise ValueError(f"Expected --num-test from 2 to {len(data.test['x'])}; got {config.num_test}.")
-    if config.priors and "conditional" in config.priors and data.num_classes is None:
-        raise ValueError(
-            f"Expected labels for the prior 'conditional'; {data.name} has none. Choose among "
-            f"{', '.join(name for name in PRIORS if name != 'conditional')}, or use --dataset mnist."
-        )
-    empty = _empty_classes(data)
-    if config.priors and "conditional" in config.priors and empty:
-        raise ValueError(
-            f"Expected training images of each class for the prior 'conditional'; {data.name} has none of class "
-            f"{', '.join(map(str, empty))}. Add images, or leave those of that class out."
-        )
-    if config.levels == 2 and config.metrics == "all" and len(data.train["x"]) > MAX_ENCODED:
-        config = replace(config, metrics="likelihood")
-        print(
-            f"Holes and samples are left out (--metrics likelihood): with two levels q(z) of {len(data.train['x']):,} "
-            f"images runs a network for each pair of a point and an image; up to {MAX_ENCODED:,} it is measured."
-        )
-    if config.refit and config.priors and "standard" not in config.priors:
-        raise ValueError("Expected the prior 'standard' among --priors, since --refit refits its VAE; add it.")
-    if config.priors is None:
-        config = replace(config, priors=PRIORS)
-        if data.num_classes is None or empty:
-            lacks = f"no training images of class {', '.join(map(str, empty))}" if empty else "no labels"
-            print(f"{data.name} has {lacks}: the prior 'conditional' is left out.")
-            config = replace(config, priors=tuple(name for name in PRIORS if name != "conditional"))
-    return config
-
-
-def _check_images(data: Dataset) -> None:
-    """Raises ValueError if all training images are the same: there is nothing to learn."""
-    x = data.train["x"]
-    if all((part == x[0]).all() for part in np.array_split(x, max(1, len(x) // 1000))):
-        raise ValueError(f"Expected training images that differ; those of {data.name} are all the same.")
-
-
-def _empty_classes(data: Dataset) -> list[int]:
-    """The classes without training images."""
-    if data.num_classes is None:
-        return []
-    return np.flatnonzero(np.bincount(data.train["y"], minlength=data.num_classes) == 0).tolist()
-
-
-def sizes_of(config: Config) -> Sizes:
-    """The part of the options that makes the models."""
-    return Sizes(**{field: getattr(config, field) for field in Sizes._fields})
-
-
-def annealing_of(config: Config) -> Annealing:
-    """The part of the options that annealed importance sampling takes."""
-    return Annealing(*(config.annealing or PRESETS[config.preset]["annealing"]))

@@ -1,4 +1,4 @@
-"""Options that programs share. Each adds its own, and declares again those of which it says something else."""
+"""Options that several programs share; a program adds its own, and redeclares those that it describes differently."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
@@ -24,14 +24,14 @@ class RunOptions:
     """Where results go; by default a new folder under runs/."""
 
     def comparison(self, **fixed: Any) -> Config:
-        """These options as compare_priors takes them, with what the program fixes; those it does not know are left."""
+        """These options as those of compare_priors, which lack some, with values that the program fixes."""
         known = {field.name for field in fields(Config)}
         return Config(**{name: value for name, value in asdict(self).items() if name in known}, **fixed)
 
 
 @dataclass(frozen=True)
 class SeedsOptions(RunOptions):
-    """Several seeds, whose samples are held against test images."""
+    """A run with several seeds, whose samples are compared with test images."""
 
     seed: int = 0
     """The first seed."""

@@ -1,4 +1,4 @@
-"""What a comparison of priors says: its summary over seeds, in words and tables."""
+"""The summary of a comparison of priors over seeds, in words and tables."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,11 @@ HOLES = ("divergence", "accuracy", "num_encodings", "marginal_kl", "mutual_infor
 COPIES = ("memorization_ratio", "memorization_close_share")
 
 
-def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+Rows = list[dict[str, Any]]  # one for each prior and seed
+Summary = list[dict[str, Any]]  # one for each prior
+
+
+def summarize(rows: Rows) -> Summary:
     """Mean and standard error over seeds for each prior; of one seed, the error of the estimate itself."""
     summary = []
     for prior in dict.fromkeys(row["prior"] for row in rows):
@@ -52,12 +56,12 @@ def _over_seeds(values: list[dict[str, float]], names: tuple[str, ...]) -> dict[
     return found
 
 
-def sections_of(summary: list[dict[str, Any]], of_grid: Sequence[dict[str, Any]] = ()) -> list[Section]:
+def sections_of(summary: Summary, of_grid: Sequence[dict[str, Any]] = ()) -> list[Section]:
     """The tables of a comparison as a part of its report."""
     return [Section("What was measured", tables=tables(summary, of_grid))]
 
 
-def failures_of(rows: list[dict[str, Any]]) -> list[str]:
+def failures_of(rows: Rows) -> list[str]:
     """A paragraph on seeds that failed, if there are any."""
     failed = [f"{row['prior']}, seed {row['seed']}: {row['failure']}" for row in rows if not row["test"]]
     return [f"Seeds that were frozen, and are in no table: {'; '.join(failed)}."] if failed else []

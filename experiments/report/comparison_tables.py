@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from experiments.measures.holes import blind_spot
+from experiments.measures.holes import few_encodings_note
 from experiments.models.likelihoods import KINDS
 from experiments.report import results
 from experiments.report.document import Table
-from experiments.training import grid
+from experiments.report.grid import grid_table
 
 LATENTS = {  # title of the column, and what it says
     "active_units": (
@@ -29,7 +29,7 @@ SAMPLES = ("fid", "kid", "precision", "recall", "density", "coverage")
 
 def tables(summary: list[dict[str, Any]], of_grid: Sequence[dict[str, Any]] = ()) -> list[Table]:
     """The tables of a comparison."""
-    found = [grid.table(list(of_grid))] if of_grid else []
+    found = [grid_table(list(of_grid))] if of_grid else []
     found.append(_likelihood_table(summary))
     if any("hole_mass" in entry for entry in summary):
         found.append(_holes_table(summary))
@@ -102,7 +102,7 @@ def hole_notes(measured: Iterable[Mapping[str, Any]]) -> str:
         return " ".join([*notes, "–: this run is older than these measures."])
     counts = [values["num_encodings"] for values in known if "num_encodings" in values]
     least = min((one["mean"] if isinstance(one, dict) else min(one) for one in counts), default=None)
-    return " ".join([*notes, blind_spot(least)]).strip()
+    return " ".join([*notes, few_encodings_note(least)]).strip()
 
 
 def _holes_table(summary: list[dict[str, Any]]) -> Table:

@@ -1,4 +1,4 @@
-"""Is a difference between two models larger than the noise between seeds? A paired test, and what it can find."""
+"""Is a difference between two models larger than the noise between seeds? A paired t-test, and its power."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -40,14 +40,13 @@ class Difference(NamedTuple):
 
 def compare(first: Sequence[float], second: Sequence[float]) -> Difference:
     """The paired difference of two lists of scores, one for each seed, in the same order."""
-    difference = np.asarray(first, np.float64) - np.asarray(second, np.float64)
-    mean, num = float(difference.mean()), len(difference)
-    if num < 2:
+    differences = np.asarray(first, np.float64) - np.asarray(second, np.float64)
+    mean = float(differences.mean())
+    if len(differences) < 2:
         return Difference(mean, float("nan"), float("nan"))
-    error = float(difference.std(ddof=1) / np.sqrt(num))
-    if error == 0:
+    if np.allclose(differences, mean, rtol=1e-13, atol=0):  # no noise but rounding, of which the test warns
         return Difference(mean, 0.0, 0.0 if mean else 1.0)
-    return Difference(mean, error, float(2 * stats.t.sf(abs(mean) / error, num - 1)))
+    return Difference(mean, float(stats.sem(differences)), float(stats.ttest_rel(first, second).pvalue))
 
 
 def power(num_seeds: int) -> float:
@@ -58,9 +57,9 @@ def power(num_seeds: int) -> float:
 
 
 def strength(num_seeds: int) -> str:
-    """One paragraph that says what a test over so many seeds can find."""
+    """A paragraph on how large a difference a test over so many seeds can find."""
     if num_seeds < 2:
-        return "One seed: there is no noise between seeds to hold a difference against, so no difference is shown."
+        return "One seed: without the noise between seeds to compare with, no difference is shown."
     least = stats.t.isf(LEVEL / 2, num_seeds - 1)
     return (
         f"Paired t-tests over {num_seeds} seeds: a difference counts as larger than the noise between seeds (5 %, "

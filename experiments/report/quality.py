@@ -1,10 +1,10 @@
 """Whether the scores of samples differ by more than the noise between seeds."""
 
 from experiments.report import paired
+from experiments.report.comparison import Rows
 from experiments.report.comparison_tables import SAMPLES
 from experiments.report.document import Section, Table
 from experiments.report.generation import by_prior
-from experiments.training.candidates import Rows
 
 
 def differences(rows: Rows, baseline: str) -> dict[str, dict[str, paired.Difference]]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.measures.holes import blind_spot
+from experiments.measures.holes import few_encodings_note
 from experiments.report import paired
 from experiments.report.paired import Difference
 
@@ -196,7 +196,7 @@ def certainty(measured: Measurements, prior: str) -> list[str]:
         name = SCORES[score][0]
         found.append(f"All differences in {name} are within the noise between seeds: it did not make the choice.")
     if "num_encodings" in measured[STANDARD]:
-        found += filter(None, [blind_spot(_mean(measured, STANDARD, "num_encodings"))])
+        found += filter(None, [few_encodings_note(_mean(measured, STANDARD, "num_encodings"))])
     return [*found, paired.strength(num_seeds)]
 
 

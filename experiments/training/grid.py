@@ -8,7 +8,6 @@ import numpy as np
 
 import vaepriors_jax as vp
 from experiments.report import results
-from experiments.report.document import Table
 
 
 class Setting(NamedTuple):
@@ -58,7 +57,10 @@ def choose(result: vp.FitResult, grid: list[Setting], num_seeds: int) -> tuple[v
 def _of_setting(result: vp.FitResult, index: int, num_seeds: int) -> vp.FitResult:
     """The part of a result that belongs to one setting."""
     start, stop = index * num_seeds, (index + 1) * num_seeds
-    take = lambda tree: jax.tree.map(lambda leaf: leaf[start:stop], tree)  # noqa: E731
+
+    def take(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: leaf[start:stop], tree)
+
     failures = [f._replace(replica=f.replica - start) for f in result.failures if start <= f.replica < stop]
     return result._replace(
         params=take(result.params),
@@ -67,21 +69,3 @@ def _of_setting(result: vp.FitResult, index: int, num_seeds: int) -> vp.FitResul
         history=take(result.history),
         failures=tuple(failures),
     )
-
-
-def table(rows: list[dict[str, Any]]) -> Table:
-    """The grid's table."""
-    cells = [
-        [
-            row["prior"],
-            f"{row['learning_rate']:g}",
-            f"{row['beta']:g}",
-            results.format_mean(row["validation_elbo"]) + (" *" if row["chosen"] else ""),
-            ", ".join(map(str, row["best_epochs"])) or "–",
-            str(row["num_failed"]),
-        ]
-        for row in rows
-    ]
-    header = ["prior", "learning rate", "beta", "validation ELBO", "best epochs", "failed seeds"]
-    note = "* chosen, by the validation ELBO alone (beta = 1, nats, mean over seeds); the other tables show this one."
-    return Table("Learning rates and betas", header, cells, [note])

@@ -14,7 +14,7 @@ from experiments import measures
 from experiments.data.dataset import Dataset
 from experiments.models.trained import Trained
 from experiments.models.vaes import Made, make_prior, make_vae
-from experiments.options.config import Config, sizes_of
+from experiments.options.settings import Settings
 from experiments.training import cooldown, cost, grid
 from experiments.training.optimizers import optimizer_factory
 from vaepriors_jax.parallel.sharding import make_mesh
@@ -25,15 +25,15 @@ def model_folder(prior: str, seed: int) -> str:
     return f"models/{prior.replace(', ', '-').replace(' ', '-')}-seed{seed}"
 
 
-def train(name: str, config: Config, data: Dataset, output_dir: Path, made: Made | None = None) -> Trained:
+def train(name: str, config: Settings, data: Dataset, output_dir: Path, made: Made | None = None) -> Trained:
     """Trains one prior, or a VAE made elsewhere, with all seeds, learning rates and betas as one program.
 
     Of the learning rates and betas it keeps the best.
     """
-    vae, init = made or make_vae(name, sizes_of(config), data)
+    vae, init = made or make_vae(name, config.sizes, data)
     seeds = tuple(range(config.seed, config.seed + config.seeds))
     keys = [jax.random.split(jax.random.key(seed)) for seed in seeds]
-    settings = grid.settings(config.learning_rates or (config.learning_rate or 0.0,), config.betas or (1.0,))
+    settings = grid.settings(config.all_learning_rates, config.betas)
     starts = [init(key_init) for key_init, _ in keys]
     operations = _announce(name, vae, starts[0], config, data)
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves * len(settings)), *starts)
@@ -48,7 +48,7 @@ def train(name: str, config: Config, data: Dataset, output_dir: Path, made: Made
     fit_options: dict[str, Any] = {
         "data": arrays[0],
         "optimizer": optimizer_factory(config.gradients, config.prior_learning_rate_factor),
-        "batch_size": config.batch_size or 0,
+        "batch_size": config.batch_size,
         "validation": arrays[1],
         "transform": data.transform,
         "mesh": mesh,
@@ -60,10 +60,10 @@ def train(name: str, config: Config, data: Dataset, output_dir: Path, made: Made
             vae,
             params,
             fit_keys,
-            num_epochs=config.epochs or 0,
+            num_epochs=config.epochs,
             patience=config.patience,
             hyperparameters={"learning_rate": rates},
-            objective=vp.Objective(beta=betas, warmup_epochs=config.warmup_epochs or 0),
+            objective=vp.Objective(beta=betas, warmup_epochs=config.warmup_epochs),
             checkpoints=folder and folder / name,
             progress=name,
             **fit_options,
@@ -87,9 +87,9 @@ def train(name: str, config: Config, data: Dataset, output_dir: Path, made: Made
     return Trained(name, vae, result, seeds, tuple({"prior": name} | row for row in rows), operations)
 
 
-def _announce(name: str, vae: vp.VAE, params: vp.VAEParams, config: Config, data: Dataset) -> int:
+def _announce(name: str, vae: vp.VAE, params: vp.VAEParams, config: Settings, data: Dataset) -> int:
     """Prints the size of a model and what a step costs, and returns the latter."""
-    size, batch_size = sum(leaf.size for leaf in jax.tree.leaves(params)), config.batch_size or 0
+    size, batch_size = sum(leaf.size for leaf in jax.tree.leaves(params)), config.batch_size
     operations = cost.step_operations(vae, params, data, batch_size)
     print(
         f"{name}: {config.network} networks, {size:,} parameters; a training step of {batch_size} images is "
@@ -98,9 +98,9 @@ def _announce(name: str, vae: vp.VAE, params: vp.VAEParams, config: Config, data
     return operations
 
 
-def refit(name: str, standard: Trained, config: Config, data: Dataset) -> Trained:
+def refit(name: str, standard: Trained, config: Settings, data: Dataset) -> Trained:
     """Gives the trained VAEs with N(0, I) another prior, fitted to their aggregated posteriors."""
-    prior = make_prior(name, sizes_of(config), data)
+    prior = make_prior(name, config.sizes, data)
     refitted = []
     for replica, seed in enumerate(tqdm(standard.seeds, desc=f"refit {name}", unit="seed", leave=False)):
         model = standard.model(replica)
@@ -112,15 +112,22 @@ def refit(name: str, standard: Trained, config: Config, data: Dataset) -> Traine
     return standard._replace(name=f"standard, refit {name}", vae=vae, result=result, grid=())
 
 
-def train_all(config: Config, data: Dataset, output_dir: Path) -> list[Trained]:
-    """Trains each prior, refits those wanted, and saves the models."""
+def train_all(config: Settings, data: Dataset, output_dir: Path) -> list[Trained]:
+    """Trains each prior, refits the standard VAE where asked for, and saves the models."""
     trained: list[Trained] = []
-    for name in config.priors or ():
-        found = [train(name, config, data, output_dir)]
+    for name in config.priors:
+        trained.append(train(name, config, data, output_dir))
+        save_models(trained[-1], output_dir)
         if name == "standard":
-            found += [refit(other, found[0], config, data) for other in config.refit]
-        for one in found:
-            for model in map(one.model, range(len(one.seeds))):
-                vp.save_model(output_dir / model_folder(one.name, model.seed), model.vae.prior, model.params)
-        trained += found
+            standard = trained[-1]
+            for other in config.refit:
+                trained.append(refit(other, standard, config, data))
+                save_models(trained[-1], output_dir)
     return trained
+
+
+def save_models(trained: Trained, output_dir: Path) -> None:
+    """Saves the prior and the parameters of each seed."""
+    for replica in range(len(trained.seeds)):
+        model = trained.model(replica)
+        vp.save_model(output_dir / model_folder(model.prior, model.seed), model.vae.prior, model.params)

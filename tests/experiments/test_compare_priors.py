@@ -1,4 +1,4 @@
-"""The main job, small: what it prints and writes, and what it says of a wrong option."""
+"""`compare_priors`, small: what it prints and writes, and its messages for wrong options."""
 
 import json
 import math
@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 import vaepriors_jax as vp
-from experiments import compare_priors, evaluate
+from experiments import evaluate
+from experiments.comparison.compare import compare
 from experiments.data.dataset import load
 from experiments.options import command_line
-from experiments.options.config import Config, resolve
+from experiments.options.config import Config
+from experiments.options.resolve import resolve
+from experiments.options.settings import fill
 
 SMALL = {
     "epochs": 2,
@@ -81,7 +84,7 @@ def test_priors_are_trained_compared_and_reported(tmp_path):
     """With few test images; then the saved models are measured again, on all of them."""
     priors = ("vamp", "conditional")  # all five are what CI runs
     config = Config(seeds=2, num_test=80, priors=priors, output_dir=str(tmp_path), **SMALL)
-    compare_priors.main(config)
+    compare(config)
     check_results(tmp_path)
     check_report_figures_and_models(tmp_path)
     again = evaluate.main(evaluate.Options(tmp_path, num_samples=10, priors=("vamp",)))
@@ -115,7 +118,7 @@ def test_refitted_priors_are_rows_of_their_own(tmp_path):
         "refit": ("mixture",),
         "metrics": "likelihood",
     }
-    content = compare_priors.main(Config(**options, **SMALL, output_dir=str(tmp_path)))
+    content = compare(Config(**options, **SMALL, output_dir=str(tmp_path)))
     standard, refitted = content["rows"]
     assert [row["prior"] for row in content["rows"]] == ["standard", "standard, refit mixture"]
     assert 1 <= standard["best_epoch"] <= SMALL["epochs"] + 1
@@ -123,13 +126,13 @@ def test_refitted_priors_are_rows_of_their_own(tmp_path):
     # The networks are the same, the prior is not.
     assert refitted["test"]["reconstruction"] == pytest.approx(standard["test"]["reconstruction"], abs=1e-4)
     assert refitted["test"]["kl"] != pytest.approx(standard["test"]["kl"], abs=1e-3)
-    models = evaluate.load_models(tmp_path, content["rows"], Config(**content["config"]), load("digits"))
+    models = evaluate.load_models(tmp_path, content["rows"], fill(Config(**content["config"])), load("digits"))
     on_top = [model.vae.prior.config["top_prior"]["factory"] for model in models]
     assert on_top == ["standard_normal", "mixture"]
 
 
 def test_holes_of_two_levels_are_left_out_of_large_data(capsys):
-    digits = compare_priors.load("digits")
+    digits = load("digits")
     large = digits._replace(train={name: np.repeat(array, 5, axis=0) for name, array in digits.train.items()})
     assert resolve(Config(levels=2), digits).metrics == "all"
     assert resolve(Config(), large).metrics == "all"
@@ -141,7 +144,7 @@ def message_of(monkeypatch, capsys, *options):
     """What the program says when it exits with an error."""
     monkeypatch.setattr(sys, "argv", ["compare_priors", *options])
     with pytest.raises(SystemExit) as ended:
-        command_line.run(compare_priors.main, Config)
+        command_line.run(compare, Config)
     assert ended.value.code not in (0, None)
     printed = capsys.readouterr()
     return f"{ended.value.code}{printed.out}{printed.err}"
@@ -197,7 +200,7 @@ def test_help_is_readable():
 
 
 def test_the_warm_up_ends_within_a_short_run(capsys):
-    digits = compare_priors.load("digits")
+    digits = load("digits")
     capsys.readouterr()
     assert resolve(Config(), digits).warmup_epochs == 20
     assert resolve(Config(epochs=30, warmup_epochs=25), digits).warmup_epochs == 25
@@ -207,7 +210,7 @@ def test_the_warm_up_ends_within_a_short_run(capsys):
 
 
 def test_conditional_needs_labels():
-    digits = compare_priors.load("digits")
+    digits = load("digits")
     unlabelled = digits._replace(num_classes=None)
     assert "conditional" not in (resolve(Config(), unlabelled).priors or ())
     with pytest.raises(ValueError, match="Expected labels for the prior 'conditional'; digits has none"):

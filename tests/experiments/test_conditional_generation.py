@@ -32,17 +32,17 @@ def dataset_of(x, y):
     return Dataset("numbered", "none", split, split, split, split, None, int(max(y)) + 1)
 
 
-def test_shape_is_told_from_mean_and_covariance(monkeypatch):
+def test_the_gaussian_has_the_mean_and_covariance_of_the_encodings(monkeypatch):
     module = sys.modules["experiments.measures.holes"]  # the package has a function of this name
     monkeypatch.setattr(
         module, "divergence", lambda model, data, prior: {"mean": prior.mean(), "covariance": prior.covariance()}
     )
     model, x = placed([[1, 0], [1, 0]], [1, 2])  # q(z) = N((1, 0), diag(1, 4))
-    found = measures.shape(model, dataset_of(x, [0, 0]))
+    found = measures.gaussian_divergence(model, dataset_of(x, [0, 0]))
     np.testing.assert_allclose(found["gaussian_mean"], [1, 0], atol=1e-5)
     np.testing.assert_allclose(found["gaussian_covariance"], [[1, 0], [0, 4]], atol=1e-5)
     model, x = placed([[1, 0], [-1, 0]], [1, 1])  # mean 0, covariance diag(2, 1)
-    found = measures.shape(model, dataset_of(x, [0, 0]))
+    found = measures.gaussian_divergence(model, dataset_of(x, [0, 0]))
     np.testing.assert_allclose(found["gaussian_mean"], [0, 0], atol=1e-5)
     np.testing.assert_allclose(found["gaussian_covariance"], [[2, 0], [0, 1]], atol=1e-5)
 
@@ -71,5 +71,5 @@ def test_share_of_samples_in_their_class(monkeypatch):
     seen = lambda _, images: jnp.log(1e-9 + jax.nn.one_hot(images[:, 0, 0], 2))  # noqa: E731
     monkeypatch.setattr(measures, "class_log_probabilities", seen)
     images = jnp.array([[0, 0, 1, 0], [1, 0, 0, 1]]).reshape(2, 4, 1, 1)
-    judge = measures.Judge(network=None, references={})
-    assert conditional_generation.shares_in_class(judge, images) == pytest.approx([0.75, 0.5])
+    scorer = measures.SampleScorer(network=None, references={})
+    assert conditional_generation.shares_in_class(scorer, images) == pytest.approx([0.75, 0.5])

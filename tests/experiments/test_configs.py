@@ -1,4 +1,4 @@
-"""The published settings: each is a run of the main job, and tells what its result file says."""
+"""The published settings: each is a configuration of `compare_priors`, and its docstring quotes its result file."""
 
 import importlib
 import json

@@ -15,7 +15,6 @@ from experiments.data import tfds_images
 from experiments.data.dataset import load
 from experiments.data.npz_images import read_npz
 from experiments.data.sources import cache_folder
-from experiments.data.tfds_images import read_tfds
 
 NEEDS_TFDS = pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="TFDS_DATA_DIR is not set")
 
@@ -248,11 +247,12 @@ def test_prepared_copies(name):
 
 @NEEDS_TFDS
 @pytest.mark.slow
-def test_one_split_of_each_kind_is_read():
-    grey, binary = (read_tfds(name, "test") for name in ("mnist", "binarized_mnist"))
-    assert grey["x"].shape == binary["x"].shape == (10_000, 28, 28)
-    assert (grey["x"].min(), grey["x"].max()) == (0, 1)
-    assert len(np.unique(grey["x"])) == 256
-    assert set(np.unique(grey["y"])) == set(range(10))
-    assert set(np.unique(binary["x"])) == {0, 1}
-    assert "y" not in binary
+def test_grey_and_binary_images_are_told_apart():
+    grey, binary = (load(name, binarization="none") for name in ("mnist", "binarized_mnist"))
+    assert grey.test["x"].shape == binary.test["x"].shape == (10_000, 28, 28)
+    assert (grey.test["x"].min(), grey.test["x"].max()) == (0, 1)
+    assert (grey.num_levels, binary.num_levels) == (256, 2)
+    assert len(np.unique(grey.test["x"])) == 256
+    assert set(np.unique(grey.test["y"])) == set(range(10))
+    assert set(np.unique(binary.test["x"])) == {0, 1}
+    assert "y" not in binary.test

@@ -15,7 +15,8 @@ from experiments.data.dataset import Dataset
 from experiments.models.image_networks import patches, spread
 from experiments.models.likelihoods import KINDS, check_likelihood
 from experiments.models.vaes import Sizes, make_vae
-from experiments.options.config import Config, resolve
+from experiments.options.config import Config
+from experiments.options.resolve import resolve
 from experiments.training import cost, grid
 from experiments.training.optimizers import optimizer_factory
 

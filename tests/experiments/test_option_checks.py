@@ -8,16 +8,17 @@ import pytest
 
 from experiments import (
     choose_prior,
-    compare_priors,
     conditional_generation,
     generation_quality,
     prior_visualization,
     pseudo_inputs,
 )
+from experiments.comparison import compare
 from experiments.data.dataset import load
 from experiments.options import command_line
 from experiments.options.checks import check_options
-from experiments.options.config import Config, resolve
+from experiments.options.config import Config
+from experiments.options.resolve import resolve
 from experiments.report import results
 
 DIGITS = load("digits")
@@ -55,7 +56,7 @@ def test_seeds_are_those_of_32_bits():
 @pytest.mark.parametrize(
     ("program", "options", "repeated"),
     [
-        (compare_priors, Config, "--priors"),
+        (compare, Config, "--priors"),
         (choose_prior, choose_prior.Options, "--priors"),
         (generation_quality, generation_quality.Options, "--refit"),
         (prior_visualization, prior_visualization.Options, "--priors"),
@@ -71,7 +72,7 @@ def test_each_program_checks_seeds_and_repeats(program, options, repeated, monke
     for arguments in given:
         monkeypatch.setattr(sys, "argv", ["program", *arguments])
         with pytest.raises(SystemExit, match="^error: Expected (0 <= --seed|each value of)"):
-            command_line.run(program.main, options)
+            command_line.run(program.compare if program is compare else program.main, options)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +94,8 @@ def test_numbers_that_make_no_sense_are_refused(options, message):
 def test_several_learning_rates_stand_for_the_presets_and_stay_when_resolved_again():
     config = resolve(Config(learning_rates=(1e-3, 1e-2)), DIGITS)
     assert config.learning_rate is None
+    assert config.all_learning_rates == (1e-3, 1e-2)
+    assert resolve(Config(), DIGITS).all_learning_rates == (2e-3,)
     assert resolve(config, DIGITS) == config
 
 

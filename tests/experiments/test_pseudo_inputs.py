@@ -33,4 +33,4 @@ def test_the_answer_follows_from_the_numbers():
 
 def test_distance_apart_by_hand():
     images = np.array([[[0.0, 0.0]], [[3.0, 4.0]], [[3.0, 5.0]]])
-    assert pseudo_inputs.apart(images) == pytest.approx((5 + 1 + 1) / 3)
+    assert pseudo_inputs.mean_separation(images) == pytest.approx((5 + 1 + 1) / 3)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from experiments.report import figures
-from experiments.report.document import Figure, Section, Table, publish
+from experiments.report.document import Figure, Section, Table, write
 
 CONTENT = {
     "command": "python -m experiments.x --flag '<b>'",
@@ -52,8 +52,8 @@ def folder(tmp_path_factory):
         Section("First", ["A paragraph: 1 < 2."], [table]),
         Section("Second", figures=[Figure("one.png", "A figure", 'What to see: "blue" is a hole.')]),
     ]
-    publish(path, CONTENT, "Title of p(z|y) & more", sections)
-    publish(path, CONTENT, "Again", sections[:1], "evaluation")
+    write(path, CONTENT, "Title of p(z|y) & more", sections)
+    write(path, CONTENT, "Again", sections[:1], "evaluation")
     return path
 
 

@@ -12,7 +12,8 @@ import pytest
 
 import vaepriors_jax as vp
 from experiments.data.dataset import load
-from experiments.options.config import Config, resolve
+from experiments.options.config import Config
+from experiments.options.resolve import resolve
 from experiments.training.train import train
 from tests.support.bernoulli_vae import bernoulli_vae, binary_data, stacked
 from vaepriors_jax.training import fingerprint

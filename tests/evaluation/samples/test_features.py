@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.data.tfds_images import read_tfds
+from experiments.data.dataset import load
 from vaepriors_jax.evaluation.samples.classifier import Classifier
 from vaepriors_jax.evaluation.samples.feature_network import (
     check_same_features,
@@ -147,13 +147,9 @@ def test_bad_training_data_are_refused(digits):
 @pytest.mark.nightly
 @pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="needs a prepared copy of MNIST in TFDS_DATA_DIR")
 def test_mnist_is_classified_and_scored():
-    data_dir = os.environ["TFDS_DATA_DIR"]
-    train, test = (read_tfds("mnist", split, data_dir) for split in ("train", "test"))
-    network = train_feature_network(
-        KEY, train["x"][:50_000], train["y"][:50_000], num_classes=10, validation=(test["x"], test["y"])
-    )
+    data = load("mnist", binarization="none")
+    x, test = data.train["x"], data.test
+    network = train_feature_network(KEY, x, data.train["y"], num_classes=10, validation=(test["x"], test["y"]))
     assert network.accuracy >= 0.985
-    scores = sample_quality(
-        KEY, network.features, train=train["x"][:50_000], test=test["x"], generated=train["x"][50_000:]
-    )
+    scores = sample_quality(KEY, network.features, train=x, test=test["x"], generated=data.validation["x"])
     assert scores["generated"]["fid"] < 2 * scores["floor"]["fid"] < 0.1 * scores["noise"]["fid"]

@@ -1,4 +1,4 @@
-"""The exercises, small: what they draw and write."""
+"""The programs that answer one question each, small: the figures and files that they write."""
 
 import copy
 import json
@@ -17,12 +17,13 @@ from experiments import (
     prior_visualization,
     pseudo_inputs,
 )
+from experiments.comparison.candidates import train_and_measure
 from experiments.data.dataset import load, take_test
 from experiments.measures import Model
 from experiments.models.trained import Trained
-from experiments.options.config import Config, resolve
+from experiments.options.config import Config
+from experiments.options.resolve import resolve
 from experiments.report import comparison
-from experiments.training.candidates import train_and_measure
 
 SMALL = {"epochs": 1, "warmup_epochs": 1, "latent_dim": 2, "num_components": 4, "num_test": 100}
 

@@ -1,4 +1,4 @@
-"""What scores the samples of a data set: the features that it teaches, and the scores to read others against."""
+"""The scorer of samples: a classifier of the data set gives features, reference scores tell what to compare with."""
 
 import hashlib
 from typing import Any, NamedTuple
@@ -17,15 +17,20 @@ from vaepriors_jax.evaluation.samples.quality import reference_quality
 NUM_RESAMPLES = 10
 
 
-class Judge(NamedTuple):
-    """What scores the samples of one data set: the feature network, and the rows to read the scores against."""
+class SampleScorer(NamedTuple):
+    """Scores the samples of one data set.
+
+    Attributes:
+        network: the feature network, a classifier of the data set.
+        references: scores of training images and of noise, by name, to compare with.
+    """
 
     network: FeatureNetwork
     references: dict[str, dict[str, float]]
 
 
-def make_judge(data: Dataset) -> Judge | None:
-    """The judge of this data set; None without labels, from which features are learned, or with few test images."""
+def make_sample_scorer(data: Dataset) -> SampleScorer | None:
+    """Makes the scorer of a data set; None without labels, from which features are learned, or with few test images."""
     network = feature_network(data)
     if network is None:
         return None
@@ -35,12 +40,13 @@ def make_judge(data: Dataset) -> Judge | None:
         print(f"Samples are not scored: that takes at least {least} test images; {data.name} has {len(test)}.")
         return None
     key = sample_keys()[2]
-    return Judge(network, reference_quality(key, network.features, train=train, test=test, num_resamples=NUM_RESAMPLES))
+    references = reference_quality(key, network.features, train=train, test=test, num_resamples=NUM_RESAMPLES)
+    return SampleScorer(network, references)
 
 
-def describe(judge: Judge | None) -> dict[str, Any] | None:
-    """What a report says of the features, so that scores of different ones are never compared."""
-    return judge and {name: getattr(judge.network, name) for name in ("hash", "accuracy", "architecture")}
+def describe_features(network: FeatureNetwork | None) -> dict[str, Any] | None:
+    """Identifies the features in a report: scores by different features cannot be compared."""
+    return network and {name: getattr(network, name) for name in ("hash", "accuracy", "architecture")}
 
 
 def sample_keys() -> jax.Array:

@@ -1,0 +1,76 @@
+"""Measures trained priors over their seeds, and trains and measures them for the programs that compare samples."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from experiments import measures
+from experiments.data.dataset import Dataset
+from experiments.measures import EvaluationSettings, Measures, SampleScorer
+from experiments.models.trained import Trained
+from experiments.options.settings import Settings
+from experiments.report.comparison import Rows, Summary, summarize
+from experiments.training.train import train_all
+
+
+class Candidates(NamedTuple):
+    """Trained priors and their measures.
+
+    Attributes:
+        trained: the priors.
+        rows: one row for each prior and seed, as in results.json.
+        summary: mean and standard error over seeds for each prior.
+        scorer: what scored the samples, if they could be scored.
+    """
+
+    trained: list[Trained]
+    rows: Rows
+    summary: Summary
+    scorer: SampleScorer | None
+
+
+def make_threads() -> ThreadPoolExecutor:
+    """Two threads on a CPU, where compilation, on one core, takes most of the time of a small run; one elsewhere."""
+    return ThreadPoolExecutor(max_workers=2 if jax.default_backend() == "cpu" else 1)
+
+
+def rows_of(trained: Trained, data: Dataset, settings: EvaluationSettings, parts: Measures) -> Rows:
+    """One row for each seed of a prior; without measures where training failed."""
+    rows = []
+    for replica in range(len(trained.seeds)):
+        row = trained.row(replica)
+        if "failure" not in row:
+            row |= measures.measure(trained.model(replica), data, settings, parts)
+        rows.append(row)
+    return rows
+
+
+def measure_all(
+    threads: ThreadPoolExecutor, trained: list[Trained], data: Dataset, settings: EvaluationSettings, parts: Measures
+) -> Rows:
+    """One row for each prior and seed.
+
+    Raises:
+        ValueError: training failed for every prior and seed.
+    """
+    rows_by_prior = threads.map(partial(rows_of, data=data, settings=settings, parts=parts), trained)
+    rows = [row for rows in rows_by_prior for row in rows]
+    if not any(row["test"] for row in rows):
+        raise ValueError("No prior could be trained: see the warnings above. Lower --learning-rate.")
+    return rows
+
+
+def train_and_measure(config: Settings, data: Dataset, output_dir: Path) -> Candidates:
+    """Trains the priors of a configuration with all its seeds, and measures ELBO, holes and samples.
+
+    Raises:
+        ValueError: training failed for every prior and seed.
+    """
+    trained = train_all(config, data, output_dir)
+    scorer = measures.make_sample_scorer(data)
+    with make_threads() as threads:
+        rows = measure_all(threads, trained, data, config.evaluation(scorer), measures.WITHOUT_LIKELIHOOD)
+    return Candidates(trained, rows, summarize(rows), scorer)

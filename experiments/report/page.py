@@ -1,0 +1,70 @@
+"""A report in Markdown as one HTML page that needs nothing else: figures are within it, and it has no script."""
+
+import base64
+import html
+from collections.abc import MutableMapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+from PIL import Image
+
+STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 70rem;
+  margin: 0 auto; padding: 1rem; }
+h1 { font-size: 1.6rem; line-height: 1.25; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
+p { max-width: 48rem; } p:has(> .scroll) { max-width: none; }
+.scroll { display: block; overflow-x: auto; margin: .5rem 0; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .55rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #ddd; }
+th:first-child, td:first-child { text-align: left; padding-left: 0; }
+thead th { border-bottom: 2px solid #777; }
+div.scroll + p, p:has(> .scroll) + p { font-size: .875rem; color: #444; }
+img { max-width: 100%; height: auto; } img.wide { min-width: 48rem; }
+li { overflow-wrap: anywhere; margin-bottom: .6rem; }
+@media print { .scroll { overflow: visible; } }
+"""
+
+
+def to_html(title: str, text: str, folder: Path) -> str:
+    """Renders Markdown, whose HTML is shown as text, with the figures of the folder."""
+    renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
+    renderer.add_render_rule("table_open", _open_table)
+    renderer.add_render_rule("table_close", _close_table)
+    renderer.add_render_rule("image", _image)
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{html.escape(title)}</title>
+<style>{STYLE}</style>
+</head>
+<body>
+{renderer.render(text, {"folder": folder})}
+</body>
+</html>
+"""
+
+
+def _open_table(*_: Any) -> str:
+    return '<div class="scroll" tabindex="0"><table>\n'
+
+
+def _close_table(*_: Any) -> str:
+    return "</table></div>\n"
+
+
+def _image(self: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
+    """A figure of the folder as part of the page."""
+    path = env["folder"] / unquote(str(tokens[index].attrs["src"]))
+    title = html.escape(self.renderInlineAsText(tokens[index].children, options, env))
+    with Image.open(path) as opened:
+        width, height = opened.size
+    wide = ' class="wide"' if width > 1.8 * height else ""  # on a phone it would be a stripe: it scrolls instead
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<span class="scroll"><img{wide} alt="{title}" src="data:image/png;base64,{data}"></span>'
