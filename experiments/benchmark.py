@@ -1,4 +1,4 @@
-"""Measures the library's speed and memory against its targets and against other code; every speed is a ratio.
+"""How fast is the library, and how much memory does it take, beside its targets and other code? Speeds are ratios.
 
 python -m experiments.benchmark
 python -m experiments.benchmark --parts mixture training
@@ -70,14 +70,14 @@ def measure(name: str, options: Options, output_dir: Path) -> Part:
 
 
 def other_versions() -> dict[str, str]:
-    """Versions of the packages that we compare with, as far as they are installed."""
-    found = {}
+    """Versions of the packages of the comparison, as far as they are installed."""
+    versions = {}
     for name in ("torch", "pythae"):
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions[name] = "not installed"
+    return versions
 
 
 def main(options: Options) -> dict[str, Any]:

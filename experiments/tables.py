@@ -2,13 +2,13 @@
 
 python -m experiments.tables
 
-The docstrings of `experiments/configs`, and the README's table of them, tell what those runs gave; the docstrings also
-what they gave with other options, from `NAME_VARIANT.json`.
+The docstrings of `experiments/configs`, and the README's table of them, quote the results of those runs; the docstrings
+also those of runs with other options, from `NAME_VARIANT.json`.
 
 Each `<!-- results: NAME -->` there is followed by the tables of `experiments/results/NAME.json`, a copy of the
 `results.json` of the run; with the command, the hardware and the versions that made it. Runs of other seeds lie beside
 it as `NAME_seed1.json` and so on, and the tables are over all of them. `<!-- results: NAME, NAME -->` puts several runs
-into one table. Of a benchmark, and of the guide, `<!-- results: NAME PART -->` takes one part.
+into one table. Of a benchmark, and of `choose_prior`, `<!-- results: NAME PART -->` takes one part.
 """
 
 import importlib
@@ -28,7 +28,7 @@ from experiments.report.document import Table
 from experiments.report.plane import holes_table
 from experiments.report.pseudo_inputs import distances_table
 from experiments.report.quality import tests
-from experiments.report.recommendation import called, recommend
+from experiments.report.recommendation import display_name, recommend
 from experiments.report.results import RESULTS
 
 README, TUTORIAL = Path(__file__).parent.parent / "README.md", Path(__file__).parent / "README.md"
@@ -57,10 +57,10 @@ def tables_of(content: dict[str, Any], part: str | None) -> Sequence[Table]:
 
 
 def describe(content: dict[str, Any], part: str | None) -> str:
-    """The tables of one run, or of one part of a benchmark, what they say, and how they were made."""
-    words = _words(content) if part is None else []
-    said = [line for paragraph in words for line in (f"> {paragraph}", "")]
-    return "\n".join([*_lines(tables_of(content, part)), *said, _made(content)])
+    """The tables of one run, or of one part of a benchmark, with the conclusion and how the run was made."""
+    conclusion = _conclusion(content) if part is None else []
+    quoted = [f"> {paragraph}\n" for paragraph in conclusion]
+    return "\n".join([*_lines(tables_of(content, part)), *quoted, _made(content)])
 
 
 def describe_together(contents: dict[str, dict[str, Any]]) -> str:
@@ -82,11 +82,11 @@ def _lines(found: Sequence[Table]) -> list[str]:
     return lines
 
 
-def _words(content: dict[str, Any]) -> list[str]:
-    """What a program concluded from its tables."""
+def _conclusion(content: dict[str, Any]) -> list[str]:
+    """The conclusion of a program, as paragraphs."""
     if content["experiment"] == "choose_prior":
         found = recommend(content["measured"])  # not the stored words, which may rest on older measures
-        return [f"Recommended: {called(found.prior)}. {' '.join(found.reasons)}", " ".join(found.certainty)]
+        return [f"Recommended: {display_name(found.prior)}. {' '.join(found.reasons)}", " ".join(found.certainty)]
     if content["experiment"] == "pseudo_inputs":
         return [row["answer"] for row in content["rows"]]
     return {

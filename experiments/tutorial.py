@@ -23,7 +23,7 @@ MOST_BYTES, WIDTH, COLOURS = 150_000, 1400, 256
 
 
 class Step(NamedTuple):
-    """A command of the tutorial, and those of its figures that are kept."""
+    """A command of the tutorial, and which of its figures are kept."""
 
     command: str
     figures: tuple[str, ...]
@@ -94,14 +94,14 @@ def keep(name: str, folder: Path) -> None:
 
 
 def main(options: Options) -> None:
-    """Runs the steps, each as a reader would, but in a folder of its own."""
+    """Runs the steps as a reader would, each in a folder of its own."""
     unknown = set(options.steps) - set(STEPS)
     if unknown:
         raise ValueError(f"Expected --steps among {', '.join(STEPS)}; got {', '.join(sorted(unknown))}.")
     for name in options.steps:
         with tempfile.TemporaryDirectory() as folder:
             program, *arguments = STEPS[name].command.split()
-            # The folder is where the program puts its runs, so that the command is to the letter that of the tutorial.
+            # Programs put their runs into the working folder: the command needs no option that the tutorial lacks.
             command = [sys.executable, "-m", f"experiments.{program}", *arguments]
             print(f"{name}: python -m experiments.{STEPS[name].command}", flush=True)
             environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}

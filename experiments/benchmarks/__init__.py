@@ -1,1 +1,1 @@
-"""The parts of `python -m experiments.benchmark`, one file each: `run(settings)` measures, and gives back tables."""
+"""The parts of `python -m experiments.benchmark`, one file each: `run(settings)` measures, and returns tables."""

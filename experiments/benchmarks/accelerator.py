@@ -1,4 +1,4 @@
-"""Images a second for each prior: larger batches, replicas at once, and log p(x). For GPUs; small on a CPU."""
+"""How many images a second does each prior take on a GPU, by batch and by replicas? Small sizes on a CPU."""
 
 from typing import Any, NamedTuple
 

@@ -24,8 +24,8 @@ def peak_bytes() -> int:
 def main() -> None:
     """Prints the function's dictionary as the last line."""
     module, function = sys.argv[1].split(":")
-    found = getattr(importlib.import_module(f"experiments.benchmarks.{module}"), function)(**json.loads(sys.argv[2]))
-    print("\n" + json.dumps(found | {"peak_bytes": peak_bytes()}), flush=True)
+    result = getattr(importlib.import_module(f"experiments.benchmarks.{module}"), function)(**json.loads(sys.argv[2]))
+    print("\n" + json.dumps(result | {"peak_bytes": peak_bytes()}), flush=True)
 
 
 if __name__ == "__main__":

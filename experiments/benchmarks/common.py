@@ -1,4 +1,4 @@
-"""What the parts share: timing, child processes, and the tables that they give back."""
+"""Timing and child processes, and the result of one part of the benchmark."""
 
 import json
 import os
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Part(NamedTuple):
-    """What a part gives back: tables for the reader, and plain data for results.json."""
+    """The result of one part: tables for the reader, and plain data for results.json."""
 
     tables: list[Table]
     measured: dict[str, Any]
@@ -84,5 +84,5 @@ def call_in_child(
     lines = done.stdout.splitlines()
     if done.returncode == 0 and lines:
         return json.loads(lines[-1])
-    said = [line for line in done.stderr.splitlines() if line.strip()]
-    return {"unavailable": said[-1][:300] if said else f"exit code {done.returncode}"}
+    errors = [line for line in done.stderr.splitlines() if line.strip()]
+    return {"unavailable": errors[-1][:300] if errors else f"exit code {done.returncode}"}

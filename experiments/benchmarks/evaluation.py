@@ -1,4 +1,4 @@
-"""Wall time and peak memory of evaluation at the size of MNIST, each part in a process of its own."""
+"""What do evaluations at the size of MNIST cost in time and peak memory? Each runs in a process of its own."""
 
 import time
 from typing import Any, NamedTuple
@@ -64,7 +64,7 @@ def frechet(num_points: int, num_features: int) -> dict[str, Any]:
 
 
 def run(settings: Settings) -> Part:
-    """Runs each in a child, and holds it against its limit."""
+    """Runs each in a child process, and puts it beside its limit."""
     found: dict[str, Any] = {}
     rows, notes = [], ["Each in a process of its own, whose whole memory is counted (Python and jax included)."]
     for prior in ("standard", "vamp"):

@@ -1,4 +1,4 @@
-"""How the cost of an epoch grows with each size, as an exponent and as a figure."""
+"""How does the cost of an epoch grow with each size? Exponents, and a figure."""
 
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""The diagonal mixture's density and sampler against `distrax.MixtureSameFamily`."""
+"""How fast are the density and the sampler of the diagonal mixture, beside `distrax.MixtureSameFamily`?"""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -40,6 +40,10 @@ def theirs(logits: jax.Array, loc: jax.Array, scale: jax.Array) -> distrax.Distr
 
 def _total(make: Any, parameters: tuple[jax.Array, ...], z: jax.Array) -> jax.Array:
     return jnp.sum(make(*parameters).log_prob(z))
+
+
+def _draw(make: Any, num: int, parameters: tuple[jax.Array, ...], key: jax.Array) -> jax.Array:
+    return make(*parameters).sample(seed=key, sample_shape=num)
 
 
 def _inputs(settings: Settings) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
@@ -94,31 +98,37 @@ def _errors(parameters: tuple[np.ndarray, ...], z: np.ndarray) -> dict[str, dict
     return found
 
 
-def run(settings: Settings) -> Part:
-    """Times both on the same arrays."""
+def _seconds(settings: Settings) -> dict[Any, float]:
+    """Median seconds of each kind of work for ours and for Distrax, on the same arrays."""
     parameters, z = jax.tree.map(jnp.asarray, _inputs(settings))
     key = jax.random.key(0)
     compiled = {}
     for name, make in (("ours", ours), ("distrax", theirs)):
-        draw = lambda p, key, make=make: make(*p).sample(seed=key, sample_shape=settings.batch_size)  # noqa: E731
         compiled["forward", name] = partial(jax.jit(partial(_total, make)), parameters, z)
         gradient = jax.value_and_grad(partial(_total, make), argnums=(0, 1))
         compiled["forward and backward", name] = partial(jax.jit(gradient), parameters, z)
-        compiled["sampling", name] = partial(jax.jit(draw), parameters, key)
+        compiled["sampling", name] = partial(jax.jit(partial(_draw, make, settings.batch_size)), parameters, key)
     seconds: dict[Any, float] = {}
     for work in TARGETS:
         calls = {name: compiled[work, name] for name in ("ours", "distrax")}
         for how, in_a_row in ((work, 1), (f"{work}, in a row", settings.in_a_row)):
-            found = medians(calls, settings.repeats, in_a_row=in_a_row)
-            seconds |= {(how, name): value for name, value in found.items()}
+            for name, median in medians(calls, settings.repeats, in_a_row=in_a_row).items():
+                seconds[how, name] = median
+    return seconds
+
+
+def run(settings: Settings) -> Part:
+    """Times both, and compares their errors."""
+    seconds = _seconds(settings)
     errors = {"": _errors(*_inputs(settings)), ", overlapping groups": _errors(*_overlapping(settings))}
     rows = []
     for work, target in TARGETS.items():
         for how in (work, f"{work}, in a row"):
             fast, slow = seconds[how, "ours"], seconds[how, "distrax"]
             rows.append([how, format_seconds(fast), format_seconds(slow), format_ratio(slow, fast), f"{target}x"])
-    for where, found in errors.items():
-        nats, gradients = ([found[name][kind] for name in ("ours", "distrax")] for kind in ("nats", "gradient"))
+    for where, by_code in errors.items():
+        nats = [by_code[name]["nats"] for name in ("ours", "distrax")]
+        gradients = [by_code[name]["gradient"] for name in ("ours", "distrax")]
         rows.append([f"largest error{where}", *(f"{error:.1e} nats" for error in nats), "–", "1e-4"])
         rows.append([f"that of a gradient{where}", *(f"{error:.1e}" for error in gradients), "–", "1e-3"])
     title = f"diagonal mixture: K = {settings.num_components}, D = {settings.dim}, B = {settings.batch_size}"

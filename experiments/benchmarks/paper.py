@@ -1,4 +1,4 @@
-"""The model, the data and the count of operations that the parts share: the size of Tomczak & Welling (2018)."""
+"""Model, data and count of operations of the benchmark, at the size of Tomczak & Welling (2018)."""
 
 import os
 from functools import partial
@@ -83,6 +83,19 @@ def fit(
 def seconds_per_epoch(name: str, sizes: Sizes, data: Dataset, *, num_images: int, **options: Any) -> float:
     """Seconds of an epoch of 50,000 images, measured on the first `num_images`."""
     return fit(name, sizes, data, num_images=num_images, **options).seconds_per_epoch * EPOCH_IMAGES / num_images
+
+
+def seconds_with(name: str, settings: Any, data: Dataset, num_replicas: int | None = None) -> float:
+    """Seconds of an epoch of 50,000 images, with sizes, images, batch and epochs from the settings of a part."""
+    return seconds_per_epoch(
+        name,
+        settings.sizes,
+        data,
+        num_images=settings.num_images,
+        batch_size=settings.batch_size,
+        num_epochs=settings.num_epochs,
+        num_replicas=num_replicas,
+    )
 
 
 def gated_products(inputs: int, hidden: tuple[int, ...], outputs: int) -> int:

@@ -1,6 +1,7 @@
-"""What each piece of a training step costs: with it and without it, in one compiled scan of steps."""
+"""What does each piece of a training step cost? Times a compiled scan of steps with it and without it."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -44,12 +45,13 @@ def _plain_update(
 ) -> TrainState:
     """`training.update` without the check, and with one key for all examples if asked."""
     key = jax.random.fold_in(key, state.step)
-
     keys = key if one_key else jax.random.split(key, len(batch["x"]))
 
     def loss(params: vp.VAEParams) -> jax.Array:
-        one = lambda key, x: vp.elbo(vae, params, key, x).objective  # noqa: E731
-        return -jnp.mean(jax.vmap(one, in_axes=(None if one_key else 0, 0))(keys, batch["x"]))
+        def objective(key: jax.Array, x: jax.Array) -> jax.Array:
+            return vp.elbo(vae, params, key, x).objective
+
+        return -jnp.mean(jax.vmap(objective, in_axes=(None if one_key else 0, 0))(keys, batch["x"]))
 
     updates, opt_state = optimizer.update(jax.grad(loss)(state.params), state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -66,32 +68,37 @@ def _scan(body: Callable[..., TrainState], start: TrainState, rows: jax.Array, x
     return lambda: scanned(start, jax.random.key(1), rows, x)
 
 
+def _layers(name: str, settings: Settings) -> list[tuple[int, int, int]]:
+    """Examples, inputs and outputs of the matrix product of each layer; a gated layer has twice its width."""
+    sizes = settings.sizes
+    layers = []
+    for widths in ((784, *sizes.hidden, 2 * sizes.latent_dim), (sizes.latent_dim, *sizes.hidden, 784)):
+        for i, (inputs, outputs) in enumerate(pairwise(widths)):
+            layers.append((inputs, outputs * (2 if i < len(sizes.hidden) else 1)))
+    products = [(settings.batch_size, *layer) for layer in layers]
+    if name == "vamp":  # the encoder sees the pseudo-inputs too, in products of its own
+        products += [(sizes.num_components, *layer) for layer in layers[: len(sizes.hidden) + 1]]
+    return products
+
+
 def _products(name: str, settings: Settings) -> Callable[[], Any]:
-    """The products of the networks alone, as many steps of them, each layer's three."""
-    sizes, batch = settings.sizes, settings.batch_size
-    latent, hidden = sizes.latent_dim, sizes.hidden
-    ends = [(784, *hidden, 2 * latent), (latent, *hidden, 784)]
-    layers = [
-        (a, b, i < len(hidden)) for widths in ends for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))
-    ]
-    # The encoder's layers see the pseudo-inputs too, in products of their own.
-    counts = [(batch, False)] * len(layers)
-    if name == "vamp":
-        layers, counts = layers + layers[: len(hidden) + 1], counts + [(sizes.num_components, True)] * (len(hidden) + 1)
-    shapes = [(n, a, b * (2 if gated else 1), whole) for (a, b, gated), (n, whole) in zip(layers, counts, strict=True)]
-    keys = iter(jax.random.split(jax.random.key(0), 3 * len(shapes)))
-    draw = lambda *shape: jax.random.normal(next(keys), shape)  # noqa: E731
-    arrays = [(draw(n, a), draw(a, b), draw(n, b)) for n, a, b, _ in shapes]
+    """The matrix products of the networks alone, for as many steps: three of each layer."""
+    layers = _layers(name, settings)
+    keys = iter(jax.random.split(jax.random.key(0), 3 * len(layers)))
+    arrays = []
+    for examples, inputs, outputs in layers:
+        shapes = ((examples, inputs), (inputs, outputs), (examples, outputs))
+        arrays.append(tuple(jax.random.normal(next(keys), shape) for shape in shapes))
 
     @jax.jit
     def scanned(arrays: Any, steps: jax.Array) -> jax.Array:
         def step(total: jax.Array, scale: jax.Array) -> tuple[jax.Array, None]:
             for i, (inputs, weight, cotangent) in enumerate(arrays):
                 inputs, cotangent = inputs + total, cotangent + total  # or the compiler would lift them out of the loop
-                found = [inputs @ weight, inputs.T @ cotangent]
+                products = [inputs @ weight, inputs.T @ cotangent]
                 if i > 0:  # the data need no gradient
-                    found.append(cotangent @ weight.T)
-                total = total + scale * sum(jnp.vdot(one, one) for one in found)
+                    products.append(cotangent @ weight.T)
+                total = total + scale * sum(jnp.vdot(product, product) for product in products)
             return total, None
 
         return jax.lax.scan(step, jnp.zeros(()), steps)[0]

@@ -1,4 +1,4 @@
-"""Several replicas as one program, against one after another."""
+"""Are several replicas trained faster as one program than one after another?"""
 
 from typing import NamedTuple
 
@@ -31,15 +31,7 @@ SMALL = Settings(paper.SMALL_SIZES, 500, 2, replicas=(1, 2))
 
 def _fit_seconds(name: str, settings: Settings, data: Dataset, num_replicas: int) -> float:
     """Seconds of an epoch of `vp.fit`; a lone replica is trained without the leading axis, as a user trains it."""
-    return paper.seconds_per_epoch(
-        name,
-        settings.sizes,
-        data,
-        num_images=settings.num_images,
-        batch_size=settings.batch_size,
-        num_epochs=settings.num_epochs,
-        num_replicas=num_replicas if num_replicas > 1 else None,
-    )
+    return paper.seconds_with(name, settings, data, num_replicas=num_replicas if num_replicas > 1 else None)
 
 
 def _mapped_seconds(name: str, settings: Settings, data: Dataset, num_replicas: int) -> float:
@@ -54,8 +46,10 @@ def _mapped_seconds(name: str, settings: Settings, data: Dataset, num_replicas: 
 
     @jax.jit
     def epoch(states: TrainState, batches: jax.Array, x: jax.Array) -> TrainState:
-        one = lambda state, key, rows: update(vae, adam, state, key, {"x": x[rows]})[0]  # noqa: E731
-        return jax.lax.scan(lambda states, rows: (jax.vmap(one)(states, keys, rows), None), states, batches)[0]
+        def step(state: TrainState, key: jax.Array, rows: jax.Array) -> TrainState:
+            return update(vae, adam, state, key, {"x": x[rows]})[0]
+
+        return jax.lax.scan(lambda states, rows: (jax.vmap(step)(states, keys, rows), None), states, batches)[0]
 
     x = jnp.asarray(data.train["x"][: settings.num_images])
     seconds = medians({"epoch": lambda: epoch(states, batches, x)}, settings.num_epochs, warmup=1)["epoch"]

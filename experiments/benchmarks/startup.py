@@ -1,4 +1,4 @@
-"""How long it takes to import the library, to begin training, and to compile flows."""
+"""How long does it take to import the library, to begin training, and to compile flows?"""
 
 import os
 import re

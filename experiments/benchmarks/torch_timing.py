@@ -1,4 +1,4 @@
-"""Times the PyTorch models, in a process of their own: each function gives back plain data."""
+"""Times the PyTorch models in a process of their own; each function returns plain data."""
 
 # pyright: reportMissingImports=false
 # PyTorch and pythae are the optional extra `benchmark`.

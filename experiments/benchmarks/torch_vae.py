@@ -1,4 +1,4 @@
-"""The VAE of the original VampPrior code in PyTorch, and pythae's VAMP with the same networks: what we compare with.
+"""The VAE of the original VampPrior code in PyTorch, and pythae's VAMP with the same networks, for comparison.
 
 As the original has it: value and gate of a layer are two products, the mixture's density is a [batch, K, dim]
 broadcast, and log p(x) encodes the image and all pseudo-inputs again for each chunk of samples.

@@ -1,4 +1,4 @@
-"""Training and log p(x) at the paper's size, against the original's structure in PyTorch and pythae's VAMP."""
+"""How fast are training and log p(x), beside the original VampPrior code in PyTorch and pythae's VAMP?"""
 
 import importlib.util
 import statistics
@@ -50,7 +50,7 @@ SMALL = Settings(
 
 
 def run(settings: Settings) -> Part:
-    """Times ours and each of the others in turn, those to be compared next to each other."""
+    """Times ours and the others in turn, each next to those that it is compared with."""
     data = paper.load_images(settings.num_images, 10_000)
     peak = paper.product_peak(settings.product_size)
     ours, others = {}, {}
@@ -61,14 +61,7 @@ def run(settings: Settings) -> Part:
             "block_steps": settings.torch_steps,
         }
         others[name] = _call_torch(settings, "train", {"prior": name, **steps})
-        seconds = paper.seconds_per_epoch(
-            name,
-            settings.sizes,
-            data,
-            num_images=settings.num_images,
-            batch_size=settings.batch_size,
-            num_epochs=settings.num_epochs,
-        )
+        seconds = paper.seconds_with(name, settings, data)
         if name == "vamp":
             others["pythae"] = _call_torch(settings, "train_pythae", steps)
         operations = paper.training_operations(name, settings.sizes, settings.batch_size)
@@ -98,7 +91,7 @@ def _log_marginal_seconds(name: str, settings: Settings, data: Dataset) -> float
 
 
 def _call_torch(settings: Settings, function: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """What a PyTorch process says, {"unavailable": why} where it cannot run."""
+    """Calls a function of `torch_timing` in a process of its own; {"unavailable": why} where it cannot run."""
     for package in ("torch", "pythae") if function == "train_pythae" else ("torch",):
         if importlib.util.find_spec(package) is None:
             return {"unavailable": f"{package} is not installed: pip install -e '.[benchmark]'"}

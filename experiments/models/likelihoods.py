@@ -1,4 +1,4 @@
-"""The likelihoods p(x|z) that a decoder can have: raw outputs of each pixel, and the distribution that they make."""
+"""The likelihoods p(x|z) of a decoder: how many raw outputs each pixel has, and their distribution."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,7 +15,7 @@ LEAST_SCALE = 1 / 510
 
 
 class Likelihood(NamedTuple):
-    """A likelihood by name, and what it needs to know.
+    """A likelihood by name, and its parameters.
 
     Attributes:
         name: a key of `KINDS`.
@@ -45,7 +45,7 @@ class Likelihood(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """What data a likelihood is one of ("binary", "levels" or "density"), its raw outputs, and what they make."""
+    """The data that a likelihood is for ("binary", "levels" or "density"), its raw outputs and their distribution."""
 
     data: str
     num_outputs: Callable[[Likelihood], int]

@@ -1,4 +1,4 @@
-"""Trained VAEs: one of one seed, and one prior with all its seeds."""
+"""Trained VAEs: the model of one seed, and one prior with all its seeds."""
 
 from typing import Any, NamedTuple
 
@@ -39,7 +39,7 @@ class Model(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """One prior, trained with all seeds; what the grid of settings gave, and operations of a step."""
+    """One prior trained with all seeds, the rows of its grid of settings, and the operations of a training step."""
 
     name: str
     vae: vp.VAE
@@ -54,8 +54,8 @@ class Trained(NamedTuple):
         return Model(self.name, self.seeds[replica], self.vae, params)
 
     def row(self, replica: int) -> dict[str, Any]:
-        """What results.json says of one seed before anything is measured; no test, and why, where training failed."""
-        failure = next((one for one in self.result.failures if one.replica == replica), None)
+        """The row of one seed in results.json before anything is measured; with the failure where training failed."""
+        failure = next((failure for failure in self.result.failures if failure.replica == replica), None)
         return {
             "prior": self.name,
             "seed": self.seeds[replica],

@@ -1,1 +1,1 @@
-"""The programs' options: what was typed, what it means, and what is wrong with it."""
+"""The options of the programs: command lines, the settings that they stand for, and their checks."""

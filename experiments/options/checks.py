@@ -1,4 +1,4 @@
-"""Checks of options that programs share: what would be counted twice, and numbers that float32 or a seed can't hold."""
+"""Checks of options that programs share: repeated values, and numbers that do not fit float32 or a seed."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ NUM_SEEDS = 2**32  # of `jax.random.key` without 64-bit integers
 
 
 def check_options(options: Any) -> None:
-    """Checks what options of any program have in common; those that a program lacks are passed over.
+    """Checks the options that programs share, as far as a program has them.
 
     Raises:
         ValueError: a prior, start, learning rate or beta that is named twice; seeds outside [0, 2^32).

@@ -1,4 +1,4 @@
-"""How every program starts: its options, what is kept of compilation, and what a user's mistake ends in."""
+"""The start of every program: options from the command line, the compilation cache, and one line for a mistake."""
 
 import sys
 from collections.abc import Callable
@@ -14,10 +14,9 @@ Options = TypeVar("Options")
 
 
 def run(main: Callable[[Options], Any], options: type[Options] | Options) -> None:
-    """Runs a program with the options of the command line; a user's mistake ends in one clear line.
+    """Runs a program with the options of the command line; a wrong option ends it with a message of one line.
 
-    Given options instead of their class, it takes those for what the command line leaves open, and describes the
-    program by the docstring of its file.
+    Options instead of their class are the defaults of the command line; its help is then the docstring of the file.
     """
     given: Any = {}
     if not isinstance(options, type):

@@ -1,12 +1,12 @@
-"""Which prior to choose: the tables, and the recommendation in words."""
+"""The tables and the recommendation of `choose_prior`."""
 
 from pathlib import Path
 from typing import Any
 
 from experiments.report import results
-from experiments.report.comparison_tables import hole_notes, of_today
+from experiments.report.comparison_tables import hole_notes, without_old_holes
 from experiments.report.document import Section, Table
-from experiments.report.recommendation import STANDARD, Measurements, Recommendation, called
+from experiments.report.recommendation import STANDARD, Measurements, Recommendation, display_name
 
 MEASURES = {  # part of the rows, title and digits of each column
     "fid": ("samples", "FID", 2),
@@ -37,11 +37,11 @@ def _cell(values: list[float] | None, digits: int) -> str:
     return results.format_mean({"mean": mean, "standard_error": error}, digits)
 
 
-def facts(measured: Measurements, num_seeds: int) -> Table:
-    """What was measured of each candidate."""
+def scores_table(measured: Measurements, num_seeds: int) -> Table:
+    """The scores of each candidate."""
     names = [name for name in MEASURES if name in HOLES or any(name in values for values in measured.values())]
     cells = [
-        [prior, *(_cell(of_today(values).get(name), MEASURES[name][2]) for name in names)]
+        [prior, *(_cell(without_old_holes(values).get(name), MEASURES[name][2]) for name in names)]
         for prior, values in measured.items()
     ]
     notes = [
@@ -56,8 +56,8 @@ def facts(measured: Measurements, num_seeds: int) -> Table:
     return Table("Candidates", ["prior", *(MEASURES[name][1] for name in names)], cells, notes)
 
 
-def guide(content: dict[str, Any]) -> Table:
-    """How each prior's KL is computed, how expressive it is, and what it costs, as measured."""
+def cost_table(content: dict[str, Any]) -> Table:
+    """How the KL of each prior is computed, and the measured holes and cost."""
     measured = content["measured"]
     base = {row["prior"]: row for row in content["rows"]}[STANDARD]
     cells = []
@@ -67,7 +67,7 @@ def guide(content: dict[str, Any]) -> Table:
             [
                 prior,
                 *KINDS[kind],
-                *(_cell(of_today(measured[prior]).get(name), MEASURES[name][2]) for name in HOLES),
+                *(_cell(without_old_holes(measured[prior]).get(name), MEASURES[name][2]) for name in HOLES),
                 f"{row['num_parameters'] - base['num_parameters']:,}",
                 f"{row['seconds_per_epoch'] / base['seconds_per_epoch']:.1f}x"
                 + (" and the fit" if "refit" in prior else ""),
@@ -86,13 +86,13 @@ def guide(content: dict[str, Any]) -> Table:
 
 
 def tables(content: dict[str, Any]) -> list[Table]:
-    """The tables of the guide, from results.json."""
-    return [facts(content["measured"], len(content["measured"][STANDARD]["elbo"])), guide(content)]
+    """The tables of the report, from results.json."""
+    return [scores_table(content["measured"], len(content["measured"][STANDARD]["elbo"])), cost_table(content)]
 
 
-def advice(found: Recommendation) -> list[Section]:
-    """The recommendation as a part of the report."""
+def advice(recommendation: Recommendation) -> list[Section]:
+    """The recommendation as sections of the report."""
     return [
-        Section(f"Recommended: {called(found.prior)}", found.reasons),
-        Section("How sure is that?", found.certainty),
+        Section(f"Recommended: {display_name(recommendation.prior)}", recommendation.reasons),
+        Section("How sure is that?", recommendation.certainty),
     ]

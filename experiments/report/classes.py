@@ -1,4 +1,4 @@
-"""Generation by class, as a table and in words."""
+"""The report of `conditional_generation`: samples of each class, as a table and in words."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ MEASURES = {  # title and digits of each column
 
 
 def answer(shares: dict[str, list[float]], real: float) -> str:
-    """One paragraph on the share of samples in the asked class, over seeds; `real` is that of test images."""
+    """A paragraph on the share of samples in the asked class, over seeds; `real` is that of test images."""
     difference = paired.compare(shares[CONDITIONAL], shares[SHARED])
     means = {name: 100 * float(np.mean(values)) for name, values in shares.items()}
     text = (
@@ -31,39 +31,39 @@ def answer(shares: dict[str, list[float]], real: float) -> str:
     if np.isnan(difference.p_value):
         return text + "One seed cannot say whether the difference is larger than the noise between seeds."
     size = f"{100 * abs(difference.mean):.1f} ± {100 * difference.standard_error:.1f} points, "
-    size += difference.chance
+    size += difference.p_text
     if not difference.clear:
         return text + f"The difference ({size}) is within the noise between seeds."
     better = "The prior for each class" if difference.mean > 0 else "One N(0, I) for all"
     return text + f"{better} is better by more than the noise between seeds ({size})."
 
 
-def _by_prior(rows: list[dict[str, Any]], what: str) -> dict[str, list[float]]:
+def _by_prior(rows: list[dict[str, Any]], measure: str) -> dict[str, list[float]]:
     names = (CONDITIONAL, SHARED, BLIND)
-    return {name: [row["test"][what] for row in rows if row["prior"] == name] for name in names}
+    return {name: [row["test"][measure] for row in rows if row["prior"] == name] for name in names}
 
 
 def words(rows: list[dict[str, Any]], real: list[float]) -> list[str]:
-    """The answer, and what the test can find."""
+    """A paragraph with the answer, and one on how large a difference the test can find."""
     shares = _by_prior(rows, "share")
     return [answer(shares, float(np.mean(real))), paired.strength(len(shares[SHARED]))]
 
 
 def classes_table(rows: list[dict[str, Any]], real: list[float]) -> Table:
-    """The numbers that the answer comes from."""
-    scores = {what: _by_prior(rows, what) for what in MEASURES}
+    """The table of the numbers that the answer rests on."""
+    scores = {measure: _by_prior(rows, measure) for measure in MEASURES}
 
     def cell(values: list[float], digits: int) -> str:
         mean, error = results.mean_and_error(values)
         return results.format_mean({"mean": mean, "standard_error": error}, digits)
 
     cells = [
-        [name, *(cell(scores[what][name], digits) for what, (_, digits) in MEASURES.items())]
+        [name, *(cell(scores[measure][name], digits) for measure, (_, digits) in MEASURES.items())]
         for name in (CONDITIONAL, SHARED, BLIND)
     ]
     differences = [
-        paired.compare(scores[what][CONDITIONAL], scores[what][SHARED]).written(digits)
-        for what, (_, digits) in MEASURES.items()
+        paired.compare(scores[measure][CONDITIONAL], scores[measure][SHARED]).format(digits)
+        for measure, (_, digits) in MEASURES.items()
     ]
     floor = [f"{rows[0]['samples']['floor'][name]:.2f}" for name in ("fid", "coverage")]
     cells += [["difference of the first two", *differences], ["real images", f"{np.mean(real):.3f}", "–", *floor, "–"]]

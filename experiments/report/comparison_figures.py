@@ -62,67 +62,75 @@ def _generate(vae: vp.VAE, params: vp.VAEParams, keys: jax.Array, context: Any) 
 
 @partial(jax.jit, static_argnums=0)
 def _reconstruct(vae: vp.VAE, params: vp.VAEParams, x: jax.Array, context: Any) -> jax.Array:
-    def one(x: jax.Array, context: Any) -> jax.Array:
+    def reconstruct_one(x: jax.Array, context: Any) -> jax.Array:
         z = vae.posterior(params, x, **context).mean()
         return vae.likelihood(params, z, **context).mean()
 
-    return jax.vmap(one)(x, context)
+    return jax.vmap(reconstruct_one)(x, context)
 
 
 def draw(trained: list[Trained], data: Dataset, output_dir: Path, *, with_holes: bool) -> list[Figure]:
-    """Draws the figures, of the first seed of each prior, and says what to see in them."""
-    num, columns = min(36, len(data.test["x"])), 6
+    """Draws the figures, of the first seed of each prior, and gives their captions."""
+    names = [*_draw_images(trained, data, output_dir), _draw_curves(trained, data, output_dir)]
+    if with_holes:
+        names += _draw_holes(trained, data, output_dir)
+    for prior in trained:
+        if has_pseudo_inputs(prior.vae.prior) and "pseudo_inputs" not in names:
+            names.append(_draw_pseudo_inputs(prior, data, output_dir))
+    return [Figure(f"{name}.png", *CAPTIONS[name]) for name in names]
+
+
+def _draw_images(trained: list[Trained], data: Dataset, output_dir: Path) -> list[str]:
+    """Draws samples and reconstructions."""
+    num = min(36, len(data.test["x"]))
     x = data.test["x"][:num]
     samples: dict[str, np.ndarray] = {"test images": x}
     reconstructions: dict[str, np.ndarray] = {}
-    key = jax.random.key(4)
-    for one in trained:
-        model = one.model(0)
+    keys = jax.random.split(jax.random.key(4), num)
+    for prior in trained:
+        model = prior.model(0)
         context = {name: jnp.asarray(value[:num]) for name, value in model.context(data.test).items()}
-        generated = _generate(model.vae, model.params, jax.random.split(key, num), context)
-        samples[one.name + (" (labels of the test images)" if context else "")] = np.asarray(generated)
+        labels = " (labels of the test images)" if context else ""
+        samples[prior.name + labels] = np.asarray(_generate(model.vae, model.params, keys, context))
         images = np.asarray(_reconstruct(model.vae, model.params, jnp.asarray(x), context))
-        reconstructions[one.name] = figures.interleave(x[:24], images[:24], 8)
-    figures.image_panels(
-        output_dir / "samples.png",
-        samples,
-        num_columns=columns,
-        title=f"{data.name}: means of p(x|z), z from each prior",
-    )
-    figures.image_panels(
-        output_dir / "reconstructions.png",
-        reconstructions,
-        num_columns=8,
-        title=f"{data.name}: test images, and below each its reconstruction (mean of q to mean of p)",
-    )
-    curves = {
-        one.name + (", of log p(x|y)" if one.vae.encoder_context else ""): (
-            one.result.history["elbo"],
-            one.result.history["validation_elbo"],
-        )
-        for one in trained
-    }
-    figures.training_curves(
-        output_dir / "training_curves.png", curves, title=f"{data.name}: ELBO by epoch, one line a seed"
-    )
-    found = [Figure(f"{name}.png", *CAPTIONS[name]) for name in ("samples", "reconstructions", "training_curves")]
-    if with_holes:
-        maps = {one.name: measures.hole_map(one.model(0), data) for one in trained}
-        title = f"{data.name}: prior holes, marginals on the plane of the encodings' first two principal components"
-        figures.hole_maps(output_dir / "hole_maps.png", maps, title=title)
-        found.append(Figure("hole_maps.png", *CAPTIONS["hole_maps"]))
-        if len(next(iter(maps.values())).origin) > 2:
-            maps = {one.name: measures.hole_map(one.model(0), data, plane="difference") for one in trained}
-            title = f"{data.name}: prior holes, marginals on the plane in which q(z) and p(z) differ most"
-            figures.hole_maps(output_dir / "hole_differences.png", maps, title=title)
-            found.append(Figure("hole_differences.png", *CAPTIONS["hole_differences"]))
-    if vamps := [one for one in trained if has_pseudo_inputs(one.vae.prior)]:
-        inputs = np.asarray(vp.pseudo_inputs(vamps[0].vae.prior, vamps[0].model(0).params.prior))[:50]
-        figures.image_panels(
-            output_dir / "pseudo_inputs.png",
-            {f"{len(inputs)} pseudo-inputs": inputs, "training images": data.train["x"][: len(inputs)]},
-            num_columns=10,
-            title=f"{data.name}: learned pseudo-inputs of the VampPrior beside training images",
-        )
-        found.append(Figure("pseudo_inputs.png", *CAPTIONS["pseudo_inputs"]))
-    return found
+        reconstructions[prior.name] = figures.interleave(x[:24], images[:24], 8)
+    title = f"{data.name}: means of p(x|z), z from each prior"
+    figures.image_panels(output_dir / "samples.png", samples, num_columns=6, title=title)
+    title = f"{data.name}: test images, and below each its reconstruction (mean of q to mean of p)"
+    figures.image_panels(output_dir / "reconstructions.png", reconstructions, num_columns=8, title=title)
+    return ["samples", "reconstructions"]
+
+
+def _draw_curves(trained: list[Trained], data: Dataset, output_dir: Path) -> str:
+    """Draws the ELBO of training and validation images by epoch."""
+    curves = {}
+    for prior in trained:
+        conditional = ", of log p(x|y)" if prior.vae.encoder_context else ""
+        history = prior.result.history
+        curves[prior.name + conditional] = (history["elbo"], history["validation_elbo"])
+    title = f"{data.name}: ELBO by epoch, one line a seed"
+    figures.training_curves(output_dir / "training_curves.png", curves, title=title)
+    return "training_curves"
+
+
+def _draw_holes(trained: list[Trained], data: Dataset, output_dir: Path) -> list[str]:
+    """Draws the holes on a plane that all priors share and, above two dimensions, where each is most different."""
+    names = ["hole_maps"]
+    maps = {prior.name: measures.hole_map(prior.model(0), data) for prior in trained}
+    title = f"{data.name}: prior holes, marginals on the plane of the encodings' first two principal components"
+    figures.hole_maps(output_dir / "hole_maps.png", maps, title=title)
+    if len(next(iter(maps.values())).origin) > 2:
+        names.append("hole_differences")
+        maps = {prior.name: measures.hole_map(prior.model(0), data, plane="difference") for prior in trained}
+        title = f"{data.name}: prior holes, marginals on the plane in which q(z) and p(z) differ most"
+        figures.hole_maps(output_dir / "hole_differences.png", maps, title=title)
+    return names
+
+
+def _draw_pseudo_inputs(trained: Trained, data: Dataset, output_dir: Path) -> str:
+    """Draws the pseudo-inputs of a VampPrior beside training images."""
+    inputs = np.asarray(vp.pseudo_inputs(trained.vae.prior, trained.model(0).params.prior))[:50]
+    panels = {f"{len(inputs)} pseudo-inputs": inputs, "training images": data.train["x"][: len(inputs)]}
+    title = f"{data.name}: learned pseudo-inputs of the VampPrior beside training images"
+    figures.image_panels(output_dir / "pseudo_inputs.png", panels, num_columns=10, title=title)
+    return "pseudo_inputs"

@@ -10,7 +10,7 @@ from experiments.report import results
 from experiments.report.document import Table
 from experiments.report.grid import grid_table
 
-LATENTS = {  # title of the column, and what it says
+LATENTS = {  # title of the column, and its note
     "active_units": (
         "active units",
         "Active units: dimensions of z whose posterior mean varies by more than 0.01 over the test images.",
@@ -81,15 +81,15 @@ def _likelihood_table(summary: list[dict[str, Any]]) -> Table:
     return Table("Likelihood of the test images", header, rows, notes)
 
 
-def of_today(measured: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What was measured, without the hole mass of results that lack the divergence: it had another threshold."""
+def without_old_holes(measured: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Measurements without the hole mass of older results, which lack the divergence: it had another threshold."""
     if "divergence" in measured:
         return measured
     return {name: value for name, value in measured.items() if name not in ("hole_mass", "uncovered_mass")}
 
 
 def hole_notes(measured: Iterable[Mapping[str, Any]]) -> str:
-    """What the columns on holes say, and what they cannot see."""
+    """The notes of the columns on holes: their meaning, and their limits."""
     known = [values for values in measured if "divergence" in values]
     notes = [
         "Divergence: Jensen-Shannon divergence in nats between encodings of test images and samples of the prior, as a "
@@ -109,7 +109,10 @@ def _holes_table(summary: list[dict[str, Any]]) -> Table:
     header = ["prior", "divergence", "accuracy", "hole mass", "uncovered mass"]
     digits = {"divergence": 3, "accuracy": 2, "hole_mass": 3, "uncovered_mass": 3}
     rows = [
-        [entry["prior"], *(results.format_mean(of_today(entry).get(name), places) for name, places in digits.items())]
+        [
+            entry["prior"],
+            *(results.format_mean(without_old_holes(entry).get(name), places) for name, places in digits.items()),
+        ]
         for entry in summary
     ]
     return Table("Prior holes", header, rows, [f"{hole_notes(summary)} Uncovered mass: hole mass, q and p exchanged."])
@@ -123,7 +126,7 @@ def _latents_table(summary: list[dict[str, Any]]) -> Table:
 
 
 def samples_table(summary: list[dict[str, Any]]) -> Table:
-    """Scores of the samples of each prior, beside those to read them against."""
+    """Scores of the samples of each prior, beside those of training images and of noise."""
     header = ["samples of", "FID", "KID", "precision", "recall", "density", "coverage", "copies", "FID (rec.)"]
 
     def row(name: str, scores: dict[str, Any], rebuilt: dict[str, Any] | None) -> list[str]:

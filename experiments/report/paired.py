@@ -10,7 +10,7 @@ LEVEL = 0.05
 
 
 class Difference(NamedTuple):
-    """First less second, over seeds: mean, its standard error, and the p-value of the paired t-test; nan for one seed.
+    """First less second, over seeds: mean, standard error and p-value of the paired t-test; nan for one seed.
 
     Seeds are paired since one seed has the same initial networks and the same order of the data for every prior.
     """
@@ -25,17 +25,17 @@ class Difference(NamedTuple):
         return self.p_value < LEVEL
 
     @property
-    def chance(self) -> str:
-        """The p-value in words."""
+    def p_text(self) -> str:
+        """The p-value as it is written."""
         return "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.3f}"
 
-    def written(self, digits: int = 2) -> str:
+    def format(self, digits: int = 2) -> str:
         """Mean ± standard error (p-value)."""
         if np.isnan(self.p_value):
             return f"{self.mean:+.{digits}f}"
-        return f"{self.mean:+.{digits}f} ± {self.standard_error:.{digits}f} ({self.chance})"
+        return f"{self.mean:+.{digits}f} ± {self.standard_error:.{digits}f} ({self.p_text})"
 
-    __str__ = written
+    __str__ = format
 
 
 def compare(first: Sequence[float], second: Sequence[float]) -> Difference:

@@ -1,18 +1,18 @@
-"""The latent plane's report."""
+"""The report of `prior_visualization`: the holes of each prior, and the figure."""
 
 from typing import Any
 
-from experiments.report.comparison_tables import hole_notes, of_today
+from experiments.report.comparison_tables import hole_notes, without_old_holes
 from experiments.report.document import Figure, Section, Table
 
 MEASURES = ("divergence", "accuracy", "hole_mass")
 
 
 def holes_table(content: dict[str, Any]) -> Table:
-    """How large the hole of each prior is, from results.json."""
+    """The table of the hole of each prior, from results.json."""
     cells = [
         [row["prior"], *(f"{row[name][0]:.3f} ± {row[name][1]:.3f}" if name in row else "–" for name in MEASURES)]
-        for row in map(of_today, content["rows"])
+        for row in map(without_old_holes, content["rows"])
     ]
     notes = [
         "± is the standard error of the estimate; differences between seeds come on top. " + hole_notes(content["rows"])
@@ -22,7 +22,7 @@ def holes_table(content: dict[str, Any]) -> Table:
 
 
 def describe(content: dict[str, Any]) -> list[Section]:
-    """The report: how large the holes are, and the figure."""
+    """The sections of the report."""
     caption = (
         "A row for each prior, all on the same axes: encodings of training images, the aggregated posterior q(z), the "
         "prior p(z), their difference, samples of the prior and the plane, decoded. Blue in the fourth column, within "

@@ -1,4 +1,4 @@
-"""The figures of exercise 3."""
+"""The figures of `pseudo_inputs`: pseudo-inputs by epoch, beside their neighbours, and their distances."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def draw_evolution(path: Path, start: str, snapshots: dict[int, np.ndarray]) -> 
 
 
 def draw_neighbours(path: Path, start: str, inputs: np.ndarray, nearest: np.ndarray, decoded: np.ndarray) -> None:
-    """Draws each pseudo-input, the training image nearest to it, and what the decoder makes of its component."""
+    """Draws each pseudo-input, the training image nearest to it, and the image that its component decodes to."""
     panels = {"pseudo-inputs": inputs, "nearest training images": nearest, "decoded components": decoded}
     image_panels(
         path, panels, num_columns=5, title=f"{start} start: the same place in each panel is the same component"

@@ -1,4 +1,4 @@
-"""Whether the scores of samples differ by more than the noise between seeds."""
+"""Do the scores of samples differ by more than the noise between seeds? Tests, as a table and in words."""
 
 from experiments.report import paired
 from experiments.report.comparison import Rows
@@ -9,21 +9,21 @@ from experiments.report.generation import by_prior
 
 def differences(rows: Rows, baseline: str) -> dict[str, dict[str, paired.Difference]]:
     """For each other prior and each score, the paired difference to the baseline over the seeds that both have."""
-    found: dict[str, dict[str, paired.Difference]] = {}
+    by_prior_and_score: dict[str, dict[str, paired.Difference]] = {}
     for score in SAMPLES:
         scores = by_prior(rows, "samples", score)
         reference = scores.pop(baseline, {})
         for prior, values in scores.items():
             seeds = sorted(set(values) & set(reference))
             if seeds:
-                found.setdefault(prior, {})[score] = paired.compare(
+                by_prior_and_score.setdefault(prior, {})[score] = paired.compare(
                     [values[seed] for seed in seeds], [reference[seed] for seed in seeds]
                 )
-    return found
+    return by_prior_and_score
 
 
 def verdict(prior: str, baseline: str, by_score: dict[str, paired.Difference]) -> str:
-    """One sentence on the FID of a prior beside that of the baseline."""
+    """A sentence on the FID of a prior beside that of the baseline."""
     fid = by_score["fid"]
     way = "smaller" if fid.mean < 0 else "larger"
     size = (
@@ -38,15 +38,17 @@ def verdict(prior: str, baseline: str, by_score: dict[str, paired.Difference]) -
 def tests(rows: Rows) -> Section:
     """The paired tests against the first prior, in words and as a table."""
     baseline = rows[0]["prior"]
-    found = differences(rows, baseline)
+    tested = differences(rows, baseline)
     num_seeds = len({row["seed"] for row in rows if row["test"]})
-    title_of = lambda score: score.upper() if len(score) == 3 else score  # noqa: E731
-    cells = [[title_of(score), *(str(by_score[score]) for by_score in found.values())] for score in SAMPLES]
-    num_tests = len(found) * len(SAMPLES)
+    cells = []
+    for score in SAMPLES:
+        title = score.upper() if score in ("fid", "kid") else score
+        cells.append([title, *(str(by_score[score]) for by_score in tested.values())])
+    num_tests = len(tested) * len(SAMPLES)
     notes = [
         "Mean over seeds of the difference ± its standard error (p-value of the paired t-test). Negative is better for "
         f"FID and KID. Of {num_tests} tests at 5 %, {0.05 * num_tests:.1f} come out clear by chance alone."
     ]
-    words = [verdict(prior, baseline, by_score) for prior, by_score in found.items()]
-    tables = [Table(f"Difference to {baseline}, paired by seed", ["score", *found], cells, notes)] if found else []
+    words = [verdict(prior, baseline, by_score) for prior, by_score in tested.items()]
+    tables = [Table(f"Difference to {baseline}, paired by seed", ["score", *tested], cells, notes)] if tested else []
     return Section("Is the difference larger than the noise?", [*words, paired.strength(num_seeds)], tables)

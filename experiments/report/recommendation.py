@@ -1,4 +1,4 @@
-"""Which prior? The text of the guide: a pure function of what was measured.
+"""Which prior should be used? The recommendation of `choose_prior`, a pure function of the measurements.
 
 Measurements are {prior: {name: [one value for each seed]}}, the simplest prior first. N(0, I) is `standard`, and
 `standard, refit X` is its VAE with the prior X fitted afterwards.
@@ -24,7 +24,7 @@ SCORES = {"fid": ("FID", -1, ""), "elbo": ("ELBO", 1, " nats")}  # name, which s
 
 
 class Recommendation(NamedTuple):
-    """A prior, the reasons for it, and how sure they are."""
+    """The recommended prior, the reasons for it, and how certain they are."""
 
     prior: str
     reasons: list[str]
@@ -32,15 +32,14 @@ class Recommendation(NamedTuple):
 
 
 def recommend(measured: Measurements) -> Recommendation:
-    """Chooses the cheapest prior that is not behind the best, and says why and how sure that is."""
-    kept = {score: level(measured, score) for score in SCORES if _has(measured, score)}
+    """Recommends the cheapest prior that is not behind the best, with reasons and their certainty."""
+    kept = {score: near_best(measured, score) for score in SCORES if _has(measured, score)}
     both = [prior for prior in measured if all(prior in names for names in kept.values())]
     contenders = both or next(iter(kept.values()))
     prior = cheapest(measured, contenders)
-    reasons = [good_enough(measured), shape(measured), room(measured), choice(measured, kept, contenders, prior)]
-    return Recommendation(
-        prior, [reason for reason in [*reasons, cost(measured)] if reason], certainty(measured, prior)
-    )
+    reasons = [hole_reason(measured), cluster_reason(measured), generation_reason(measured)]
+    reasons += [choice_reason(measured, kept, contenders, prior), cost_reason(measured)]
+    return Recommendation(prior, [reason for reason in reasons if reason], certainty(measured, prior))
 
 
 def _has(measured: Measurements, name: str) -> bool:
@@ -55,15 +54,15 @@ def _difference(measured: Measurements, first: str, second: str, name: str) -> D
     return paired.compare(measured[first][name], measured[second][name])
 
 
-def called(prior: str) -> str:
+def display_name(prior: str) -> str:
     """A prior's name in a sentence."""
     if prior == STANDARD:
         return "N(0, I)"
     return prior.replace(REFIT, "N(0, I) refitted with ")
 
 
-def _called(priors: Iterable[str]) -> str:
-    return ", ".join(map(called, priors))
+def _display_names(priors: Iterable[str]) -> str:
+    return ", ".join(map(display_name, priors))
 
 
 def _refits(measured: Measurements) -> list[str]:
@@ -77,9 +76,14 @@ def _worse(measured: Measurements, prior: str, other: str, score: str) -> bool:
     return lag > 0 if np.isnan(difference.standard_error) else lag > BEHIND * difference.standard_error
 
 
-def level(measured: Measurements, score: str) -> list[str]:
+def _best(measured: Measurements, score: str) -> str:
+    """The prior with the best mean of a score."""
+    return max(measured, key=lambda prior: SCORES[score][1] * _mean(measured, prior, score))
+
+
+def near_best(measured: Measurements, score: str) -> list[str]:
     """The priors that are not behind the best mean of a score."""
-    best = max(measured, key=lambda prior: SCORES[score][1] * _mean(measured, prior, score))
+    best = _best(measured, score)
     return [prior for prior in measured if not _worse(measured, prior, best, score)]
 
 
@@ -89,8 +93,8 @@ def cheapest(measured: Measurements, contenders: list[str]) -> str:
     return next(prior for prior in contenders if seconds[prior] <= SAME_COST * min(seconds.values()))
 
 
-def good_enough(measured: Measurements) -> str:
-    """Is N(0, I) good enough?"""
+def hole_reason(measured: Measurements) -> str:
+    """A sentence on whether N(0, I) is good enough."""
     known = "divergence" in measured[STANDARD]
     hole = known and _mean(measured, STANDARD, "divergence") > NO_HOLE
     facts = "the divergence between its samples and the encodings was not measured"
@@ -101,29 +105,35 @@ def good_enough(measured: Measurements) -> str:
             f"nats (0 where p = q, at most 0.693), and a classifier tells them apart with an accuracy of {accuracy:.2f}"
         )
     refits = _refits(measured) if _has(measured, "fid") else []
-    if not refits:
-        if not known:
-            return ""
-        return f"N(0, I) {'leaves a hole' if hole else 'shows no hole'}: {facts}."
+    if refits:
+        return _refit_verdict(measured, hole if known else None, facts, refits)
+    if not known:
+        return ""
+    return f"N(0, I) {'leaves a hole' if hole else 'shows no hole'}: {facts}."
+
+
+def _refit_verdict(measured: Measurements, hole: bool | None, facts: str, refits: list[str]) -> str:
+    """A sentence on N(0, I) beside the best prior fitted afterwards to its VAE; `hole` is None if not measured."""
     refit = min(refits, key=lambda prior: _mean(measured, prior, "fid"))
     near = not _worse(measured, STANDARD, refit, "fid")
-    gain = _difference(measured, STANDARD, refit, "fid")
     verdict = {
+        (None, True): "N(0, I) is good enough by its samples",
+        (None, False): "N(0, I) is not good enough",
         (False, True): "N(0, I) is good enough",
         (False, False): "N(0, I) shows no hole, and still its samples gain from a refit",
         (True, True): "N(0, I) leaves a hole that its samples do not show",
         (True, False): "N(0, I) is not good enough",
     }[hole, near]
-    if not known:
-        verdict = "N(0, I) is good enough by its samples" if near else "N(0, I) is not good enough"
-    named = refit.removeprefix(REFIT)
-    return f"{verdict}: {facts}. Its FID less that of the same VAE with a {named} fitted afterwards is {gain}" + (
-        " - a gain for nothing but the fit." if not near else "."
+    gain = _difference(measured, STANDARD, refit, "fid")
+    end = "." if near else " - a gain for nothing but the fit."
+    return (
+        f"{verdict}: {facts}. Its FID less that of the same VAE with a {refit.removeprefix(REFIT)} fitted afterwards "
+        f"is {gain}{end}"
     )
 
 
-def shape(measured: Measurements) -> str:
-    """Are there clusters?"""
+def cluster_reason(measured: Measurements) -> str:
+    """A sentence on whether the encodings have clusters."""
     if "gaussian_divergence" not in measured[STANDARD] or not _has(measured, "divergence"):
         return ""
     rest = _mean(measured, STANDARD, "gaussian_divergence")
@@ -139,8 +149,8 @@ def shape(measured: Measurements) -> str:
     )
 
 
-def room(measured: Measurements) -> str:
-    """Is generation poor though reconstruction is good?"""
+def generation_reason(measured: Measurements) -> str:
+    """A sentence on whether generation is poor though reconstruction is good."""
     if not _has(measured, "fid"):
         return "Without labels there are no features to score samples with: the choice rests on the ELBO alone."
     fid, rebuilt, floor = (_mean(measured, STANDARD, name) for name in ("fid", "fid_reconstructions", "fid_floor"))
@@ -154,21 +164,21 @@ def room(measured: Measurements) -> str:
     )
 
 
-def choice(measured: Measurements, kept: dict[str, list[str]], contenders: list[str], prior: str) -> str:
-    """Why this one."""
+def choice_reason(measured: Measurements, kept: dict[str, list[str]], contenders: list[str], prior: str) -> str:
+    """A sentence on why this prior is chosen."""
     parts = []
     for score, names in kept.items():
-        name, sign, unit = SCORES[score]
-        best = max(measured, key=lambda one, score=score, sign=sign: sign * _mean(measured, one, score))
-        others = [one for one in names if one != best]
-        text = f"the best mean {name} is that of {called(best)} ({_mean(measured, best, score):.2f}{unit})"
-        parts.append(text + (f", and not far enough behind to tell: {_called(others)}" if others else ""))
+        name, _, unit = SCORES[score]
+        best = _best(measured, score)
+        others = [other for other in names if other != best]
+        text = f"the best mean {name} is that of {display_name(best)} ({_mean(measured, best, score):.2f}{unit})"
+        parts.append(text + (f", and not far enough behind to tell: {_display_names(others)}" if others else ""))
     why = "the only one left" if len(contenders) == 1 else "the cheapest that is left, or the simplest at equal cost"
-    return f"Chosen: {'; '.join(parts)}. {called(prior)} is {why}."
+    return f"Chosen: {'; '.join(parts)}. {display_name(prior)} is {why}."
 
 
-def cost(measured: Measurements) -> str:
-    """What does each cost per epoch?"""
+def cost_reason(measured: Measurements) -> str:
+    """A sentence on the time that each prior takes for an epoch."""
     base = _mean(measured, STANDARD, "seconds_per_epoch")
     trained = [prior for prior in measured if prior not in _refits(measured) and prior != STANDARD]
     parts = [f"{prior} {_mean(measured, prior, 'seconds_per_epoch') / base:.1f} times" for prior in trained]
@@ -176,28 +186,38 @@ def cost(measured: Measurements) -> str:
 
 
 def certainty(measured: Measurements, prior: str) -> list[str]:
-    """How sure the choice is."""
-    num_seeds = len(measured[STANDARD]["elbo"])
-    found = []
-    if prior != STANDARD:
-        for score in SCORES:
-            if _has(measured, score):
-                difference = _difference(measured, prior, STANDARD, score)
-                found.append(
-                    f"{SCORES[score][0]} of {called(prior)} less that of N(0, I): {difference}{_size(difference)}."
-                )
-    score = "fid" if _has(measured, "fid") else "elbo"
-    alike = [
-        one for one in measured if one != prior and not _difference(measured, one, prior, score).clear and num_seeds > 1
-    ]
-    if alike:
-        found.append(f"In {SCORES[score][0]} these differ from {called(prior)} within the noise: {_called(alike)}.")
-    if len(alike) == len(measured) - 1 and alike:
-        name = SCORES[score][0]
-        found.append(f"All differences in {name} are within the noise between seeds: it did not make the choice.")
+    """Sentences on how certain the choice is."""
+    sentences = []
+    for score in SCORES if prior != STANDARD else ():
+        if _has(measured, score):
+            difference = _difference(measured, prior, STANDARD, score)
+            sentences.append(
+                f"{SCORES[score][0]} of {display_name(prior)} less that of N(0, I): {difference}{_size(difference)}."
+            )
+    sentences += _alike(measured, prior, "fid" if _has(measured, "fid") else "elbo")
     if "num_encodings" in measured[STANDARD]:
-        found += filter(None, [few_encodings_note(_mean(measured, STANDARD, "num_encodings"))])
-    return [*found, paired.strength(num_seeds)]
+        note = few_encodings_note(_mean(measured, STANDARD, "num_encodings"))
+        sentences += [note] if note else []
+    return [*sentences, paired.strength(_num_seeds(measured))]
+
+
+def _num_seeds(measured: Measurements) -> int:
+    return len(measured[STANDARD]["elbo"])
+
+
+def _alike(measured: Measurements, prior: str, score: str) -> list[str]:
+    """Sentences on the priors whose score differs from that of the chosen one within the noise."""
+    if _num_seeds(measured) == 1:
+        return []
+    others = [other for other in measured if other != prior]
+    alike = [other for other in others if not _difference(measured, other, prior, score).clear]
+    if not alike:
+        return []
+    name = SCORES[score][0]
+    sentences = [f"In {name} these differ from {display_name(prior)} within the noise: {_display_names(alike)}."]
+    if len(alike) == len(others):
+        sentences.append(f"All differences in {name} are within the noise between seeds: it did not make the choice.")
+    return sentences
 
 
 def _size(difference: Difference) -> str:

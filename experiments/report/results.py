@@ -1,4 +1,4 @@
-"""What every program reports: how it was run, means with their errors, and an output folder that can be written."""
+"""Results that all programs report: how the run was made, means with their errors, and the output folder."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def versions() -> dict[str, str]:
 
 
 def describe_run(experiment: str, dataset: str, config: dict[str, Any], began: float) -> dict[str, Any]:
-    """What results.json says of how a run was made; `began` is its `time.perf_counter()`."""
+    """How a run was made, for results.json; `began` is its `time.perf_counter()`."""
     return {
         "experiment": experiment,
         "dataset": dataset,

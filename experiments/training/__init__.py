@@ -1,1 +1,1 @@
-"""Training as the programs do it: all seeds of a prior as one program, grids, cooldowns, cost."""
+"""Training: all seeds of a prior as one compiled program, grids of settings, cooldown, and the cost of a step."""

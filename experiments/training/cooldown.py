@@ -1,4 +1,4 @@
-"""The end of training at a tenth of the learning rate: the noise of large steps costs a VAE some tenths of a nat."""
+"""Cooldown: training ends at a tenth of the learning rate, which gains some tenths of a nat."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ FACTOR = 0.1
 
 
 def join(first: vp.FitResult, second: vp.FitResult) -> vp.FitResult:
-    """One result of a run and of what followed it: each replica's parameters with the better validation ELBO."""
+    """Joins a run and its cooldown: for each replica, the parameters with the better validation ELBO."""
     improved = best_elbo(second) > best_elbo(first)
 
     def better(new: jax.Array, old: jax.Array) -> jax.Array:
@@ -26,13 +26,13 @@ def join(first: vp.FitResult, second: vp.FitResult) -> vp.FitResult:
         state=second.state,
         best_epoch=np.where(improved, epochs_before + np.asarray(second.best_epoch), first.best_epoch),
         history={name: np.concatenate([first.history[name], second.history[name]], axis=1) for name in first.history},
-        # Of a run that was finished before, none was taken.
+        # A run that was finished before has timed no epoch.
         seconds_per_epoch=seconds if np.isfinite(seconds) else second.seconds_per_epoch,
     )
 
 
 def cool(first: vp.FitResult, vae: vp.VAE, keys: jax.Array, learning_rates: jax.Array, **options: Any) -> vp.FitResult:
-    """Goes on from the best parameters; `options` are those of `vp.fit`. What fails then leaves them as they were."""
+    """Goes on from the best parameters, which a failure leaves as they were; `options` are those of `vp.fit`."""
     keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
     try:
         second = vp.fit(vae, first.params, keys, hyperparameters={"learning_rate": FACTOR * learning_rates}, **options)

@@ -1,6 +1,6 @@
-"""What a compiled program costs, counted in its trace: the operations of its matrix products, and its largest array.
+"""The cost of a program, counted in its trace: the operations of its matrix products, and its largest array.
 
-XLA's own count takes the body of a loop once, however often it runs.
+XLA's own count includes the body of a loop once, however often it runs.
 """
 
 import math

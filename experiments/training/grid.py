@@ -30,10 +30,10 @@ def best_elbo(result: vp.FitResult) -> np.ndarray:
 
 
 def choose(result: vp.FitResult, grid: list[Setting], num_seeds: int) -> tuple[vp.FitResult, list[dict[str, Any]]]:
-    """The replicas of the best setting, and what is reported of all.
+    """The replicas of the best setting, and the rows of results.json on all settings.
 
     The best has the largest validation ELBO (at beta = 1 and the best epoch, mean over seeds), among those with the
-    fewest failed seeds. Test images have no say.
+    fewest failed seeds. Test images are not used.
 
     Args:
         result: of `vp.fit` with replicas setting by setting, and seed by seed within one.

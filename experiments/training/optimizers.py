@@ -10,7 +10,7 @@ import vaepriors_jax as vp
 
 @lru_cache  # one function for the same options: `fit` compiles once for each
 def optimizer_factory(gradients: str, prior_factor: float) -> Callable[..., optax.GradientTransformation]:
-    """What makes Adam from a learning rate; the prior's parameters learn at `prior_factor` times that rate."""
+    """A function from a learning rate to Adam, which trains the prior at `prior_factor` times that rate."""
 
     def make(learning_rate: float) -> optax.GradientTransformation:
         adam = optax.adam(learning_rate)
