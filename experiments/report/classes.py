@@ -66,7 +66,7 @@ def classes_table(rows: list[dict[str, Any]], real: list[float]) -> Table:
         for measure, (_, digits) in MEASURES.items()
     ]
     floor = [f"{rows[0]['samples']['floor'][name]:.2f}" for name in ("fid", "coverage")]
-    cells += [["difference of the first two", *differences], ["real images", f"{np.mean(real):.3f}", "–", *floor, "–"]]
+    cells += [["difference of the first two", *differences], ["real images", f"{np.mean(real):.3f}", *floor, "–"]]
     notes = [
         "Mean over seeds ± standard error; ELBO in nats. The share in the asked class is that of the feature "
         "network, a classifier of this data set; the real images are test images for the share, training images for "
