@@ -37,6 +37,7 @@ STEPS = {
     "pseudo_inputs_faster": Step("pseudo_inputs --prior-learning-rate-factor 10", ("neighbours_random",)),
     "choice": Step("choose_prior", ("scores", "hole_maps")),
     "classes": Step("conditional_generation", ("by_class", "shares")),
+    "mnist": Step("prior_holes", ("prior_holes",)),
     "mnist_pseudo_inputs": Step(
         "pseudo_inputs --dataset mnist --preset paper --epochs 60", ("neighbours_random", "neighbours_data")
     ),
