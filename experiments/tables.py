@@ -1,14 +1,17 @@
-"""Fills the tables of README.md and experiments/README.md from the result files that they quote.
+"""Fills the tables of the README pages from the result files that they quote.
 
 python -m experiments.tables
 
-The docstrings of `experiments/configs`, and the README's table of them, quote the results of those runs; the docstrings
-also those of runs with other options, from `NAME_VARIANT.json`.
+`<!-- results: NAME -->` is followed by a short table of `experiments/results/NAME.json`, a copy of the `results.json`
+of a run. All its tables, the command, the hardware and the versions follow in a block that the reader unfolds. Runs of
+other seeds lie beside it as `NAME_seed1.json` and so on; the tables are over all of them.
 
-Each `<!-- results: NAME -->` there is followed by the tables of `experiments/results/NAME.json`, a copy of the
-`results.json` of the run; with the command, the hardware and the versions that made it. Runs of other seeds lie beside
-it as `NAME_seed1.json` and so on, and the tables are over all of them. `<!-- results: NAME, NAME -->` puts several runs
-into one table. Of a benchmark, and of `choose_prior`, `<!-- results: NAME PART -->` takes one part.
+- `<!-- results: NAME summary -->` gives the short table alone.
+- `<!-- results: NAME, NAME -->` puts several runs into one table.
+- `<!-- results: NAME PART -->` gives one part of a benchmark.
+- `<!-- results: configs -->` gives the published settings.
+
+The docstrings of `experiments/configs` tell what those runs gave, also with other options (`NAME_VARIANT.json`).
 """
 
 import importlib
@@ -20,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import configs
-from experiments.report import choice, markdown, results
+from experiments.report import choice, markdown, results, summaries
 from experiments.report.classes import classes_table, words
 from experiments.report.comparison import HOLES, summarize
 from experiments.report.comparison_tables import samples_table, tables
@@ -31,7 +34,8 @@ from experiments.report.quality import tests
 from experiments.report.recommendation import display_name, recommend
 from experiments.report.results import RESULTS
 
-README, TUTORIAL = Path(__file__).parent.parent / "README.md", Path(__file__).parent / "README.md"
+HERE = Path(__file__).parent
+PAGES = tuple(folder / "README.md" for folder in (HERE.parent, HERE, RESULTS, HERE / "benchmarks"))
 
 
 BLOCK = re.compile(r"<!-- results: (\w+(?:, \w+)*)(?: (\w+))? -->\n.*?<!-- end -->", re.DOTALL)
@@ -45,22 +49,26 @@ def tables_of(content: dict[str, Any], part: str | None) -> Sequence[Table]:
     rows = content.get("rows", [])
     makers: dict[str, Callable[[], Sequence[Table]]] = {
         "benchmark": lambda: [Table(**table) for table in content["parts"][part]["tables"]],
+        "prior_holes": list,  # its short table has everything
         "prior_visualization": lambda: [holes_table(content)],
         "generation_quality": lambda: [samples_table(content["summary"]), *tests(rows).tables],
         "pseudo_inputs": lambda: [distances_table(rows)],
         "conditional_generation": lambda: [classes_table(rows, content["real_shares"])],
-        "choose_prior": lambda: [
-            table for table in choice.tables(content) if part is None or table.title.startswith(part)
-        ],
+        "choose_prior": lambda: choice.tables(content),
     }
     return makers.get(content["experiment"], lambda: tables(content["summary"]))()
 
 
 def describe(content: dict[str, Any], part: str | None) -> str:
-    """The tables of one run, or of one part of a benchmark, with the conclusion and how the run was made."""
-    conclusion = _conclusion(content) if part is None else []
-    quoted = [f"> {paragraph}\n" for paragraph in conclusion]
-    return "\n".join([*_lines(tables_of(content, part)), *quoted, _made(content)])
+    """A run's short table, and what the reader unfolds: its tables, what they say, and how they were made."""
+    if part == "summary":
+        return "\n".join(_lines([summaries.of(content)]))
+    if part is not None:
+        found = tables_of(content, part)
+        return folded(" and ".join(_capital(table.title) for table in found), _lines(found))
+    said = [line for paragraph in _conclusion(content) for line in (f"> {paragraph}", "")]
+    everything = [*_lines(tables_of(content, part)), *said, _made(content), ""]
+    return "\n".join([*_lines([summaries.of(content)]), folded("All measures, and the command", everything)])
 
 
 def describe_together(contents: dict[str, dict[str, Any]]) -> str:
@@ -71,14 +79,27 @@ def describe_together(contents: dict[str, dict[str, Any]]) -> str:
         for entry in content["summary"]
     ]
     made = [f"- `{name}`: {_made(content)}" for name, content in contents.items()]
-    return "\n".join([*_lines(tables(summary)), *made])
+    everything = [*_lines(tables(summary)), *made, ""]
+    return "\n".join(
+        [*_lines([summaries.of_comparison(summary)]), folded("All measures, and the commands", everything)]
+    )
+
+
+def folded(title: str, lines: Sequence[str]) -> str:
+    """What a reader of the page unfolds."""
+    return "\n".join(["<details>", f"<summary>{title}</summary>", "", *lines, "</details>"])
+
+
+def _capital(title: str) -> str:
+    return title[0].upper() + title[1:]
 
 
 def _lines(found: Sequence[Table]) -> list[str]:
     lines = []
     for table in found:
-        lines += [f"{table.title[0].upper()}{table.title[1:]}:", ""] if len(found) > 1 else []
-        lines += [markdown.table(table.header, table.rows), "", " ".join(table.notes), ""]
+        lines += [f"{_capital(table.title)}:", ""] if len(found) > 1 else []
+        lines += [markdown.table(table.header, table.rows), ""]
+        lines += [" ".join(table.notes), ""] if table.notes else []
     return lines
 
 
@@ -131,7 +152,7 @@ def fill(text: str) -> str:
     def block(match: re.Match[str]) -> str:
         names = match[1].split(", ")
         if names == ["configs"]:
-            described = settings_table()
+            described = settings()
         elif len(names) == 1:
             described = describe(_read(names[0]), match[2])
         else:
@@ -185,18 +206,21 @@ def fill_docstring(name: str, text: str) -> str:
     return MEASURED.sub(lambda _: wrapped + '\n"""', text, count=1)
 
 
-def settings_table() -> str:
-    """The published settings: what was published, and what we measured."""
+def settings() -> str:
+    """The published settings: those that we ran, and all of them to unfold."""
+    header = ["setting", "published test NLL", "ours", "how"]
     rows = []
     for name in configs.NAMES:
         docstring = " ".join((importlib.import_module(f"experiments.configs.{name}").__doc__ or "").split())
         published = docstring.partition("Published: ")[2].partition(" Measured: ")[0]
         rows.append([f"`{name}`", published.rstrip("."), *(_measured(name) or ("–", "–"))[:2]])
-    return markdown.table(["setting", "published test NLL", "ours", "how"], rows) + "\n"
+    ran = [[name, re.split(r"(?<=\)), |; ", published)[0], ours] for name, published, ours, _ in rows if ours != "–"]
+    everything = folded("All settings", [markdown.table(header, rows), ""])
+    return "\n".join([markdown.table(header[:3], ran), "", everything])
 
 
 if __name__ == "__main__":
     for file in (Path(configs.__file__).parent / f"{name}.py" for name in configs.NAMES):
         file.write_text(fill_docstring(file.stem, file.read_text()))
-    for page in (README, TUTORIAL):
+    for page in PAGES:
         page.write_text(fill(page.read_text()))

@@ -1,11 +1,16 @@
-"""Every Python block of the README runs, one after another, as a reader would."""
+"""The README pages: their Python blocks run, their tables are those of the result files, their links lead somewhere."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+PAGES = [
+    README,
+    *(page for folder in ("experiments", "vaepriors_jax") for page in sorted((ROOT / folder).rglob("README.md"))),
+]
 
 
 @pytest.mark.slow
@@ -17,7 +22,7 @@ def test_python_blocks_run(capsys):
         exec(compile(block, "README.md", "exec"), namespace)
     printed = capsys.readouterr().out
     assert "log p(x) = -" in printed
-    assert "student_prior(dim=4)" in printed
+    assert "student_prior(dim=10)" in printed
 
 
 def test_the_two_commands_are_there_to_the_letter():
@@ -28,19 +33,42 @@ def test_the_two_commands_are_there_to_the_letter():
 
 
 def test_tables_are_those_of_the_result_files():
-    from experiments.tables import BLOCK, TUTORIAL, fill
+    from experiments import tables
 
-    for page in (README, TUTORIAL):
+    with_tables = [page for page in PAGES if "<!-- results: " in page.read_text()]
+    assert set(with_tables) == set(tables.PAGES)
+    for page in with_tables:
         text = page.read_text()
-        assert len(BLOCK.findall(text)) >= 2
-        assert fill(text) == text, "run `python -m experiments.tables`"
+        assert tables.fill(text) == text, "run `python -m experiments.tables`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.parent.relative_to(ROOT)))
+def test_links_and_images_are_there(page):
+    targets = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    assert targets
+    for target in (target for target in targets if "://" not in target):
+        path, _, heading = target.partition("#")
+        linked = page.parent / path if path else page
+        assert linked.exists(), f"{target} is not there"
+        assert not heading or heading in _anchors(linked), f"{target} has no such heading"
+
+
+def _anchors(page):
+    """What a link can point to: the headings in small letters, with hyphens, without punctuation."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.parent.relative_to(ROOT)))
+def test_rows_of_a_table_have_as_many_cells_as_its_header(page):
+    for table in re.findall(r"(?:^\|.*\|\n)+", page.read_text(), re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1, table
 
 
 def test_tutorial_shows_the_figures_of_its_commands():
-    from experiments.tables import TUTORIAL
     from experiments.tutorial import IMAGES, MOST_BYTES, STEPS
 
-    text = TUTORIAL.read_text()
+    text = (ROOT / "experiments" / "README.md").read_text()
     shown = set(re.findall(r"\]\(images/(\w+)\.png\)", text))
     assert shown == {f"{name}_{figure}" for name, step in STEPS.items() for figure in step.figures}
     for name in shown:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from experiments import tables
-from experiments.report import comparison
+from experiments.report import comparison, summaries
 
 TEMPLATE = """Static MNIST.
 
@@ -65,6 +65,8 @@ def test_several_runs_in_one_table(results):
     alone = [summarized(-84.5) | {"marginal_kl": {"mean": 1.0, "standard_error": None}, "seconds_per_epoch": None}]
     write(results, "static_mnist_flow", row(0, -84.5) | {"seconds_per_epoch": None}, alone)
     page = tables.fill("<!-- results: static_mnist_vamp, static_mnist_flow -->\n<!-- end -->")
+    assert page.startswith("<!-- results: static_mnist_vamp, static_mnist_flow -->\n| prior | log p(x) |\n")
+    page = page.partition("<details>")[2]
     assert page.count("| prior |") == 2  # likelihood and latents; holes, which not all measured, are left out
     assert page.index("| `static_mnist_vamp` | -86.00") < page.index("| `static_mnist_flow` | -84.50")
     # A run that went on from its end has timed no epoch.
@@ -100,3 +102,36 @@ def test_saturated_measures_of_older_runs_are_not_shown(results):
     assert "| flow | 0.250 ± 0.003 | 0.81 ± 0.00 | 0.990 ± 0.010 | – |" in page
     assert "the encodings of 300 held-out images" in page
     assert "20.0" not in page
+
+
+@pytest.mark.parametrize(
+    ("mean", "error", "written"),
+    [
+        (-22.479, 0.027, "-22.48 ± 0.03"),
+        (15.157, 0.52, "15.2 ± 0.5"),
+        (1234.6, 31.0, "1235 ± 31"),
+        (0.42, None, "0.42"),
+        (155.41, None, "155.4"),
+        (0.0, 0.0, "0.00"),
+        (None, None, "–"),
+        (float("nan"), 0.1, "–"),
+    ],
+)
+def test_a_short_table_has_the_digits_that_errors_allow(mean, error, written):
+    assert summaries.short(mean, error).replace("\u00a0", " ") == written
+
+
+def test_a_summary_stands_alone_and_leads_the_full_tables(results):
+    alone = tables.fill("<!-- results: static_mnist_vamp summary -->\n<!-- end -->")
+    assert "| vamp | -86.00\u00a0±\u00a00.20 |" in alone
+    assert "<details>" not in alone
+    page = tables.fill("<!-- results: static_mnist_vamp -->\n<!-- end -->")
+    assert page.index("| vamp | -86.00\u00a0±\u00a00.20 |") < page.index("<details>") < page.index("AIS - IW")
+    assert page.endswith("</details>\n<!-- end -->")
+
+
+def test_the_elbo_of_a_conditional_prior_is_not_put_beside_the_others():
+    elbo, given = ({"elbo": {"mean": mean, "standard_error": 0.1}} for mean in (-90.0, -70.0))
+    given |= {"log_marginal_given_label": {"mean": -68.0, "standard_error": 0.1}}
+    table = summaries.of_comparison([{"prior": "standard", **elbo}, {"prior": "conditional", **given}])
+    assert list(table.rows) == [("N(0, I)", "-90.00\u00a0±\u00a00.10"), ("conditional", "–")]
