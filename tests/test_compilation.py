@@ -242,7 +242,7 @@ def public_functions():
     """Functions in `vaepriors_jax.__all__` that are not factories of priors or flows."""
     for name in vp.__all__:
         value = getattr(vp, name)
-        if not inspect.isclass(value) and not hasattr(value, "is_factory"):
+        if not (inspect.isclass(value) or inspect.ismodule(value) or hasattr(value, "is_factory")):
             yield name
 
 

@@ -14,6 +14,7 @@ except Exception as error:  # whatever a nightly build of TFP may raise
         f"tfp-nightly=={TESTED_TFP_NIGHTLY}"
     ) from None
 
+from vaepriors_jax import distributions, evaluation, flows, likelihoods, parallel, priors, training
 from vaepriors_jax.base import Flow, Inner, Prior
 from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.distributions.full_mixture import FullMixture
@@ -32,8 +33,6 @@ from vaepriors_jax.objectives import ELBO, Objective, elbo, iwae
 from vaepriors_jax.priors import *  # noqa: F403
 from vaepriors_jax.training import *  # noqa: F403
 from vaepriors_jax.vae import VAE, VAEParams, generate
-
-from vaepriors_jax import flows, likelihoods, priors, training  # isort: skip
 
 __all__ = [
     "ELBO",
@@ -59,6 +58,13 @@ __all__ = [
     "plain_config",
     "prior_from_config",
     "two_level_posterior",
+    "distributions",
+    "evaluation",
+    "flows",
+    "likelihoods",
+    "parallel",
+    "priors",
+    "training",
 ]
 __all__ += flows.__all__
 __all__ += likelihoods.__all__
