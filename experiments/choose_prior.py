@@ -73,7 +73,7 @@ def draw(candidates: Candidates, data: Dataset, output_dir: Path) -> list[Figure
     if candidates.scorer is not None:
         scored = [row["samples"] for row in candidates.rows if "samples" in row]
         reconstructions = float(np.mean([score["reconstructions"]["fid"] for score in scored]))
-        levels["floor: training images"] = {"fid": candidates.scorer.references["floor"]["fid"]}
+        levels["floor: training images"] = {"fid": candidates.scorer.references["floor"]["fid"].estimate.mean}
         levels["reconstructions (mean)"] = {"fid": reconstructions}
     figures.score_panels(output_dir / "scores.png", scores, levels)
     models = [trained.model(0) for trained in candidates.trained]

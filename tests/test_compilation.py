@@ -146,8 +146,8 @@ def train_features(seed):
 
 
 def quality(key, first, second):
-    references = reference_quality(key, np.asarray, train=first, test=second, num_resamples=5)
-    sample_quality(key, np.asarray, train=first, test=second, generated=first, num_resamples=5)
+    references = reference_quality(np.asarray, key, train=first, test=second, num_resamples=5)
+    sample_quality(np.asarray, key, train=first, test=second, generated=first, num_resamples=5)
     return references
 
 
@@ -209,7 +209,7 @@ CALLS = {
     "bidirectional_monte_carlo": with_flow(
         lambda vae, params, key, x: bidirectional_monte_carlo(vae, params, key, num_examples=5, **ANNEALING)
     ),
-    "bootstrap": of_points(lambda *sets: bootstrap(sets[0], precision_recall, *sets[1:], num_resamples=3)),
+    "bootstrap": of_points(lambda *sets: bootstrap(precision_recall, *sets, num_resamples=3)),
     "frechet_distance": of_points(lambda _, *sets: frechet_distance(*sets)),
     "squared_mmd": of_points(lambda _, *sets: squared_mmd(*sets)),
     "kernel_distance": of_points(lambda *sets: kernel_distance(*sets), size=1000),

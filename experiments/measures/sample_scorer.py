@@ -9,10 +9,15 @@ import jax.numpy as jnp
 from experiments.data.dataset import Dataset
 from experiments.data.sources import cache_folder
 from experiments.measures.keys import KEYS
+from vaepriors_jax.evaluation.samples import (
+    FeatureNetwork,
+    Interval,
+    load_feature_network,
+    reference_quality,
+    save_feature_network,
+    train_feature_network,
+)
 from vaepriors_jax.evaluation.samples.classifier import Classifier
-from vaepriors_jax.evaluation.samples.feature_network import FeatureNetwork, load_feature_network, save_feature_network
-from vaepriors_jax.evaluation.samples.features import train_feature_network
-from vaepriors_jax.evaluation.samples.quality import reference_quality
 
 NUM_RESAMPLES = 10
 
@@ -26,7 +31,7 @@ class SampleScorer(NamedTuple):
     """
 
     network: FeatureNetwork
-    references: dict[str, dict[str, float]]
+    references: dict[str, dict[str, Interval]]
 
 
 def make_sample_scorer(data: Dataset) -> SampleScorer | None:
@@ -40,7 +45,7 @@ def make_sample_scorer(data: Dataset) -> SampleScorer | None:
         print(f"Samples are not scored: that takes at least {least} test images; {data.name} has {len(test)}.")
         return None
     key = sample_keys()[2]
-    references = reference_quality(key, network.features, train=train, test=test, num_resamples=NUM_RESAMPLES)
+    references = reference_quality(network.features, key, train=train, test=test, num_resamples=NUM_RESAMPLES)
     return SampleScorer(network, references)
 
 

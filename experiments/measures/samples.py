@@ -1,5 +1,6 @@
 """The quality of a model's samples."""
 
+import math
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ from experiments.data.dataset import Dataset
 from experiments.measures.sample_scorer import NUM_RESAMPLES, sample_keys
 from experiments.measures.settings import EvaluationSettings
 from experiments.models.trained import Model
-from vaepriors_jax.evaluation.samples.quality import sample_quality
+from vaepriors_jax.evaluation.samples import Interval, sample_quality
 
 AT_ONCE = 500  # images that are drawn at a time
 
@@ -55,9 +56,9 @@ def samples(model: Model, data: Dataset, settings: EvaluationSettings) -> dict[s
     generated = generate(model, data, num)
     keys = jax.random.split(key_reconstruct, num)
     reconstructed = _reconstruct(model.vae, model.params, keys, jnp.asarray(data.test["x"]), context)
-    return sample_quality(
-        key_score,
+    quality = sample_quality(
         settings.scorer.network.features,
+        key_score,
         train=data.fixed_train["x"],
         test=data.test["x"],
         generated=jnp.clip(generated, 0, 1),  # some likelihoods reach further than the data
@@ -65,3 +66,16 @@ def samples(model: Model, data: Dataset, settings: EvaluationSettings) -> dict[s
         references=settings.scorer.references,
         num_resamples=NUM_RESAMPLES,
     )
+    found = {row: _as_numbers(scores) for row, scores in quality.scores.items()}
+    copied = quality.memorization
+    found["generated"] |= {"memorization_ratio": copied.ratio, "memorization_close_share": copied.close_share}
+    return found
+
+
+def _as_numbers(scores: dict[str, Interval]) -> dict[str, float]:
+    """Each score by its name, with `_low`, `_high` and `_standard_error` where these are known."""
+    found = {}
+    for name, (estimate, low, high) in scores.items():
+        ends = {"_low": low, "_high": high, "_standard_error": estimate.standard_error}
+        found |= {name: estimate.mean, **{name + end: value for end, value in ends.items() if not math.isnan(value)}}
+    return found

@@ -908,8 +908,8 @@ ESTIMATORS = [
     _fault(
         "posterior-variance-for-its-mean",
         "evaluation/latents/active_units.py",
-        "return moments(vae.posterior(params, x, **example))[0]\n\n",
-        "return moments(vae.posterior(params, x, **example))[1]\n\n",
+        "moments(posterior_of(vae, params, example))[0]",
+        "moments(posterior_of(vae, params, example))[1]",
         "evaluation/likelihood/test_likelihood.py::test_active_units",
     ),
     _fault(
@@ -1030,8 +1030,8 @@ SCORES = [
     _fault(
         "bootstrap-error-of-a-half",
         "evaluation/samples/bootstrap.py",
-        "np.std(resampled, axis=0, ddof=1))",
-        "np.std(resampled, axis=0, ddof=1) / np.sqrt(2))",
+        "error = np.std(resampled, axis=0, ddof=1)",
+        "error = np.std(resampled, axis=0, ddof=1) / np.sqrt(2)",
         "evaluation/samples/test_bootstrap.py::test_bootstrap_error_of_a_mean_is_the_known_one",
     ),
     _fault(

@@ -12,55 +12,44 @@ from vaepriors_jax.evaluation.samples import (
     frechet_distance,
     memorization,
     precision_recall,
+    sample_quality,
     squared_mmd,
 )
-from vaepriors_jax.evaluation.samples.quality import SCORES, sample_quality
+from vaepriors_jax.evaluation.samples.scores import SCORES
 
 KEY = jax.random.key(0)
 
 
 def test_sample_quality_of_digits(digits):
     data, network = digits
-    scores = sample_quality(
-        KEY,
-        network.features,
-        train=data.train["x"],
-        test=data.test["x"],
-        generated=data.validation["x"],
-        reconstructions=np.clip(data.test["x"], 0.1, 0.9),
-        num_resamples=20,
+    images = {"train": data.train["x"], "test": data.test["x"], "generated": data.validation["x"]}
+    quality = sample_quality(
+        network.features, KEY, **images, reconstructions=np.clip(data.test["x"], 0.1, 0.9), num_resamples=20
     )
+    scores = quality.scores
     assert list(scores) == ["generated", "reconstructions", "floor", "noise"]
-    names = {f"{name}{end}" for name in SCORES for end in ("", "_low", "_high", "_standard_error")}
-    copies = {"memorization_ratio", "memorization_close_share"}
-    assert all(set(row) - copies == names for row in scores.values())
-    assert all(type(value) is float for row in scores.values() for value in row.values())
-    for row in scores.values():
-        assert all(row[f"{name}_low"] <= row[f"{name}_high"] for name in SCORES)
+    assert all(tuple(row) == SCORES for row in scores.values())
+    intervals = [interval for row in scores.values() for interval in row.values()]
+    assert all(type(number) is float for number in jax.tree.leaves(intervals))
+    assert all(interval.low <= interval.high for interval in intervals)
+    assert all(interval.estimate.standard_error >= 0 for interval in intervals)
     # Held-out digits score as training digits do; noise is far away.
-    assert abs(scores["generated"]["fid"] - scores["floor"]["fid"]) < 4 * scores["floor"]["fid_standard_error"]
-    assert scores["noise"]["fid"] > 10 * scores["floor"]["fid"]
-    assert scores["noise"]["coverage"] < 0.2 < 0.9 < scores["floor"]["coverage"]
-    real, generated = network.features(data.test["x"]), network.features(data.validation["x"])
-    assert scores["generated"]["fid"] == pytest.approx(frechet_distance(real, generated))
-    assert scores["generated"]["kid"] == pytest.approx(squared_mmd(real, generated))
-    assert scores["generated"]["recall"] == precision_recall(real, generated, k=3).recall
-    assert scores["generated"]["density"] == density_coverage(real, generated, k=5).density
-    copied = memorization(network.features(data.train["x"]), real, generated)
-    assert scores["generated"]["memorization_close_share"] == copied.close_share
-    assert scores["generated"]["memorization_ratio"] == copied.ratio
+    generated, floor, noise = (
+        {name: interval.estimate for name, interval in scores[row].items()} for row in ("generated", "floor", "noise")
+    )
+    assert abs(generated["fid"].mean - floor["fid"].mean) < 4 * floor["fid"].standard_error
+    assert noise["fid"].mean > 10 * floor["fid"].mean
+    assert noise["coverage"].mean < 0.2 < 0.9 < floor["coverage"].mean
+    real, sampled = network.features(images["test"]), network.features(images["generated"])
+    assert generated["fid"].mean == pytest.approx(frechet_distance(real, sampled))
+    assert generated["kid"].mean == pytest.approx(squared_mmd(real, sampled))
+    assert generated["recall"].mean == precision_recall(real, sampled, k=3).recall
+    assert generated["density"].mean == density_coverage(real, sampled, k=5).density
+    assert quality.memorization == memorization(network.features(images["train"]), real, sampled)
     # Rows that were made before are taken as they are.
     references = {name: scores[name] for name in ("floor", "noise")}
-    again = sample_quality(
-        KEY,
-        network.features,
-        train=data.train["x"],
-        test=data.test["x"],
-        generated=data.validation["x"],
-        references=references,
-        num_resamples=20,
-    )
-    assert again == {name: scores[name] for name in ("generated", "floor", "noise")}
+    again = sample_quality(network.features, KEY, **images, references=references, num_resamples=20)
+    assert again.scores == {name: scores[name] for name in ("generated", "floor", "noise")}
 
 
 def test_sample_quality_of_many_images():
@@ -72,19 +61,20 @@ def test_sample_quality_of_many_images():
         counts.append(len(images))
         return np.asarray(images).reshape(len(images), -1)
 
-    scores = sample_quality(KEY, features, train=train, test=test, generated=generated + 1)
+    scores = sample_quality(features, KEY, train=train, test=test, generated=generated + 1).scores
     assert list(scores) == ["generated", "floor", "noise"]
     assert sorted(counts) == [2000, 2000, 2500, 2500, 2500, 5000]
-    copies = {"memorization_ratio", "memorization_close_share"}
-    assert all(set(row) - copies == {*SCORES, "kid_standard_error"} for row in scores.values())
-    assert set(scores["generated"]) >= copies
-    assert scores["generated"]["fid"] == pytest.approx(4, rel=0.1)
-    assert scores["floor"]["fid"] < 0.05
+    for row in scores.values():
+        assert tuple(row) == SCORES
+        assert all(np.isnan([interval.low, interval.high]).all() for interval in row.values())
+        assert [name for name in row if not np.isnan(row[name].estimate.standard_error)] == ["kid"]
+    assert scores["generated"]["fid"].estimate.mean == pytest.approx(4, rel=0.1)
+    assert scores["floor"]["fid"].estimate.mean < 0.05
 
 
 def test_bad_images_are_refused():
     images = draw(0, 50, 3, 3)
-    score = partial(sample_quality, KEY, lambda x: np.asarray(x).reshape(len(x), -1), num_resamples=2)
+    score = partial(sample_quality, lambda x: np.asarray(x).reshape(len(x), -1), KEY, num_resamples=2)
     with pytest.raises(ValueError, match=r"of one shape; got \(50, 3, 3\) in `test`, \(50, 2, 3\) in `generated`"):
         score(train=images, test=images, generated=images[:, :2])
     with pytest.raises(ValueError, match="finite values in `reconstructions`"):

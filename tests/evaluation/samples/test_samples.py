@@ -25,7 +25,7 @@ PAIRED = {
     "kernel_distance": partial(kernel_distance, KEY, num_subsets=2, subset_size=10),
     "precision_recall": precision_recall,
     "density_coverage": density_coverage,
-    "bootstrap": partial(bootstrap, KEY, frechet_distance, num_resamples=2),
+    "bootstrap": partial(bootstrap, frechet_distance, KEY, num_resamples=2),
 }
 
 
@@ -74,9 +74,9 @@ def test_too_few_samples_are_refused():
     with pytest.raises(ValueError, match="`k`"):
         precision_recall(*two_sets(), k=0)
     with pytest.raises(ValueError, match="num_resamples"):
-        bootstrap(KEY, frechet_distance, *two_sets(), num_resamples=1)
+        bootstrap(frechet_distance, KEY, *two_sets(), num_resamples=1)
     with pytest.raises(ValueError, match="confidence"):
-        bootstrap(KEY, frechet_distance, *two_sets(), confidence=95)
+        bootstrap(frechet_distance, KEY, *two_sets(), confidence=95)
 
 
 def test_values_of_torchmetrics_and_prdc():

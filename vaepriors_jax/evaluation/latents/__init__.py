@@ -1,21 +1,16 @@
-"""Encodings beside the prior: holes, divergences, which dimensions and components are used."""
+"""Comparisons of encodings with the prior: holes, divergences, and the use of dimensions and components."""
 
 from vaepriors_jax.evaluation.latents.active_units import active_units, posterior_means
 from vaepriors_jax.evaluation.latents.aggregated_posterior import aggregated_posterior, log_prob_in_chunks
 from vaepriors_jax.evaluation.latents.components import Usage, mixture_usage, pseudo_input_distances
+from vaepriors_jax.evaluation.latents.density_ratio import DensityRatio, density_ratio
 from vaepriors_jax.evaluation.latents.dimensions import Dimensions, latent_dimensions
 from vaepriors_jax.evaluation.latents.divergence import ClassifierDivergence, classifier_divergence
 from vaepriors_jax.evaluation.latents.ex_post import fit_prior
 from vaepriors_jax.evaluation.latents.hole_maps import HoleMap, hole_map
 from vaepriors_jax.evaluation.latents.hole_mass import HoleMass, hole_mass
 from vaepriors_jax.evaluation.latents.surgery import Surgery, elbo_surgery
-from vaepriors_jax.evaluation.latents.two_sample import (
-    DensityRatio,
-    TwoSampleTest,
-    density_ratio,
-    maximum_mean_discrepancy,
-    two_sample_test,
-)
+from vaepriors_jax.evaluation.latents.two_sample import TwoSampleTest, maximum_mean_discrepancy, two_sample_test
 
 __all__ = [
     "ClassifierDivergence",

@@ -1,4 +1,4 @@
-"""Which dimensions of z the encoder uses."""
+"""Active units: the dimensions of z whose posterior mean varies between examples."""
 
 from functools import partial
 from typing import Any
@@ -9,20 +9,17 @@ import jax.numpy as jnp
 from vaepriors_jax.checks import check_positive, check_positive_integer
 from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.distributions.posterior_mixture import moments
+from vaepriors_jax.evaluation.latents.aggregated_posterior import posterior_of
 from vaepriors_jax.vae import VAE, VAEParams
 
 
 @partial(jax.jit, static_argnums=(0, 3))
-def _encode(vae: VAE, params: VAEParams, data: Any, chunk_size: int) -> jax.Array:
-    def one(example: dict[str, jax.Array]) -> jax.Array:
-        x = example.pop("x")
-        return moments(vae.posterior(params, x, **example))[0]
-
-    return jax.lax.map(one, data, batch_size=chunk_size)
+def _means(vae: VAE, params: VAEParams, data: dict[str, jax.Array], chunk_size: int) -> jax.Array:
+    return jax.lax.map(lambda example: moments(posterior_of(vae, params, example))[0], data, batch_size=chunk_size)
 
 
 def posterior_means(vae: VAE, params: VAEParams, x: Any, *, chunk_size: int = 500, **context: Any) -> jax.Array:
-    """Means of q(z|x) of each example, in chunks.
+    """Mean of q(z|x) of each example.
 
     Args:
         vae: the VAE.
@@ -32,25 +29,26 @@ def posterior_means(vae: VAE, params: VAEParams, x: Any, *, chunk_size: int = 50
         **context: per-example context [N, ...] that the encoder reads.
 
     Returns:
-        Means [N, dim]; of 64 samples each, where the posterior does not tell its mean.
+        Means [N, dim]; sample means over 64 draws where the posterior has no mean in closed form.
     """
     check_positive_integer(chunk_size=chunk_size)
     data = check_data(vae, params, {"x": x, **context}, jax.random.key(0))
-    return _encode(vae, params, data, chunk_size)
+    return _means(vae, params, data, chunk_size)
 
 
 def active_units(
     vae: VAE, params: VAEParams, x: Any, *, threshold: float = 0.01, chunk_size: int = 500, **context: Any
 ) -> jax.Array:
-    r"""Which dimensions of z carry information: $\mathrm{Var}_x(E_{q(z|x)}[z_d]) >$ `threshold`.
+    r"""Which dimensions of z are active: $\mathrm{Var}_x(E_{q(z|x)}[z_d]) >$ `threshold`.
 
-    The rule is not scale-free: under a learned prior a dimension can be rescaled at will.
+    The rule depends on the scale of z, which a learned prior can change at will. `latent_dimensions` has measures that
+    do not.
 
     Args:
         vae: the VAE.
         params: its parameters.
         x: examples [N, ...].
-        threshold: least variance of an active unit.
+        threshold: variance above which a unit is active.
         chunk_size: examples at a time.
         **context: per-example context [N, ...] that the encoder reads.
 
@@ -58,7 +56,7 @@ def active_units(
         Booleans [dim].
 
     Raises:
-        ValueError: fewer than 2 examples, and as `log_marginal`.
+        ValueError: there are fewer than 2 examples, and as `log_marginal`.
 
     References:
         Burda, Grosse & Salakhutdinov (2016), Importance weighted autoencoders, section 5.

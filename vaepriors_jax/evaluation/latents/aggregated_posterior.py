@@ -1,4 +1,4 @@
-"""The aggregated posterior q(z) of a data set, and its density at many points."""
+"""The aggregated posterior q(z) of a data set, and densities at many points."""
 
 from functools import partial
 from typing import Any
@@ -11,43 +11,45 @@ from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.distributions.posterior_mixture import gaussian_arrays, mixture_of_posteriors
+from vaepriors_jax.evaluation.latents.latent_samples import check_distributions
 from vaepriors_jax.loops import scan
 from vaepriors_jax.vae import VAE, VAEParams, context_of
 
 
-def _encode(vae: VAE, params: VAEParams, example: dict[str, jax.Array]) -> distrax.Distribution:
+def posterior_of(vae: VAE, params: VAEParams, example: dict[str, jax.Array]) -> distrax.Distribution:
+    """Returns q(z|x) of an example, {"x": x} with its context beside x."""
     context = context_of(example)
     return vae.posterior(params, example["x"], **context)
 
 
 @partial(jax.jit, static_argnums=(0, 3))
 def _encode_all(vae: VAE, params: VAEParams, data: dict[str, jax.Array], chunk_size: int) -> Any:
-    """Means and scales of all posteriors, where they are diagonal Gaussians."""
-    return jax.lax.map(lambda example: gaussian_arrays(_encode(vae, params, example)), data, batch_size=chunk_size)
+    """Means and scales of all posteriors if they are diagonal Gaussians, otherwise None."""
+    return jax.lax.map(lambda example: gaussian_arrays(posterior_of(vae, params, example)), data, batch_size=chunk_size)
 
 
 def mixture_of_all(vae: VAE, params: VAEParams, data: dict[str, jax.Array], chunk_size: int = 1000) -> Mixture:
-    """The equal mixture of the posteriors of data that were checked; `chunk_size` examples are encoded at a time."""
+    """The mixture of the posteriors of checked data with equal weights; encodes `chunk_size` examples at a time."""
     encoded = _encode_all(vae, params, data, chunk_size)
     num_examples = data["x"].shape[0]
     log_weights = jnp.full(num_examples, -jnp.log(num_examples))
-    return mixture_of_posteriors(log_weights, partial(_encode, vae, params), data, encoded)
+    return mixture_of_posteriors(log_weights, partial(posterior_of, vae, params), data, encoded)
 
 
 def aggregated_posterior(vae: VAE, params: VAEParams, x: Any, *, chunk_size: int = 1000, **context: Any) -> Mixture:
-    r"""The aggregated posterior of a data set as a distribution, $q(z) = \frac1N \sum_n q(z|x_n)$.
+    r"""The aggregated posterior of a data set, $q(z) = \frac1N \sum_n q(z|x_n)$.
 
     Args:
         vae: the VAE.
         params: its parameters.
-        x: examples [N, ...]; the whole data set is meant, since a part of it overestimates KL(q(z) || p(z)).
+        x: the whole data set [N, ...]: with a part of it, KL(q(z) || p(z)) is overestimated.
         chunk_size: examples encoded at a time.
         **context: per-example context [N, ...] that the encoder reads.
 
     Returns:
-        A mixture of N components that can be sampled and evaluated. Its density streams over components; many points
-        are best evaluated by `log_prob_in_chunks`. Diagonal Gaussian posteriors are encoded here, once; of any other
-        kind the examples are kept, and encoded again for each chunk of points.
+        A mixture of N components. Its density is computed in chunks of components; for many points, use
+        `log_prob_in_chunks`. Diagonal Gaussian posteriors are encoded once, here. For other posteriors the mixture
+        keeps the examples and encodes them again for each chunk of points.
 
     References:
         Makhzani et al. (2016), Adversarial autoencoders, section 2; Tomczak & Welling (2018), eq. 6.
@@ -58,7 +60,7 @@ def aggregated_posterior(vae: VAE, params: VAEParams, x: Any, *, chunk_size: int
 
 
 def log_prob_in_chunks(distribution: distrax.Distribution, z: jax.Array, *, chunk_size: int = 500) -> jax.Array:
-    """Log-density in nats at many points z [M, dim]: [M], `chunk_size` points at a time.
+    """Log-density in nats at many points z [M, dim], `chunk_size` points at a time; returns [M].
 
     Example:
         >>> import jax.numpy as jnp, vaepriors_jax as vp
@@ -66,11 +68,12 @@ def log_prob_in_chunks(distribution: distrax.Distribution, z: jax.Array, *, chun
         >>> log_prob_in_chunks(vp.normal_diag(jnp.zeros(2), jnp.ones(2)), jnp.zeros((1000, 2))).shape
         (1000,)
     """
+    check_distributions(distribution=distribution)
     num_points = z.shape[0]
     chunk_size = min(chunk_size, max(1, num_points))
     num_chunks = max(1, -(-num_points // chunk_size))
     padded = jnp.pad(z, [(0, num_chunks * chunk_size - num_points), (0, 0)])
-    # Whole chunks, so that a density by matrix products keeps them: `vmap` over points would serve as well.
+    # A chunk goes to the density as a whole, and not point by point, for densities that use matrix products.
     chunks = padded.reshape(num_chunks, chunk_size, z.shape[1])
     _, log_prob = scan(lambda _, chunk: (None, distribution.log_prob(chunk)), None, chunks, num_chunks)
     return log_prob.reshape(-1)[:num_points]

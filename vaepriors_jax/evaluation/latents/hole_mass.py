@@ -1,4 +1,4 @@
-"""The share of a prior's mass that lies where no example is encoded."""
+"""Hole mass: the share of a prior's mass that lies where no example is encoded."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -7,20 +7,20 @@ import distrax
 import jax
 import jax.numpy as jnp
 
-from vaepriors_jax.checks import check_positive_integer
+from vaepriors_jax.checks import check_key, check_positive_integer
 from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.evaluation.estimates import Estimate, share
 from vaepriors_jax.evaluation.latents.aggregated_posterior import log_prob_in_chunks
-from vaepriors_jax.evaluation.latents.latent_classifier import check_samples
+from vaepriors_jax.evaluation.latents.latent_samples import check_distributions, check_samples
 
 
 class HoleMass(NamedTuple):
-    """How much of each distribution lies where the other has next to nothing; `quantile` if the two are equal.
+    """How much of each distribution lies where the density of the other is low.
 
     Attributes:
-        prior_in_holes: P under p of log q(z) below the `quantile` that log q(z) has under q: the mass of the holes.
-        posterior_uncovered: P under q of log p(z) below the `quantile` that log p(z) has under p.
-        quantile: what both would be for q = p.
+        prior_in_holes: mass of p where log q(z) is below its `quantile` under q: the mass of the holes.
+        posterior_uncovered: mass of q where log p(z) is below its `quantile` under p.
+        quantile: the value of both if q = p.
     """
 
     prior_in_holes: Estimate
@@ -28,28 +28,29 @@ class HoleMass(NamedTuple):
     quantile: float
 
 
-# From so many components on, a mixture is taken for the posteriors of a data set.
+# A mixture with at least so many components is taken to be that of the posteriors of a data set.
 _LEAST_EXAMPLES = 100
 
 
 def _leave_one_out(mixture: Mixture, key: jax.Array, num: int, chunk_size: int) -> tuple[jax.Array, jax.Array]:
-    """One z [num, dim] of each of `num` components, and its log-density [num] under all the others."""
+    """One z [num, dim] of each of `num` components, and its log-density [num] under all other components."""
     key_rows, key_noise = jax.random.split(key)
     rows = jax.random.permutation(key_rows, mixture.num_components)[:num]
 
-    def one(inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def of_component(inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         row, key = inputs
         own = jnp.full_like(mixture.log_weights, -jnp.inf).at[row].set(0)
         z = mixture.with_log_weights(own).sample(seed=key)
         rest = jnp.log1p(-jnp.exp(mixture.log_weights[row]))
         return z, mixture.with_log_weights(mixture.log_weights.at[row].set(-jnp.inf) - rest).log_prob(z)
 
-    return jax.lax.map(one, (rows, jax.random.split(key_noise, num)), batch_size=min(chunk_size, num))
+    keys = jax.random.split(key_noise, num)
+    return jax.lax.map(of_component, (rows, keys), batch_size=min(chunk_size, num))
 
 
 def _mass_below(log_own: jax.Array, log_other: jax.Array, quantile: float) -> Estimate:
-    """Share of `log_other` below the quantile of `log_own`; the error counts that of the threshold too."""
-    # The threshold's error, carried over by the slope of the mass between thresholds one standard error apart.
+    """Share of `log_other` below the quantile of `log_own`; its error includes that of the quantile."""
+    # The error of the quantile times the slope of the mass, from quantiles one standard error below and above.
     spread = jnp.sqrt(quantile * (1 - quantile) / len(log_own))
     low, high = (jnp.quantile(log_own, jnp.clip(quantile + s * spread, 0, 1)) for s in (-1, 1))
     shift = 0.5 * (jnp.mean(log_other < high) - jnp.mean(log_other < low))
@@ -70,34 +71,36 @@ def hole_mass(
 ) -> HoleMass:
     r"""Mass of the prior's holes: $P_{z \sim p}(\log q(z) < t)$ with t the quantile of log q(z) under q.
 
-    A sample of the aggregated posterior of N examples lies beside its own component, where a sample of p lies beside
-    none; in 20 dimensions the quantile of log q at its own samples is above log q at every sample of p, even for the p
-    that the examples come from. So t is the quantile at encodings that are not among the components: at `held_out`, or
-    at one z of each component n, with n left out of q(z). Then the mass is `quantile` for that p in 2 to 40 dimensions.
+    A sample of the aggregated posterior of N examples lies near its own component; a sample of p lies near none. In 20
+    dimensions the quantile of log q at q's own samples is above log q at every sample of p, even if the examples were
+    drawn from that p. So t is the quantile at encodings that are not among the components: at `held_out`, or at one z
+    of each component n, with n left out of q(z). Then the mass is `quantile` for that p in 2 to 40 dimensions.
 
-    **From about 10 dimensions on it is blind to local holes**: log q of a finite data set is then too smooth to show
-    them. With N = 10,000 and q empty in a slab that holds 38 % of p it is about 0.02 in 10 dimensions and 0.01 in 40.
-    And it is 0 for a prior that sits on the encodings. Use `classifier_divergence` beside it, which sees both.
+    **From about 10 dimensions on the hole mass does not detect local holes**: log q of a finite data set is then too
+    smooth. With N = 10,000 and q empty in a slab that contains 38 % of p, it is about 0.02 in 10 dimensions and 0.01 in
+    40. It is 0 for a prior that is concentrated on the encodings. `classifier_divergence` detects both.
 
     Args:
         prior: p(z).
         aggregated: q(z), such as `aggregated_posterior`.
         key: a random key.
-        num_samples: samples of each; of q at most one for each held-out z or component, where these give the threshold.
-        quantile: which quantile.
-        held_out: encodings z [M, dim] of examples that are not in `aggregated`, one z an example.
-        leave_one_out: whether a component is left out of q(z) at its own sample. By default where `aggregated` is a
-            mixture of at least 100 components, and there is no `held_out`. Say False for a mixture that is q(z)
-            itself, such as a VampPrior, rather than an estimate of it from examples.
+        num_samples: samples of each distribution; of q at most one for each held-out z or left-out component.
+        quantile: level of the quantile t, between 0 and 1.
+        held_out: encodings z [M, dim] of examples that are not in `aggregated`, one z for each example.
+        leave_one_out: whether a component is left out of q(z) at its own sample. By default it is if `aggregated` is a
+            mixture of at least 100 components and there is no `held_out`. Pass False for a mixture that is q(z) itself,
+            such as a VampPrior, rather than an estimate of it from examples.
         chunk_size: points at a time.
 
     Returns:
-        A `HoleMass` of probabilities. Their standard errors count the samples, and those of the threshold as
-        independent only once an example; the choice of the components is not counted.
+        A `HoleMass` of probabilities. Their standard errors cover the choice of the samples and the error of the
+        threshold, to which each example contributes one independent sample; they do not cover the choice of the
+        components.
 
     Raises:
         ValueError: `quantile` is not between 0 and 1; `held_out` is not [M, dim] or not finite; both `held_out` and
-            `leave_one_out`; `leave_one_out` of what is not a mixture of 2 components or more.
+            `leave_one_out` are given; `leave_one_out` without a mixture of at least 2 components.
+        TypeError: `prior` or `aggregated` is not a distribution, or `key` is not a random key.
 
     Example:
         >>> import jax, jax.numpy as jnp, vaepriors_jax as vp
@@ -106,6 +109,8 @@ def hole_mass(
         >>> print(mass.prior_in_holes.mean.round(1))  # P(|3 z| > 2.58) = 0.39
         0.4
     """
+    check_distributions(prior=prior, aggregated=aggregated)
+    key = check_key(key)
     check_positive_integer(num_samples=num_samples, chunk_size=chunk_size)
     if not 0 < quantile < 1:
         raise ValueError(f"Expected `quantile` between 0 and 1; got {quantile!r}.")

@@ -1,4 +1,4 @@
-"""ELBO surgery: the mean KL of the ELBO in its parts."""
+"""ELBO surgery: the mean KL of the ELBO, split into mutual information and the KL of q(z) to the prior."""
 
 import math
 from functools import partial
@@ -10,18 +10,20 @@ import jax.numpy as jnp
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.evaluation.estimates import Estimate, estimate
-from vaepriors_jax.evaluation.latents.aggregated_posterior import mixture_of_all
-from vaepriors_jax.vae import VAE, VAEParams
+from vaepriors_jax.evaluation.latents.aggregated_posterior import mixture_of_all, posterior_of
+from vaepriors_jax.vae import VAE, VAEParams, context_of
 
 
 class Surgery(NamedTuple):
-    """The parts of the mean KL of the ELBO, in nats, each with its standard error.
+    """The parts of the mean KL of the ELBO, in nats.
 
     Attributes:
         mean_kl: mean over examples of KL(q(z|x_n) || p(z)); the sum of the other two.
-        mutual_information: I(n; z) between the example's index and z; at most `log_num_examples`; saturated near it.
-        marginal_kl: KL(q(z) || p(z)) for the q(z) of these N examples; what I(n; z) lacks at saturation is in here.
-        log_num_examples: log N, the most that `mutual_information` can be.
+        mutual_information: I(n; z) between the example's index and z. It is at most `log_num_examples`, and saturated
+            where it is near that.
+        marginal_kl: KL(q(z) || p(z)) for the q(z) of these N examples. Where I(n; z) is saturated, this is too large
+            by what I(n; z) lacks.
+        log_num_examples: log N, the maximum of `mutual_information`.
     """
 
     mean_kl: Estimate
@@ -46,18 +48,19 @@ def _surgery(
     rows = jax.random.permutation(key_rows, num_examples)[:num_points]
     others = jnp.log(num_examples / (num_examples - 1)) if leave_one_out else 0.0
 
-    def one(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
+    def log_densities(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
         row, key = inputs
         example = {name: value[row] for name, value in data.items()}
-        x = example.pop("x")
-        posterior, prior = vae.posterior(params, x, **example), vae.latent_prior(params, **example)
+        context = context_of(example)
+        posterior, prior = posterior_of(vae, params, example), vae.latent_prior(params, **context)
         z, log_posterior = posterior.sample_and_log_prob(seed=key)
         q = aggregated
         if leave_one_out:
             q = aggregated.with_log_weights(aggregated.log_weights.at[row].set(-jnp.inf) + others)
         return jnp.stack([log_posterior, q.log_prob(z), prior.log_prob(z)])
 
-    logs = jax.lax.map(one, (rows, jax.random.split(key_noise, num_points)), batch_size=min(chunk_size, num_points))
+    keys = jax.random.split(key_noise, num_points)
+    logs = jax.lax.map(log_densities, (rows, keys), batch_size=min(chunk_size, num_points))
     log_posterior, log_q, log_p = logs.T
     return estimate(log_posterior - log_p), estimate(log_posterior - log_q), estimate(log_q - log_p)
 
@@ -78,19 +81,19 @@ def elbo_surgery(
     All three are Monte Carlo estimates from one z of each of `num_points` examples; q(z) is always that of all N
     examples. (The q(z) of a minibatch of M that contains the sample overestimates KL(q(z) || p(z)) by up to log(N/M).)
 
-    **Both parts are of the N examples, not of the distribution that they come from.** I(n; z) cannot exceed log N. Once
-    it is near log N, as in 40 dimensions for most data sets (10.73 of 10.82 nats on MNIST), the posteriors hardly
-    overlap, and KL(q(z) || p(z)) is the mean KL less log N: it measures N, not the hole. Read it only where I(n; z) is
-    well below `log_num_examples`; `classifier_divergence` has no such limit.
+    **Both parts describe the N examples, not the distribution from which they were drawn.** I(n; z) cannot exceed
+    log N. Once it is near log N, as in 40 dimensions for most data sets (10.73 of 10.82 nats on MNIST), the posteriors
+    hardly overlap, and KL(q(z) || p(z)) is the mean KL minus log N: it measures N, not the hole. Use it only where
+    I(n; z) is well below `log_num_examples`; `classifier_divergence` has no such limit.
 
     Args:
-        vae: the VAE. If its prior reads a label, give it `marginalize(prior, ...)`, since q(z) has none.
+        vae: the VAE. If its prior reads a label, pass one with `marginalize(prior, ...)`, since q(z) has no label.
         params: its parameters.
         key: a random key.
         x: the whole data set [N, ...].
         num_points: examples from which z is drawn, at most N.
-        leave_one_out: leave the sample's own example out of q(z), which underestimates q(z) instead, in many
-            dimensions by far more than the divergence; needs 2 examples.
+        leave_one_out: leave the sample's own example out of q(z). This underestimates q(z), in many dimensions by far
+            more than the divergence. Needs at least 2 examples.
         chunk_size: points at a time.
         **context: per-example context [N, ...], such as `y=`.
 
@@ -98,7 +101,7 @@ def elbo_surgery(
         A `Surgery`, in nats.
 
     Raises:
-        ValueError: `leave_one_out` of one example.
+        ValueError: `leave_one_out` with a single example, and as `log_marginal`.
 
     References:
         Hoffman & Johnson (2016), ELBO surgery, eqs. 6-8.

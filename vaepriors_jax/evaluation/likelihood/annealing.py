@@ -25,7 +25,7 @@ class AnnealedLogMarginal(NamedTuple):
     values: jax.Array
     effective_sample_size: jax.Array
     acceptance_rate: jax.Array
-    average: Estimate
+    average: Estimate[jax.Array]
 
     @property
     def mean(self) -> jax.Array:

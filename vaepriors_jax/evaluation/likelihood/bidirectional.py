@@ -31,9 +31,9 @@ class BidirectionalBounds(NamedTuple):
     lower: jax.Array
     upper: jax.Array
     acceptance_rate: jax.Array
-    mean_lower: Estimate
-    mean_upper: Estimate
-    mean_gap: Estimate
+    mean_lower: Estimate[jax.Array]
+    mean_upper: Estimate[jax.Array]
+    mean_gap: Estimate[jax.Array]
 
 
 @partial(jax.jit, static_argnums=(0, 3))

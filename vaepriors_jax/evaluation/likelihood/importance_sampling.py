@@ -40,7 +40,7 @@ class LogMarginal(NamedTuple):
     values: jax.Array
     effective_sample_size: jax.Array
     pareto_k: jax.Array
-    average: Estimate
+    average: Estimate[jax.Array]
     curve: dict[int, jax.Array]
 
     @property

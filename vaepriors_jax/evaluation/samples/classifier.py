@@ -1,4 +1,4 @@
-"""A small classifier of grey images, whose last hidden layer gives features."""
+"""A small classifier of grey images, whose last hidden layer serves as features."""
 
 from functools import partial
 from typing import NamedTuple
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 
 class Convolution(NamedTuple):
-    """A square convolution with a ReLU, and a 2x2 maximum pool after it."""
+    """A square convolution with a ReLU, and a 2x2 maximum pool after it if `pool`."""
 
     channels: int
     size: int
@@ -18,7 +18,7 @@ class Convolution(NamedTuple):
 
 
 class Architecture(NamedTuple):
-    """Convolutions, then dense layers, the last of which gives the features."""
+    """Convolutions, then dense layers, of which the last gives the features; for sides of `least_size` or more."""
 
     convolutions: tuple[Convolution, ...]
     dense: tuple[int, ...]
@@ -34,7 +34,8 @@ ARCHITECTURES = {
 class Classifier(nn.Module):
     """Maps one image [H, W] to features [F] and class logits [C].
 
-    The features are those before the last ReLU: none of them is constant, and they are nearer to the Gaussian of FID.
+    The features are those before the last ReLU, where none of them is constant and they are closer to a Gaussian, which
+    the FID assumes.
     """
 
     architecture: str
@@ -59,7 +60,8 @@ class Classifier(nn.Module):
 def _patches(image: jax.Array, size: int, padding: int) -> jax.Array:
     """The size x size patch around each pixel [H', W', size^2 C].
 
-    A convolution as one product: with `_pool`, an epoch takes a sixth of the time on a CPU that XLA's own ones take.
+    With patches, a convolution is one matrix product. On a CPU an epoch takes a sixth of the time that it takes with
+    XLA's convolutions and pools.
     """
     image = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
     height, width = image.shape[0] - size + 1, image.shape[1] - size + 1
@@ -67,13 +69,13 @@ def _patches(image: jax.Array, size: int, padding: int) -> jax.Array:
 
 
 def _pool(image: jax.Array) -> jax.Array:
-    """The maximum of each 2x2 block; an odd last row or column is left out."""
+    """The maximum of each 2x2 block; an odd last row or column is dropped."""
     height, width, channels = image.shape[0] // 2, image.shape[1] // 2, image.shape[2]
     return image[: 2 * height, : 2 * width].reshape(height, 2, width, 2, channels).max((1, 3))
 
 
 def choose_architecture(shape: tuple[int, ...]) -> str:
-    """The name of the architecture for images of this shape, or raises ValueError."""
+    """Returns the name of the architecture for images of this shape, or raises ValueError."""
     for name, architecture in ARCHITECTURES.items():
         if min(shape) >= architecture.least_size:
             return name

@@ -10,11 +10,12 @@ from vaepriors_jax.evaluation.samples.neighbours import centred, count_balls, ne
 
 
 class DensityCoverage(NamedTuple):
-    """Overlap of two sets of samples, robust to outliers among them.
+    """Overlap of two sets of samples, robust to outliers.
 
     Attributes:
-        density: mean number of real neighbourhoods around a generated sample, divided by k; 1 if both are alike.
-        coverage: share of real neighbourhoods that hold a generated sample.
+        density: mean number of real neighbourhoods that contain a generated sample, divided by k; 1 for equal
+            distributions.
+        coverage: share of real neighbourhoods that contain a generated sample.
     """
 
     density: float
@@ -22,20 +23,20 @@ class DensityCoverage(NamedTuple):
 
 
 def density_coverage(real: Any, generated: Any, *, k: int = 5) -> DensityCoverage:
-    r"""Density and coverage: how generated samples fill the neighbourhoods of real ones.
+    r"""Density and coverage of generated samples in the neighbourhoods of real ones.
 
     $\mathrm{density} = \frac{1}{kM} \sum_j \sum_i 1[|y_j - x_i| < \mathrm{NND}_k(x_i)]$ and
     $\mathrm{coverage} = \frac1N \sum_i 1[\min_j |y_j - x_i| < \mathrm{NND}_k(x_i)]$. The inequality is strict, as in
-    the authors' code, so that the density of a set against itself is 1.
+    the authors' code, so that the density of a set compared with itself is 1.
 
-    A real sample with k copies or more in `real` has a neighbourhood of radius 0, which holds nothing: of a set in
-    which each sample is there three times, density and coverage are 0 for k = 2, whatever is generated. Take copies
-    out, or take k beyond their number.
+    A real sample with at least k copies in `real` has an empty neighbourhood of radius 0. If every real sample occurs
+    three times, density and coverage are 0 for k = 2, whatever is generated. Remove copies, or choose a larger k.
 
     Args:
         real: features [N, F].
         generated: features [M, F].
-        k: which neighbour within `real`, the point itself not counted.
+        k: the radius of a neighbourhood is the distance to the k-th neighbour within `real`, not counting the point
+            itself.
 
     Returns:
         A `DensityCoverage`; the density can exceed 1.

@@ -1,4 +1,4 @@
-"""A trained feature network, named by its hash: what it maps, its file, and that scores of two are not compared."""
+"""A trained feature network: its features, its hash, and how it is saved and loaded."""
 
 import hashlib
 from collections.abc import Callable
@@ -22,8 +22,8 @@ class FeatureNetwork(NamedTuple):
         features: `features(images)` maps images [N, H, W] to features [N, F], compiled and in chunks.
         params: parameters of the classifier.
         accuracy: share of the validation images that it classifies correctly.
-        hash: names architecture and parameters; scores of different hashes cannot be compared.
-        architecture: a key of `ARCHITECTURES`.
+        hash: a hash of architecture and parameters; scores can be compared only if their networks have the same hash.
+        architecture: "lenet" or "small", a key of `ARCHITECTURES`.
         image_shape: height and width.
         num_classes: number of classes.
     """
@@ -55,7 +55,7 @@ def apply_in_chunks(model: Classifier, chunk_size: int, params: Any, images: jax
 def make_network(
     model: Classifier, params: Any, accuracy: float, shape: tuple[int, ...], chunk_size: int
 ) -> FeatureNetwork:
-    """The network of trained parameters, with its features compiled, and its hash."""
+    """A `FeatureNetwork` of trained parameters."""
 
     def features(images: Any) -> jax.Array:
         return apply_in_chunks(model, chunk_size, params, check_grey_images("images", images, shape))[0]
@@ -66,7 +66,7 @@ def make_network(
 
 
 def _hash(architecture: str, params: Any) -> str:
-    """First 12 hexadecimal digits of SHA-256: the architecture's name, then float32 bytes in the order of the names."""
+    """The first 12 hexadecimal digits of the SHA-256 of the architecture's name and of all parameters as float32."""
     digest = hashlib.sha256(architecture.encode())
     for _, array in sorted(flatten_dict(params, sep="/").items()):
         digest.update(np.ascontiguousarray(array, "<f4").tobytes())
@@ -74,11 +74,11 @@ def _hash(architecture: str, params: Any) -> str:
 
 
 def save_feature_network(path: str | Path, network: FeatureNetwork) -> None:
-    """Saves a feature network as an npz file of plain arrays, at exactly `path`.
+    """Saves a feature network as an npz file of plain arrays, under exactly the name `path`.
 
     Args:
-        path: the file; what it held is replaced.
-        network: what `train_feature_network` gave.
+        path: the file, which is replaced if it exists.
+        network: the network, from `train_feature_network`.
     """
     params = {f"params/{name}": np.asarray(array) for name, array in flatten_dict(network.params, sep="/").items()}
     names = ("accuracy", "hash", "architecture", "image_shape", "num_classes")
@@ -90,14 +90,17 @@ def save_feature_network(path: str | Path, network: FeatureNetwork) -> None:
 
 
 def load_feature_network(path: str | Path, *, chunk_size: int = 500) -> FeatureNetwork:
-    """Loads what `save_feature_network` wrote, and checks its hash.
+    """Loads a feature network that `save_feature_network` wrote, and checks its hash.
 
     Args:
         path: the file.
-        chunk_size: images at a time that `features` maps.
+        chunk_size: images that `features` maps at a time.
+
+    Returns:
+        The `FeatureNetwork`.
 
     Raises:
-        ValueError: no such file, a damaged one, or one whose parameters do not have the hash that it names.
+        ValueError: the file is missing or damaged, or its parameters do not have the hash that is stored with them.
     """
     check_positive_integer(chunk_size=chunk_size)
     try:
@@ -121,17 +124,3 @@ def load_feature_network(path: str | Path, *, chunk_size: int = 500) -> FeatureN
             "Train and save it again."
         )
     return network
-
-
-def check_same_features(first: str, second: str) -> None:
-    """Raises ValueError unless two hashes agree: scores from different features cannot be compared.
-
-    Example:
-        >>> from vaepriors_jax.evaluation.samples.features import check_same_features
-        >>> check_same_features("0123456789ab", "0123456789ab")
-    """
-    if first != second:
-        raise ValueError(
-            f"Expected scores from the same feature network; got the hashes {first} and {second}. Compute both again "
-            "with one network: save it, and load it for every score."
-        )

@@ -1,4 +1,4 @@
-"""Sets of features [N, F]: what is checked of them, and how rows are chosen."""
+"""Checks of sets of features [N, F], and the random choice of their rows."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,10 +13,10 @@ def check_features(name: str, features: Any, least: int = 1, *, varying: bool = 
     """Returns features as an array [N, F], or raises ValueError.
 
     Args:
-        name: what the message calls them.
+        name: their name in the error message.
         features: features [N, F].
-        least: least number of samples.
-        varying: whether each feature has to vary.
+        least: the least number of samples.
+        varying: whether each feature has to vary between samples.
     """
     array = np.asarray(features)
     if array.ndim != 2 or 0 in array.shape[1:]:
@@ -39,7 +39,7 @@ def check_features(name: str, features: Any, least: int = 1, *, varying: bool = 
 
 
 def check_pair(real: Any, generated: Any, least: int | Callable[[int], int]) -> tuple[np.ndarray, np.ndarray]:
-    """Both sets, checked; a collapsed generator may be constant, and has a score, but the real features may not."""
+    """Checks both sets. Real features must vary; those of a collapsed generator may be constant, and get a score."""
     real = check_features("real", real, 2, varying=True)
     generated = check_features("generated", generated)
     if real.shape[1] != generated.shape[1]:
@@ -52,5 +52,5 @@ def check_pair(real: Any, generated: Any, least: int | Callable[[int], int]) -> 
 
 
 def row_chooser(key: jax.Array) -> np.random.Generator:
-    """Chooses rows on the host, where that takes a fiftieth of the time; the key alone decides what."""
+    """A numpy generator seeded by the key: choosing rows on the host takes a fiftieth of the time."""
     return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())

@@ -1,4 +1,4 @@
-"""A feature network for grey images: a small classifier, trained on the data set in hand."""
+"""Trains a feature network for grey images: a small classifier of the data set in hand."""
 
 from functools import partial
 from typing import Any
@@ -8,35 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from vaepriors_jax.checks import check_labels, check_positive, check_positive_integer
-from vaepriors_jax.evaluation.samples.classifier import (
-    ARCHITECTURES,
-    Architecture,
-    Classifier,
-    Convolution,
-    choose_architecture,
-)
+from vaepriors_jax.checks import check_key, check_labels, check_positive, check_positive_integer
+from vaepriors_jax.evaluation.samples.classifier import Classifier, choose_architecture
 from vaepriors_jax.evaluation.samples.feature_network import (
     FeatureNetwork,
     apply_in_chunks,
     check_grey_images,
-    check_same_features,
-    load_feature_network,
     make_network,
-    save_feature_network,
 )
-
-__all__ = [
-    "ARCHITECTURES",
-    "Architecture",
-    "Classifier",
-    "Convolution",
-    "FeatureNetwork",
-    "check_same_features",
-    "load_feature_network",
-    "save_feature_network",
-    "train_feature_network",
-]
 
 
 def train_feature_network(
@@ -51,32 +30,34 @@ def train_feature_network(
     learning_rate: float = 2e-3,
     chunk_size: int = 500,
 ) -> FeatureNetwork:
-    """Trains a classifier on grey images and gives back its last hidden layer as features.
+    """Trains a classifier on grey images and returns its last hidden layer as features.
 
-    Images of at least 16x16 get a LeNet with 84 features, smaller ones, down to 4x4, a relative with 32. All epochs run
-    on the device as one compiled program: Adam, its learning rate falling to 0 along a cosine. Features are scaled so
-    that their mean variance over the training images is 1: FID and KID have units.
+    Images of at least 16x16 pixels are classified by a LeNet with 84 features, smaller ones, down to 4x4, by a smaller
+    network with 32. All epochs of Adam, with a cosine decay of the learning rate, run on the device as one compiled
+    program. FID and KID depend on the scale of the features: these are scaled so that their mean variance over the
+    training images is 1.
 
     Args:
         key: a random key.
-        x: training images [N, H, W], about 0 to 1; grey or binary as those that will be scored.
+        x: training images [N, H, W], from about 0 to 1; grey or binary, like the images that will be scored.
         y: their labels [N], integers.
         num_classes: number of classes.
-        validation: images and labels for the accuracy.
+        validation: images and labels from which the accuracy is computed.
         num_epochs: passes over the training images; by default enough for 300,000 images, between 5 and 30.
-        batch_size: images a step; what is left of an epoch is dropped.
-        learning_rate: Adam's first.
-        chunk_size: images at a time that `features` maps.
+        batch_size: images in a step; an incomplete last batch of an epoch is dropped.
+        learning_rate: the initial learning rate of Adam.
+        chunk_size: images that `features` maps at a time.
 
     Returns:
         A `FeatureNetwork`.
 
     Raises:
-        ValueError: no labels, labels outside the classes, images that are not [N, H, W], too small, or not finite.
+        ValueError: labels are missing or outside the classes; images are not [N, H, W], too small, or not finite.
+        TypeError: `key` is not a random key.
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> from vaepriors_jax.evaluation.samples.features import train_feature_network
+        >>> from vaepriors_jax.evaluation.samples import train_feature_network
         >>> y = jnp.arange(200) % 2
         >>> x = jnp.ones((200, 8, 8)) * y[:, None, None]
         >>> network = train_feature_network(jax.random.key(0), x, y, num_classes=2, validation=(x, y), num_epochs=5)
@@ -84,9 +65,10 @@ def train_feature_network(
         ((200, 32), 1.0, 12)
 
     References:
-        LeCun et al. (1998), Gradient-based learning applied to document recognition, section II; maximum pools, ReLUs
-        and a linear output in place of the paper's.
+        LeCun et al. (1998), Gradient-based learning applied to document recognition, section II; here with maximum
+        pools, ReLUs and a linear output.
     """
+    key = check_key(key)
     check_positive_integer(num_classes=num_classes, batch_size=batch_size, chunk_size=chunk_size)
     check_positive(learning_rate=learning_rate)
     x, y = check_grey_images("x", x), _check_targets("y", y, num_classes, len(x))
@@ -154,7 +136,7 @@ def _train(
 
 @jax.jit
 def _rescale(params: Any, features: jax.Array) -> Any:
-    """Divides the features by their root mean variance; max(a v, 0) = a max(v, 0), so the logits stay as they are."""
+    """Divides the features by their root mean variance; the logits do not change, since max(a v, 0) = a max(v, 0)."""
     scale = jnp.sqrt(jnp.mean(jnp.var(features, axis=0)))
     layers = dict(params["params"])
     layers["features"] = jax.tree.map(lambda array: array / scale, layers["features"])

@@ -10,9 +10,10 @@ from vaepriors_jax.evaluation.samples.feature_sets import check_pair
 def frechet_distance(real: Any, generated: Any) -> float:
     r"""Fréchet distance between Gaussians fitted to two sets of features (FID).
 
-    $|\mu_r - \mu_g|^2 + \mathrm{tr}(\Sigma_r + \Sigma_g - 2 (\Sigma_r \Sigma_g)^{1/2})$, in float64, the last trace as
-    that of the square root of the symmetric $\Sigma_r^{1/2} \Sigma_g \Sigma_r^{1/2}$. It is biased upwards by about
-    one over the number of samples: compare scores of equally many samples, and many more of them than features.
+    $|\mu_r - \mu_g|^2 + \mathrm{tr}(\Sigma_r + \Sigma_g - 2 (\Sigma_r \Sigma_g)^{1/2})$, in float64. The last trace is
+    computed from the symmetric matrix $\Sigma_r^{1/2} \Sigma_g \Sigma_r^{1/2}$, which has the same eigenvalues. The
+    distance is biased upwards, in proportion to one over the number of samples: compare scores of equally many samples,
+    and take many more samples than features.
 
     Args:
         real: features [N, F].

@@ -1,4 +1,4 @@
-"""Whether samples are copies of training examples."""
+"""How close generated samples are to training examples."""
 
 from typing import Any, NamedTuple
 
@@ -9,14 +9,14 @@ from vaepriors_jax.evaluation.samples.neighbours import nearest_distances
 
 
 class Memorization(NamedTuple):
-    """Distances to the nearest training example, of generated samples against those of test images.
+    """Distances of generated samples and of test images to their nearest training examples.
 
     Attributes:
-        generated_distance: mean distance from a generated sample to its nearest training example.
-        test_distance: the same, from a test image.
-        ratio: the first divided by the second; far below 1 says that samples are copies.
-        threshold: the quantile of the test images' distances below which a sample counts as close.
-        close_share: share of generated samples that are no further than that; a fair sample has the quantile's level.
+        generated_distance: mean distance of a generated sample to its nearest training example.
+        test_distance: the same of a test image.
+        ratio: `generated_distance` divided by `test_distance`; far below 1 if samples are copies.
+        threshold: the quantile of the test images' distances up to which a sample counts as close.
+        close_share: share of generated samples that are close; the level of the quantile if nothing is copied.
     """
 
     generated_distance: float
@@ -27,14 +27,14 @@ class Memorization(NamedTuple):
 
 
 def memorization(train: Any, test: Any, generated: Any, *, quantile: float = 0.01) -> Memorization:
-    """Whether samples are copies: how near they are to training examples, beside how near test images are.
+    """Compares how close generated samples and test images are to training examples.
 
-    Features may be pixels as well. Distances to a larger training set are smaller: compare models of the same one.
+    Features may be pixels. Distances to a larger training set are smaller, so compare models trained on the same data.
 
     Args:
-        train: features [N, F] of what the model was trained on.
-        test: features [T, F] of images that it has not seen.
-        generated: features [M, F].
+        train: features [N, F] of the training images.
+        test: features [T, F] of images that the model was not trained on.
+        generated: features [M, F] of samples.
         quantile: share of the test images that count as close to a training example.
 
     Returns:
@@ -53,8 +53,8 @@ def memorization(train: Any, test: Any, generated: Any, *, quantile: float = 0.0
         (0.0, 1.0)
 
     References:
-        Meehan, Chaudhuri & Dasgupta (2020), A non-parametric test to detect data-copying in generative models, for the
-        comparison; the statistics here are plainer than theirs.
+        Meehan, Chaudhuri & Dasgupta (2020), A non-parametric test to detect data-copying in generative models; the
+        statistics here are simpler than theirs.
     """
     if not 0 < quantile < 1:
         raise ValueError(f"Expected `quantile` between 0 and 1; got {quantile!r}.")
@@ -62,7 +62,7 @@ def memorization(train: Any, test: Any, generated: Any, *, quantile: float = 0.0
     test, generated = check_features("test", test), check_features("generated", generated)
     held_out, sampled = nearest_distances(test, train), nearest_distances(generated, train)
     if not held_out.any():
-        raise ValueError("Expected test images apart from the training set; got only copies of training examples.")
+        raise ValueError("Expected test images that are not in the training set; got only copies of training examples.")
     threshold = np.quantile(held_out, quantile)
     return Memorization(
         generated_distance=float(sampled.mean()),

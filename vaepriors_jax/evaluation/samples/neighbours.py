@@ -14,14 +14,15 @@ from vaepriors_jax.evaluation.samples.feature_sets import check_features
 _CHUNK_ENTRIES = 2**23
 
 
-# A squared distance by the product of less than this share of the squared norms has lost too many digits.
+# Below this share of the squared norms, a squared distance computed by a product has lost too many digits.
 _CANCELLED = 1e-2
-# So many of them a point, itself and near copies, are computed anew one by one; where there are more, all are.
+# Up to so many of these for each point, such as the point itself and near copies, are computed again one by one; if a
+# point has more, all its distances are.
 _FEW = 16
 
 
 def _by_product(point: jax.Array, reference: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Squared distances [M] from one point [F], and below which of them [M] cancellation may have spoiled them."""
+    """Squared distances [M] from one point [F], and the limits [M] below which they may have lost too many digits."""
     norms = jnp.sum(point**2) + jnp.sum(reference**2, axis=1)
     return norms - 2 * jnp.matmul(point, reference.T, precision=jax.lax.Precision.HIGHEST), _CANCELLED * norms
 
@@ -31,9 +32,9 @@ def _by_difference(point: jax.Array, reference: jax.Array) -> jax.Array:
 
 
 def _squared_distances(points: jax.Array, reference: jax.Array) -> jax.Array:
-    """Squared distances [N, M]: by a product, and by differences for the points where that cancels.
+    """Squared distances [N, M]: by a matrix product, and by differences for points that are close to each other.
 
-    The product is many times faster, but leaves noise of 1e-7 of the squared norms: neighbours closer than 1e-3 of the
+    The product is many times faster, but its error is 1e-7 of the squared norms: neighbours closer than 1e-3 of the
     norm would be lost in it, and a copy would not be at distance 0.
     """
     squared, limit = jax.vmap(_by_product, in_axes=(0, None))(points, reference)
@@ -53,7 +54,7 @@ def _squared_distances(points: jax.Array, reference: jax.Array) -> jax.Array:
 
 
 def _in_chunks(function: Callable[[jax.Array], jax.Array], points: jax.Array, rows: int) -> jax.Array:
-    """A function of many points [rows, F], chunk by chunk; the last chunk is filled with copies of a point."""
+    """Applies a function of points [rows, F] chunk by chunk; the last chunk is padded with copies of its last point."""
     num_points = len(points)
     num_chunks = -(-num_points // rows)
     filled = jnp.pad(points, [(0, num_chunks * rows - num_points), (0, 0)], mode="edge")
@@ -63,20 +64,20 @@ def _in_chunks(function: Callable[[jax.Array], jax.Array], points: jax.Array, ro
 
 @partial(jax.jit, static_argnums=(2, 3))
 def _nearest(points: jax.Array, reference: jax.Array, k: int, rows: int) -> jax.Array:
-    def some(points: jax.Array) -> jax.Array:
+    def of_chunk(points: jax.Array) -> jax.Array:
         squared = _squared_distances(points, reference)
         return jnp.min(squared, axis=1, keepdims=True) if k == 1 else -jax.lax.top_k(-squared, k)[0]
 
-    return _in_chunks(some, points, rows)
+    return _in_chunks(of_chunk, points, rows)
 
 
 @partial(jax.jit, static_argnums=(3, 4))
 def _count_balls(points: jax.Array, centres: jax.Array, squared_radii: jax.Array, closed: bool, rows: int) -> jax.Array:
-    def some(points: jax.Array) -> jax.Array:
+    def of_chunk(points: jax.Array) -> jax.Array:
         squared = _squared_distances(points, centres)
         return jnp.sum(squared <= squared_radii if closed else squared < squared_radii, axis=1)
 
-    return _in_chunks(some, points, rows)
+    return _in_chunks(of_chunk, points, rows)
 
 
 def _rows(points: jax.Array, reference: jax.Array) -> int:
@@ -89,30 +90,30 @@ def nearest(points: jax.Array, reference: jax.Array, k: int) -> jax.Array:
 
 
 def count_balls(points: jax.Array, centres: jax.Array, squared_radii: jax.Array, *, closed: bool) -> jax.Array:
-    """Number of balls around `centres` that hold each point [N]; closed balls hold their surface."""
+    """Number of balls around `centres` that contain each point [N]; the surface counts if they are `closed`."""
     return _count_balls(points, centres, squared_radii, closed, _rows(points, centres))
 
 
 def radii_of(x: jax.Array, k: int) -> jax.Array:
-    """Squared distance [N] of each point to its k-th neighbour; the nearest of all is the point itself."""
+    """Squared distance [N] of each point to its k-th neighbour, not counting the point itself."""
     return nearest(x, x, k + 1)[:, -1]
 
 
 def centred(first: np.ndarray, *others: np.ndarray) -> list[jax.Array]:
-    """All sets, with the mean of the first as the origin, where products of float32 keep most digits."""
+    """All sets relative to the mean of the first, where products in float32 keep most digits."""
     origin = first.mean(0, dtype=np.float64)
     return [jnp.asarray(array - origin, dtype=float) for array in (first, *others)]
 
 
 def nearest_distances(points: Any, reference: Any) -> np.ndarray:
-    """Euclidean distance from each point to the nearest member of a reference set, in chunks of constant memory.
+    """Euclidean distance of each point to the nearest member of a reference set, in chunks of constant memory.
 
     Args:
         points: features [N, F].
         reference: features [M, F].
 
     Returns:
-        Distances [N]; those of copies are 0.
+        Distances [N]; 0 for copies.
 
     Raises:
         ValueError: no samples, not finite, or unequal F.

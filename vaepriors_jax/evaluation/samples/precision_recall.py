@@ -22,15 +22,15 @@ class PrecisionRecall(NamedTuple):
 
 
 def precision_recall(real: Any, generated: Any, *, k: int = 3) -> PrecisionRecall:
-    r"""Improved precision and recall: how much of one set lies in the union of balls around the other.
+    r"""Improved precision and recall: the share of each set that lies in the union of balls around the other.
 
-    A ball reaches to the k-th neighbour of its centre within its own set, the centre itself not counted, and holds its
-    surface: $|x - c| \le \mathrm{NND}_k(c)$.
+    The radius of a ball is the distance from its centre to the k-th neighbour in the same set, not counting the centre
+    itself. Balls are closed: $|x - c| \le \mathrm{NND}_k(c)$.
 
     Args:
         real: features [N, F].
         generated: features [M, F].
-        k: which neighbour.
+        k: which neighbour gives the radius.
 
     Returns:
         A `PrecisionRecall`.

@@ -1,4 +1,4 @@
-"""Every score of a set of generated images, beside the scores to read it against."""
+"""All scores of generated images, beside those of images to compare them with."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -6,25 +6,23 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vaepriors_jax.checks import check_finite, check_positive_integer
-from vaepriors_jax.evaluation.samples.bootstrap import bootstrap
-from vaepriors_jax.evaluation.samples.density_coverage import density_coverage
-from vaepriors_jax.evaluation.samples.feature_sets import check_features
-from vaepriors_jax.evaluation.samples.fid import frechet_distance
-from vaepriors_jax.evaluation.samples.kid import kernel_distance, squared_mmd
-from vaepriors_jax.evaluation.samples.memorization import memorization
-from vaepriors_jax.evaluation.samples.precision_recall import precision_recall
-
-SCORES = ("fid", "kid", "precision", "recall", "density", "coverage")
-
-# Test sets below this get intervals for every score; from here on the choice of test images matters little.
-SMALL = 2000
+from vaepriors_jax.checks import check_finite, check_key, check_positive_integer
+from vaepriors_jax.evaluation.samples.memorization import Memorization, memorization
+from vaepriors_jax.evaluation.samples.scores import ScoreOptions, Scores, score_rows
 
 
-class _Options(NamedTuple):
-    precision_k: int
-    coverage_k: int
-    num_resamples: int
+class SampleQuality(NamedTuple):
+    """How good generated images are.
+
+    Attributes:
+        scores: the scores of each row, {"generated", "reconstructions", "floor", "noise"}, each an `Interval` by the
+            names "fid", "kid", "precision", "recall", "density" and "coverage". With 2,000 test images or more, ends
+            and standard errors are NaN, except for the standard error of the KID.
+        memorization: how close the generated images are to training images, in the same features.
+    """
+
+    scores: dict[str, Scores]
+    memorization: Memorization
 
 
 def _check_images(given: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -39,30 +37,18 @@ def _check_images(given: dict[str, Any]) -> dict[str, np.ndarray]:
     return images
 
 
-def _score_rows(
-    key: jax.Array,
-    features: Callable[[Any], Any],
-    test: np.ndarray,
-    rows: dict[str, np.ndarray],
-    options: _Options,
-) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, dict[str, float]]]:
-    """Features of the test images and of each row, and the scores of each row."""
-    check_positive_integer(**options._asdict())
-    small = len(test) < SMALL
-    real = check_features("features(test)", features(test), varying=True)
-    least = max(real.shape[1], options.precision_k, options.coverage_k) + 1
-    least = 2 * least if small else least  # a resample is half a set
-    real = check_features("features(test)", real, least)
-    score = _score_small if small else _score
-    sampled = {
-        name: check_features(f"features of the row '{name}'", features(images), least) for name, images in rows.items()
-    }
-    return real, sampled, {name: score(key, real, array, options) for name, array in sampled.items()}
+def _check_arguments(features: Any, key: Any) -> jax.Array:
+    if not callable(features):
+        raise TypeError(
+            f"Expected a function from images to features as the first argument; got {type(features).__name__}. The "
+            "order is features, key, and images by keyword."
+        )
+    return check_key(key)
 
 
 def reference_quality(
-    key: jax.Array,
     features: Callable[[Any], Any],
+    key: jax.Array,
     *,
     train: Any,
     test: Any,
@@ -70,15 +56,15 @@ def reference_quality(
     precision_k: int = 3,
     coverage_k: int = 5,
     num_resamples: int = 100,
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Scores]:
     """The rows "floor" and "noise" of `sample_quality`, which are the same for every model of a data set.
 
     Args:
-        key: a random key.
         features: see `sample_quality`.
+        key: a random key.
         train: training images [N, ...].
         test: test images [T, ...].
-        num_samples: how many images are scored; as many as there are test images by default.
+        num_samples: how many images are scored; by default as many as there are test images.
         precision_k: see `sample_quality`.
         coverage_k: see `sample_quality`.
         num_resamples: see `sample_quality`.
@@ -88,15 +74,18 @@ def reference_quality(
 
     Raises:
         ValueError: see `sample_quality`.
+        TypeError: see `sample_quality`.
 
     Example:
         >>> import jax
-        >>> from vaepriors_jax.evaluation.samples.quality import reference_quality
+        >>> from vaepriors_jax.evaluation.samples import reference_quality
         >>> train, test = jax.random.uniform(jax.random.key(0), (2, 100, 2, 2))
-        >>> flat = lambda x: x.reshape(len(x), -1)
-        >>> sorted(reference_quality(jax.random.key(1), flat, train=train, test=test, num_resamples=10))
+        >>> references = reference_quality(
+        ...     lambda x: x.reshape(len(x), -1), jax.random.key(1), train=train, test=test, num_resamples=10)
+        >>> list(references)
         ['floor', 'noise']
     """
+    key = _check_arguments(features, key)
     given = _check_images({"test": test, "train": train})
     num_samples = len(given["test"]) if num_samples is None else num_samples
     check_positive_integer(num_samples=num_samples)
@@ -106,97 +95,70 @@ def reference_quality(
         "floor": train[np.asarray(jax.random.permutation(key_train, len(train)))[:num_samples]],
         "noise": np.asarray(jax.random.uniform(key_noise, (num_samples, *train.shape[1:]))),
     }
-    return _score_rows(key_score, features, given["test"], rows, _Options(precision_k, coverage_k, num_resamples))[2]
+    options = ScoreOptions(precision_k, coverage_k, num_resamples)
+    return score_rows(features, key_score, given["test"], rows, options)[2]
 
 
 def sample_quality(
-    key: jax.Array,
     features: Callable[[Any], Any],
+    key: jax.Array,
     *,
     train: Any,
     test: Any,
     generated: Any,
     reconstructions: Any = None,
-    references: dict[str, dict[str, float]] | None = None,
+    references: dict[str, Scores] | None = None,
     precision_k: int = 3,
     coverage_k: int = 5,
     num_resamples: int = 100,
-) -> dict[str, dict[str, float]]:
-    """FID, KID, precision, recall, density and coverage of generated images, and of what to compare them with.
+) -> SampleQuality:
+    """FID, KID, precision, recall, density and coverage of generated images, and of images to compare them with.
 
-    Every row is scored against the test images. "floor" is the training images, as many as were generated where there
-    are so many: no model is expected below it. "reconstructions" bounds what a better prior can gain. "noise" is
-    uniform pixels. Give all images in the same form: grey against binarised measures the binarisation.
+    Every row is scored against the test images. "floor" is a random part of the training images, as many as were
+    generated if there are so many: no model is expected to score better. "reconstructions" shows what a better prior
+    can gain at most. "noise" is uniform pixels. Give all images in the same form: the scores of grey images against
+    binarised ones measure the binarisation.
 
     Args:
+        features: `features(images)` maps images [N, ...] to features [N, F]: that of a `FeatureNetwork`, or any
+            function.
         key: a random key.
-        features: `features(images)` maps images [N, ...] to features [N, F]: a `FeatureNetwork`'s, or any function.
         train: training images [N, ...].
         test: test images [T, ...].
         generated: generated images [M, ...].
         reconstructions: reconstructed test images [R, ...], if there are any.
-        references: the rows "floor" and "noise" from `reference_quality`, of the same images, features and options,
-            where several models are scored; made here by default.
-        precision_k: neighbour of precision and recall.
-        coverage_k: neighbour of density and coverage.
-        num_resamples: resamples of `bootstrap`, where there are fewer than 2,000 test images.
+        references: the rows "floor" and "noise" from `reference_quality` with the same images, features and options,
+            to score several models; computed here by default.
+        precision_k: the `k` of `precision_recall`.
+        coverage_k: the `k` of `density_coverage`.
+        num_resamples: the resamples of `bootstrap`, with fewer than 2,000 test images.
 
     Returns:
-        {"generated", "reconstructions", "floor", "noise"}: {"fid", "kid", "kid_standard_error", "precision", "recall",
-        "density", "coverage"}; with fewer than 2,000 test images also "..._standard_error", "..._low" and "..._high"
-        (95 %) of each. "generated" also has "memorization_ratio" and "memorization_close_share", the fields `ratio` and
-        `close_share` of `memorization` in the same features.
+        A `SampleQuality`.
 
     Raises:
-        ValueError: images of unequal shapes or not finite; fewer of them than features + 1, or than twice that with
+        ValueError: images of unequal shapes or not finite; not more images than features, or than twice as many with
             fewer than 2,000 test images; features that are constant on the test images.
+        TypeError: `features` is not a function, or `key` is not a random key.
 
     Example:
         >>> import jax
-        >>> from vaepriors_jax.evaluation.samples.quality import sample_quality
+        >>> from vaepriors_jax.evaluation.samples import sample_quality
         >>> train, test, generated = jax.random.uniform(jax.random.key(0), (3, 100, 2, 2))
-        >>> scores = sample_quality(jax.random.key(1), lambda x: x.reshape(len(x), -1), train=train, test=test,
+        >>> quality = sample_quality(lambda x: x.reshape(len(x), -1), jax.random.key(1), train=train, test=test,
         ...     generated=generated / 2, num_resamples=10)
-        >>> scores["floor"]["fid"] < scores["generated"]["fid"]
+        >>> quality.scores["floor"]["fid"].estimate.mean < quality.scores["generated"]["fid"].estimate.mean
         True
     """
+    key = _check_arguments(features, key)
     given = _check_images({"test": test, "train": train, "generated": generated, "reconstructions": reconstructions})
     rows = {name: given[name] for name in ("generated", "reconstructions") if name in given}
-    options = _Options(precision_k, coverage_k, num_resamples)
-    real, sampled, scores = _score_rows(jax.random.split(key, 3)[2], features, given["test"], rows, options)
+    options = ScoreOptions(precision_k, coverage_k, num_resamples)
+    real, sampled, scores = score_rows(features, jax.random.split(key, 3)[2], given["test"], rows, options)
     copied = memorization(features(given["train"]), real, sampled["generated"])
-    scores["generated"] |= {"memorization_ratio": copied.ratio, "memorization_close_share": copied.close_share}
     if references is None:
         num_samples = len(given["generated"])
         references = reference_quality(
-            key, features, train=given["train"], test=given["test"], num_samples=num_samples, **options._asdict()
+            features, key, train=given["train"], test=given["test"], num_samples=num_samples, **options._asdict()
         )
-    return scores | {name: references[name] for name in ("floor", "noise")}
-
-
-def _score(key: jax.Array, real: np.ndarray, generated: np.ndarray, options: _Options) -> dict[str, float]:
-    kid = kernel_distance(key, real, generated, subset_size=min(1000, len(generated)))
-    return {
-        "fid": frechet_distance(real, generated),
-        "kid": kid.mean,
-        "kid_standard_error": kid.standard_error,
-        **precision_recall(real, generated, k=options.precision_k)._asdict(),
-        **density_coverage(real, generated, k=options.coverage_k)._asdict(),
-    }
-
-
-def _score_small(key: jax.Array, real: np.ndarray, generated: np.ndarray, options: _Options) -> dict[str, float]:
-    def metric(real: np.ndarray, generated: np.ndarray) -> tuple[float, ...]:
-        return (
-            frechet_distance(real, generated),
-            squared_mmd(real, generated),
-            *precision_recall(real, generated, k=options.precision_k),
-            *density_coverage(real, generated, k=options.coverage_k),
-        )
-
-    interval = bootstrap(key, metric, real, generated, num_resamples=options.num_resamples)
-    scores = {}
-    for name, value, low, high, error in zip(SCORES, *interval, strict=True):
-        scores |= {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}
-        scores[f"{name}_standard_error"] = float(error)
-    return scores
+    return SampleQuality(scores | {name: references[name] for name in ("floor", "noise")}, copied)
