@@ -94,6 +94,22 @@ def check_finite(name: str, value: Any) -> None:
         )
 
 
+def check_integer_range(name: str, value: Any) -> None:
+    """Raises ValueError for integers of 64 bits that jax would wrap around to 32 bits, as it does without x64."""
+    if isinstance(value, jax.Array):
+        return
+    array = np.asarray(value)
+    held = jax.dtypes.canonicalize_dtype(array.dtype)
+    if held == array.dtype or not np.issubdtype(array.dtype, np.integer) or not array.size:
+        return
+    smallest, largest = int(array.min()), int(array.max())
+    if smallest < np.iinfo(held).min or largest > np.iinfo(held).max:
+        raise ValueError(
+            f"Expected integers in `{name}` that {held.name} holds; got values from {smallest} to {largest}. Convert "
+            'them to float32, or enable 64 bits with `jax.config.update("jax_enable_x64", True)`.'
+        )
+
+
 def check_grey(x: Any) -> None:
     """Raises ValueError for concrete images that are no grey values: [0, 1], integers from 0 to 255, or booleans."""
     if isinstance(x, Tracer) or not np.size(x):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from vaepriors_jax.checks import check_finite, check_key, check_labels
+from vaepriors_jax.checks import check_finite, check_integer_range, check_key, check_labels
 from vaepriors_jax.vae import VAE, VAEParams
 
 
@@ -59,7 +59,8 @@ def check_data(
         place: where the arrays are to lie.
 
     Raises:
-        ValueError: no `x`, unequal lengths, NaN, labels outside the classes, values outside the likelihood's support.
+        ValueError: no `x`, unequal lengths, NaN, integers that would wrap around, labels outside the classes, values
+            outside the likelihood's support.
         TypeError: context missing that a network or the prior reads.
     """
     params, key = check_model(vae, params, key)
@@ -71,6 +72,7 @@ def check_data(
         raise ValueError(f"Expected arrays of one length [N, ...], at least 1; got {lengths}.")
     for name, value in data.items():
         check_finite(name, value)
+        check_integer_range(name, value)
     for num_classes in label_counts(vae.prior.config):
         if "y" in data:
             check_labels(data["y"], num_classes)

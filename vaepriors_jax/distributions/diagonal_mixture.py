@@ -4,10 +4,15 @@ import jax
 import jax.numpy as jnp
 from jax.lax import Precision
 
-from vaepriors_jax.checks import check_event
 from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.distributions.normal import normal_diag
-from vaepriors_jax.distributions.numerics import LOG_2PI, log_sum_exp, log_sum_exp_and_softmax, over_leading_axes
+from vaepriors_jax.distributions.numerics import (
+    LOG_2PI,
+    as_event,
+    log_sum_exp,
+    log_sum_exp_and_softmax,
+    over_leading_axes,
+)
 
 Tangent = tuple[jax.Array, jax.Array]  # an array and its tangent
 
@@ -129,13 +134,12 @@ class DiagonalMixture(Mixture):
 
     def component_log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats of each component at z [..., dim]: [..., K]."""
-        check_event(value, self.event_shape)
+        value = as_event(value, self.event_shape, self.log_weights.dtype)
         return _diagonal_log_prob(value, *self.parameters)
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats at z [..., dim]: [...]."""
-        check_event(value, self.event_shape)
-        value = jnp.asarray(value)  # a NumPy array could not be a constant of a scan
+        value = as_event(value, self.event_shape, self.log_weights.dtype)
         if self.num_components > MAX_AT_ONCE:
             return _streamed_log_prob(value, self.log_weights, *self.parameters)
         if self.num_components <= FEW_COMPONENTS or self.event_shape[0] <= FEW_DIMS:

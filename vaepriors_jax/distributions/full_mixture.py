@@ -5,9 +5,8 @@ import jax
 import jax.numpy as jnp
 from jax.lax import Precision
 
-from vaepriors_jax.checks import check_event
 from vaepriors_jax.distributions.mixture import Mixture
-from vaepriors_jax.distributions.numerics import LOG_2PI
+from vaepriors_jax.distributions.numerics import LOG_2PI, as_event
 
 
 class FullMixture(Mixture):
@@ -24,7 +23,7 @@ class FullMixture(Mixture):
 
     def component_log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats of each component at z [..., dim]: [..., K]."""
-        check_event(value, self.event_shape)
+        value = as_event(value, self.event_shape, self.log_weights.dtype)
 
         def one(loc: jax.Array, scale_tril: jax.Array) -> jax.Array:
             # Solves L u = z - mu for all points at once: [dim, ...] on the right.

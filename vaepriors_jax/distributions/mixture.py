@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.lax import Precision
 
-from vaepriors_jax.checks import check_event
-from vaepriors_jax.distributions.numerics import log_sum_exp, over_leading_axes
+from vaepriors_jax.distributions.numerics import as_event, log_sum_exp, over_leading_axes
 
 
 class Mixture(distrax.Distribution):
@@ -55,8 +54,8 @@ class Mixture(distrax.Distribution):
         def one(value: jax.Array) -> jax.Array:
             return jax.vmap(lambda slice_: self._component(slice_).log_prob(value))(self.parameters)
 
-        event_shape = self.event_shape  # computed once: it traces a component
-        check_event(value, event_shape)
+        event_shape = self.event_shape  # traces a component
+        value = as_event(value, event_shape, self.log_weights.dtype)
         return over_leading_axes(one, value, event_ndims=len(event_shape))
 
     def log_prob(self, value: jax.Array) -> jax.Array:

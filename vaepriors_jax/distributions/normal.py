@@ -6,8 +6,7 @@ import distrax
 import jax
 import jax.numpy as jnp
 
-from vaepriors_jax.checks import check_event
-from vaepriors_jax.distributions.numerics import full_precision, full_precision_as
+from vaepriors_jax.distributions.numerics import as_event, full_precision
 
 
 class NormalDiag(distrax.Independent):
@@ -15,8 +14,7 @@ class NormalDiag(distrax.Independent):
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats at [..., *event_shape]: [...]."""
-        check_event(value, self.event_shape)
-        return super().log_prob(full_precision_as(value, self.distribution.loc.dtype))
+        return super().log_prob(as_event(value, self.event_shape, self.distribution.loc.dtype))
 
 
 def normal_diag(loc: jax.Array, scale: jax.Array) -> NormalDiag:

@@ -1,11 +1,13 @@
 """Numerical helpers of the densities."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from vaepriors_jax.checks import check_event
 
 LOG_2PI = float(np.log(2.0 * np.pi))
 
@@ -31,6 +33,12 @@ def full_precision_as(value: Any, dtype: Any) -> jax.Array:
         value = np.asarray(value)
     is_wide = jnp.issubdtype(value.dtype, jnp.floating) and jnp.finfo(value.dtype).bits >= 32
     return jnp.asarray(value if is_wide else value.astype(dtype))
+
+
+def as_event(value: Any, event_shape: Sequence[int], dtype: Any) -> jax.Array:
+    """A value [..., *event_shape] beside parameters of `dtype`; raises ValueError if it has another shape."""
+    check_event(value, event_shape)
+    return full_precision_as(value, dtype)
 
 
 def log_sum_exp_and_softmax(values: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -7,11 +7,10 @@ import distrax
 import jax
 import jax.numpy as jnp
 
-from vaepriors_jax.checks import check_event
 from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.distributions.normal import is_normal_diag, location_and_scale
-from vaepriors_jax.distributions.numerics import over_leading_axes
+from vaepriors_jax.distributions.numerics import as_event, over_leading_axes
 from vaepriors_jax.loops import map_chunks
 
 # Components encoded and evaluated at a time; memory grows with it times the points times the encoder's widths.
@@ -31,7 +30,7 @@ class EncodedMixture(Mixture):
         def one(value: jax.Array) -> jax.Array:
             return _map(lambda inputs: self._component(inputs).log_prob(value), self.parameters)
 
-        check_event(value, self.event_shape)
+        value = as_event(value, self.event_shape, self.log_weights.dtype)
         return over_leading_axes(one, value)
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:

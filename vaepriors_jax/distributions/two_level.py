@@ -7,9 +7,9 @@ import distrax
 import jax
 import jax.numpy as jnp
 
-from vaepriors_jax.checks import check_event
 from vaepriors_jax.distributions.conversion import as_latent_distribution
 from vaepriors_jax.distributions.normal import is_normal_diag, location_and_scale, normal_diag
+from vaepriors_jax.distributions.numerics import as_event
 
 # Draws of z2 for the moments of z1: the standard error is an eighth of the standard deviation over z2.
 NUM_DRAWS = 64
@@ -35,7 +35,7 @@ class TwoLevel(distrax.Distribution):
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats at z [..., dim]: [...]."""
-        check_event(value, self.event_shape)
+        value = as_event(value, self.event_shape, jnp.result_type(float))
         bottom, top = self.split(value)
         conditional = jnp.vectorize(lambda z1, z2: self.bottom(z2).log_prob(z1), signature="(b),(t)->()")
         return self.top.log_prob(top) + conditional(bottom, top)

@@ -31,7 +31,8 @@ def permute(dim: int, order: tuple[int, ...] | None = None) -> Flow:
     permutation = np.arange(dim)[::-1] if order is None else np.asarray(order)
     if sorted(permutation.tolist()) != list(range(dim)):
         raise ValueError(f"Expected `order` to hold each of 0 to {dim - 1} once; got {order!r}.")
-    inverse_permutation = np.argsort(permutation)
+    # With int64, jax mixes up the programs that it makes with x64 and without.
+    permutation, inverse_permutation = permutation.astype(np.int32), np.argsort(permutation).astype(np.int32)
 
     def forward(params: Any, context: dict[str, Any], u: jax.Array) -> tuple[jax.Array, jax.Array]:
         del params, context

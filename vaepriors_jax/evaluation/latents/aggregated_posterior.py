@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.distributions.mixture import Mixture
+from vaepriors_jax.distributions.numerics import full_precision_as
 from vaepriors_jax.distributions.posterior_mixture import gaussian_arrays, mixture_of_posteriors
 from vaepriors_jax.evaluation.latents.latent_samples import check_distributions
 from vaepriors_jax.loops import scan
@@ -69,6 +70,7 @@ def log_prob_in_chunks(distribution: distrax.Distribution, z: jax.Array, *, chun
         (1000,)
     """
     check_distributions(distribution=distribution)
+    z = full_precision_as(z, jnp.result_type(float))
     num_points = z.shape[0]
     chunk_size = min(chunk_size, max(1, num_points))
     num_chunks = max(1, -(-num_points // chunk_size))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from vaepriors_jax.checks import check_finite
+from vaepriors_jax.distributions.numerics import full_precision_as
 
 
 def check_distributions(**distributions: Any) -> None:
@@ -20,8 +21,7 @@ def check_samples(least: int = 4, *, by_example: bool = False, **samples: Any) -
     for name, value in samples.items():
         if hasattr(value, "log_prob"):
             raise TypeError(f"Expected samples [N, dim] as `{name}`; got a distribution. Draw from it with `sample`.")
-    arrays = {name: jnp.asarray(value) for name, value in samples.items()}
-    arrays = {name: a if jnp.issubdtype(a.dtype, jnp.floating) else a.astype(float) for name, a in arrays.items()}
+    arrays = {name: full_precision_as(value, jnp.result_type(float)) for name, value in samples.items()}
     shapes = "[N, dim] or [N, S, dim]" if by_example else "[N, dim]"
     for name, array in arrays.items():
         if array.ndim not in ((2, 3) if by_example else (2,)) or array.shape[0] < least or 0 in array.shape:

@@ -6,10 +6,10 @@ import distrax
 import jax
 import jax.numpy as jnp
 
+from vaepriors_jax.distributions.conversion import as_latent_distribution
 from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.distributions.full_mixture import FullMixture
 from vaepriors_jax.distributions.normal import is_normal_diag, location_and_scale
-from vaepriors_jax.distributions.conversion import as_latent_distribution
 from vaepriors_jax.distributions.two_level import NUM_DRAWS, TwoLevel
 
 

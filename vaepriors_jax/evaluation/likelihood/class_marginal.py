@@ -53,7 +53,7 @@ def log_marginal_over_classes(
     of_classes = []
     for label, probability in enumerate(probabilities):
         if probability > 0:
-            labels = {"y": jnp.full(x.shape[:1], label)}
+            labels = {"y": jnp.full(np.shape(x)[:1], label)}
             key_label = jax.random.fold_in(key, label)
             given_label = weigh_examples(vae, params, key_label, {"x": x, **context, **labels}, **options)
             log_probability = float(np.log(probability))

@@ -1,0 +1,159 @@
+"""The priors of tests/cases.py as rows: components that are equal or switched off, values on means, knots and ends."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+import scipy.special
+import scipy.stats
+from hypothesis import strategies as st
+
+import vaepriors_jax as vp
+from tests import cases
+from tests.properties.row import Row, numbers
+from vaepriors_jax.distributions.mixture import Mixture
+
+# Where flows with splines of 4 or 8 bins on [-5, 5] have knots at their start, and the ends themselves.
+KNOTS = (0.0, -0.0, 5.0, -5.0, 2.5, -1.25)
+# Where the map of pseudo-inputs into their bounds changes its formula, its ends, and far outside.
+JOINS, ENDS = (0.02, 0.98), (0.5, 0.0, 1.0, -100.0, 100.0)
+TIES = ("equal", "off", "joins")
+
+# At dim = 1 or K = 1, and classes that have no mass.
+EDGE_CASES = [
+    cases.PriorCase("mixture_1d", lambda: vp.mixture(1, 2)),
+    cases.PriorCase("mixture_of_one_1d", lambda: vp.mixture(1, 1)),
+    cases.PriorCase("mixture_full_1d", lambda: vp.mixture(1, 2, covariance="full")),
+    cases.PriorCase("maf_1d", lambda: vp.transformed(vp.standard_normal(1), vp.masked_autoregressive(1, hidden=(4,)))),
+    cases.PriorCase("vamp_of_one", lambda: vp.vamp(1, (6,)), {"encode": cases.encode}),
+    cases.PriorCase(
+        "marginalize_no_mass", lambda: vp.marginalize(vp.conditional_mixture(2, 2, num_classes=3), (0.0, 0.4, 0.6))
+    ),
+]
+
+
+def with_ties(params: Any, ties: set[str], seed: int) -> Any:
+    """Parameters moved onto ties."""
+    rng = np.random.default_rng(seed)
+
+    def tied(path: Any, leaf: np.ndarray) -> np.ndarray:
+        leaf, name = np.array(leaf, np.float32), getattr(path[-1], "key", "")
+        if "equal" in ties and name in ("loc", "log_scale", "scale_tril", "pseudo_inputs"):
+            by_class = leaf.ndim == 3 and name != "scale_tril"
+            leaf = np.broadcast_to(leaf[:, :1] if by_class else leaf[:1], leaf.shape).copy()
+        if "off" in ties and name == "logits":
+            leaf[..., 0] = -1e4
+        if "joins" in ties and name == "pseudo_inputs":
+            leaf = np.where(rng.random(leaf.shape) < 0.5, np.float32(rng.choice(ENDS, leaf.shape)), leaf)
+            leaf[0, 0] = rng.choice(JOINS)  # one, since second derivatives jump there
+        return leaf
+
+    return jax.tree_util.tree_map_with_path(tied, params)
+
+
+def moved(params: Any, scale: float) -> Any:
+    """Parameters moved off their start at random."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: np.float32(leaf + scale * rng.normal(size=leaf.shape)), params)
+
+
+def row_of(case: cases.PriorCase) -> Row:
+    prior, fixed = case.make(), None if case.learns else cases.params_of(case)
+
+    def distribution(params: Any) -> Any:
+        return prior.apply(params if fixed is None else fixed, **case.context)
+
+    def means(params: Any) -> Any:
+        made = distribution(params)
+        return made.component_moments()[0] if isinstance(made, Mixture) else None
+
+    start = {} if fixed is not None else jax.jit(prior.init)(jax.random.key(1))
+    starts = [moved(start, scale) for scale in ((0.0, 0.1) if "spline" in case.name else (0.0, 0.1, 0.5))]
+    dim = 1 if case.name.endswith("1d") else 2
+    means_of = jax.jit(means)
+
+    @st.composite
+    def arguments(draw: Any) -> tuple[Any, np.ndarray]:
+        params = with_ties(
+            draw(st.sampled_from(starts)), draw(st.sets(st.sampled_from(TIES))), draw(st.integers(0, 100))
+        )
+        value = np.array([draw(numbers(8.0, *KNOTS)) for _ in range(dim)], np.float32)
+        centres = means_of(params)
+        if centres is not None and draw(st.booleans()):
+            centre = np.asarray(centres, np.float32)[draw(st.integers(0, len(centres) - 1))]
+            value = np.where([draw(st.booleans()) for _ in range(dim)], value, centre)
+        return params, value
+
+    return Row(
+        case.name,
+        lambda params, z: distribution(params).log_prob(z),
+        arguments(),
+        REFERENCES.get(case.name),
+        tolerance=1e-3 if "spline" in case.name else 2e-5,
+    )
+
+
+def mixture_log_prob(log_weights: Any, loc: Any, scale: Any, z: Any, component: Any = scipy.stats.norm) -> float:
+    return float(scipy.special.logsumexp(log_weights + component.logpdf(z, loc, scale).sum(-1)))
+
+
+def of_mixture(params: Any, z: Any) -> float:
+    log_weights = scipy.special.log_softmax(params.get("logits", np.zeros(len(params["loc"]))))
+    return mixture_log_prob(log_weights, params["loc"], np.exp(params["log_scale"]), z)
+
+
+def of_full_mixture(params: Any, z: Any) -> float:
+    terms = scipy.special.log_softmax(params["logits"])
+    for k, (loc, raw) in enumerate(zip(params["loc"], params["scale_tril"], strict=True)):
+        factor = np.tril(raw, -1) + np.diag(np.exp(np.diag(raw)))
+        terms[k] += scipy.stats.multivariate_normal(loc, factor @ factor.T).logpdf(z)
+    return float(scipy.special.logsumexp(terms))
+
+
+def of_classes(probabilities: tuple[float, ...]) -> Any:
+    def reference(params: Any, z: Any) -> float:
+        terms = [
+            np.log(p) + of_mixture({name: leaf[y] for name, leaf in params.items()}, z)
+            for y, p in enumerate(probabilities)
+            if p > 0
+        ]
+        return float(scipy.special.logsumexp(terms))
+
+    return reference
+
+
+def of_vamp(params: Any, z: Any, component: Any = scipy.stats.norm, bounded: bool = True) -> float:
+    """The encoder of tests/cases.py in numpy, at the pseudo-inputs that DESIGN describes."""
+    x = params["pseudo_inputs"]
+    if bounded:
+        with np.errstate(divide="ignore"):
+            x = np.where(x < 0.02, 0.02**2 / (0.04 - x), np.where(x > 0.98, 1 - 0.02**2 / (0.04 - (1 - x)), x))
+    raw = np.tanh((x - 0.5) @ np.asarray(cases._WEIGHT, np.float64).T)
+    log_weights = scipy.special.log_softmax(params.get("logits", np.zeros(len(x))))
+    return mixture_log_prob(log_weights, 2 * raw[:, :2], np.exp(0.5 * raw[:, 2:]), z, component)
+
+
+REFERENCES = {
+    "standard_normal": lambda params, z: scipy.stats.norm.logpdf(z).sum(),
+    "from_distribution": lambda params, z: scipy.stats.laplace.logpdf(z, [0.5, -0.5], [1.0, 2.0]).sum(),
+    "conditional_normal": lambda params, z: of_classes((0, 1, 0))({"logits": np.zeros((3, 1)), **_lifted(params)}, z),
+    "conditional_mixture": of_classes((0, 0, 1)),
+    "marginalize": of_classes((0.2, 0.3, 0.5)),
+    "marginalize_no_mass": of_classes((0.0, 0.4, 0.6)),
+    "mixture_full": of_full_mixture,
+    "mixture_full_1d": of_full_mixture,
+    "vamp": of_vamp,
+    "vamp_of_one": of_vamp,
+    "vamp_unbounded": lambda params, z: of_vamp(params, z, bounded=False),
+    "vamp_laplace": lambda params, z: of_vamp(params, z, scipy.stats.laplace),
+    **dict.fromkeys(("mixture", "mixture_uniform", "mixture_1d", "mixture_of_one_1d"), of_mixture),
+}
+
+
+def _lifted(params: Any) -> Any:
+    """A Gaussian for each class as a mixture of one."""
+    return {name: leaf[:, None] for name, leaf in params.items()}
+
+
+ROWS = {case.name: partial(row_of, case) for case in (*cases.PRIORS, *EDGE_CASES)}
