@@ -1050,6 +1050,58 @@ SCORES = [
     ),
 ]
 
+DTYPES_AND_TIES = [
+    _fault(
+        "wide-integers-wrap-around-in-data",
+        "data_checks.py",
+        "        check_integer_range(name, value)\n",
+        "",
+        "test_dtypes_of_evaluation.py::test_images_beyond_32_bits[posterior_means]",
+    ),
+    _fault(
+        "wide-integers-wrap-around-in-densities",
+        "distributions/numerics.py",
+        "    return full_precision_as(value, dtype)\n",
+        "    return jnp.asarray(value)\n",
+        "test_dtypes_of_evaluation.py::test_densities_beyond_32_bits[mixture]",
+    ),
+    _fault(
+        "samples-compared-in-half-precision",
+        "evaluation/latents/latent_classifier.py",
+        "arrays = {name: full_precision_as(value, jnp.result_type(float)) for",
+        "arrays = {name: jnp.asarray(value) for",
+        "test_dtypes_of_evaluation.py::test_points[maximum_mean_discrepancy-]",
+    ),
+    _fault(
+        "continuous-bernoulli-without-slope-at-zero",
+        "likelihoods/continuous_bernoulli.py",
+        "return jnp.where(logits > 0, logits, -logits)",
+        "return jnp.abs(logits)",
+        "properties/test_properties.py::test_properties[continuous_bernoulli]",
+    ),
+    _fault(
+        "spline-with-half-the-slope-at-knots",
+        "flows/spline_coupling.py",
+        "return t + jax.lax.stop_gradient(jnp.clip(t, 0, 1) - t)",
+        "return jnp.minimum(jnp.maximum(t, 0), 1)",
+        "properties/test_properties.py::test_properties[spline_forward]",
+    ),
+    _fault(
+        "empty-chunk-with-no-gradient",
+        "distributions/diagonal_mixture.py",
+        "return log_sum_exp(both), None",
+        "return jnp.logaddexp(both[..., 0], both[..., 1]), None",
+        "properties/test_properties.py::test_properties[diagonal_mixture_streamed]",
+    ),
+    _fault(
+        "permutation-of-one-width-only",
+        "flows/permute.py",
+        "permutation.astype(np.int32), np.argsort(permutation).astype(np.int32)",
+        "permutation, np.argsort(permutation)",
+        "properties/test_properties.py::test_properties[permute_forward]",
+    ),
+]
+
 FAULTS = [
     *DENSITIES,
     *GRADIENT_RULES,
@@ -1062,4 +1114,5 @@ FAULTS = [
     *CHECKPOINTS,
     *ESTIMATORS,
     *SCORES,
+    *DTYPES_AND_TIES,
 ]
