@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterator
+from typing import get_type_hints
 from unittest import mock
 
 import pdoc.doc
@@ -67,6 +68,8 @@ def gather_fields(named_tuple: pdoc.doc.Class) -> None:
             raise ValueError(f'Expected `{field}` under "Attributes:" in the docstring of {named_tuple.fullname}.')
         del named_tuple.members[field]
     named_tuple.members["__init__"].docstring = ""
+    # pdoc does not find the module of an annotation that is a string.
+    named_tuple.obj.__new__.__annotations__.update(get_type_hints(named_tuple.obj))
 
 
 def build_pages(package: str = "vaepriors_jax") -> dict[str, str]:
