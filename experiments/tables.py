@@ -16,6 +16,7 @@ The docstrings of `experiments/configs` tell what those runs gave, also with oth
 
 import importlib
 import json
+import os
 import re
 import textwrap
 from collections.abc import Callable, Sequence
@@ -62,7 +63,8 @@ def tables_of(content: dict[str, Any], part: str | None) -> Sequence[Table]:
 def describe(content: dict[str, Any], part: str | None) -> str:
     """A run's short table, and what the reader unfolds: its tables, what they say, and how they were made."""
     if part == "summary":
-        return "\n".join(_lines([summaries.of(content)]))
+        made = [folded("The command", [_made(content), ""])] if content["experiment"] == "benchmark" else []
+        return "\n".join([*_lines([summaries.of(content)]), *made])
     if part is not None:
         found = tables_of(content, part)
         return folded(" and ".join(_capital(table.title) for table in found), _lines(found))
@@ -73,16 +75,20 @@ def describe(content: dict[str, Any], part: str | None) -> str:
 
 def describe_together(contents: dict[str, dict[str, Any]]) -> str:
     """Several runs in one table, each called by its name, and how each was made."""
-    summary = [
-        {field: value for field, value in entry.items() if field not in HOLES} | {"prior": f"`{name}`"}
+    shared = os.path.commonprefix([*contents])
+    made = [f"- `{name}`: {_made(content)}" for name, content in contents.items()]
+    short = summaries.of_comparison(_named(contents, lambda name: name[len(shared) :]))
+    everything = [*_lines(tables(_named(contents, str))), *made, ""]
+    return "\n".join([*_lines([short]), folded("All measures, and the commands", everything)])
+
+
+def _named(contents: dict[str, dict[str, Any]], title: Callable[[str], str]) -> list[dict[str, Any]]:
+    """The summaries of several runs, each under the title of its run."""
+    return [
+        {field: value for field, value in entry.items() if field not in HOLES} | {"prior": f"`{title(name)}`"}
         for name, content in contents.items()
         for entry in content["summary"]
     ]
-    made = [f"- `{name}`: {_made(content)}" for name, content in contents.items()]
-    everything = [*_lines(tables(summary)), *made, ""]
-    return "\n".join(
-        [*_lines([summaries.of_comparison(summary)]), folded("All measures, and the commands", everything)]
-    )
 
 
 def folded(title: str, lines: Sequence[str]) -> str:
@@ -214,9 +220,16 @@ def settings() -> str:
         docstring = " ".join((importlib.import_module(f"experiments.configs.{name}").__doc__ or "").split())
         published = docstring.partition("Published: ")[2].partition(" Measured: ")[0]
         rows.append([f"`{name}`", published.rstrip("."), *(_measured(name) or ("–", "–"))[:2]])
-    ran = [[name, re.split(r"(?<=\)), |; ", published)[0], ours] for name, published, ours, _ in rows if ours != "–"]
+    ran = [[name, _first(published), ours] for name, published, ours, _ in rows if ours != "–"]
     everything = folded("All settings", [markdown.table(header, rows), ""])
     return "\n".join([markdown.table(header[:3], ran), "", everything])
+
+
+def _first(published: str) -> str:
+    """The first published number, without its source."""
+    first = re.split(r"(?<=\)), ", published)[0]
+    number = re.match(r"[\d.]+( ± [\d.]+)?", first)
+    return f"{number[0]}{' (unchecked)' if 'unchecked' in first else ''}" if number else "none found"
 
 
 if __name__ == "__main__":

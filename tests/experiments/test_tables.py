@@ -66,6 +66,7 @@ def test_several_runs_in_one_table(results):
     write(results, "static_mnist_flow", row(0, -84.5) | {"seconds_per_epoch": None}, alone)
     page = tables.fill("<!-- results: static_mnist_vamp, static_mnist_flow -->\n<!-- end -->")
     assert page.startswith("<!-- results: static_mnist_vamp, static_mnist_flow -->\n| prior | log p(x) |\n")
+    assert "| `vamp` | -86.00\u00a0±\u00a00.20 |\n| `flow` |" in page  # what all names share is left out
     page = page.partition("<details>")[2]
     assert page.count("| prior |") == 2  # likelihood and latents; holes, which not all measured, are left out
     assert page.index("| `static_mnist_vamp` | -86.00") < page.index("| `static_mnist_flow` | -84.50")
@@ -135,3 +136,15 @@ def test_the_elbo_of_a_conditional_prior_is_not_put_beside_the_others():
     given |= {"log_marginal_given_label": {"mean": -68.0, "standard_error": 0.1}}
     table = summaries.of_comparison([{"prior": "standard", **elbo}, {"prior": "conditional", **given}])
     assert list(table.rows) == [("N(0, I)", "-90.00\u00a0±\u00a00.10"), ("conditional", "–")]
+
+
+@pytest.mark.parametrize(
+    ("published", "first"),
+    [
+        ("84.45 ± 0.12 (A et al. 2020), 84.97 (B 2019)", "84.45 ± 0.12"),
+        ("82.42 (A 2018, unchecked)", "82.42 (unchecked)"),
+        ("none found with these networks; 79.99 with others (C 2019)", "none found"),
+    ],
+)
+def test_the_first_published_number_keeps_its_caveat(published, first):
+    assert tables._first(published) == first
