@@ -100,9 +100,13 @@ def measure(trained: Trained, data: Dataset, scorer: SampleScorer, num: int) -> 
             raise ValueError(f"{trained.name}, seed {model.seed}: {row['failure']}. Lower --learning-rate.")
         shares = shares_in_class(scorer, by_class(model.vae, model.params, KEY, scorer.network.num_classes, num))
         scores = measures.samples(model, data, settings)
-        row["test"] = measures.elbo(model, data, settings)
-        row["test"] |= {"share": float(shares.mean()), "class_kl": class_kl(model, data)}
-        row["test"] |= {name: scores["generated"][name] for name in ("fid", "coverage")}
+        row["test"] = {
+            **measures.elbo(model, data, settings),
+            "share": float(shares.mean()),
+            "class_kl": class_kl(model, data),
+            "fid": scores["generated"]["fid"],
+            "coverage": scores["generated"]["coverage"],
+        }
         row |= {"shares": shares.tolist(), "samples": scores}
     return rows
 

@@ -100,10 +100,10 @@ def _capital(title: str) -> str:
     return title[0].upper() + title[1:]
 
 
-def _lines(found: Sequence[Table]) -> list[str]:
+def _lines(tables: Sequence[Table]) -> list[str]:
     lines = []
-    for table in found:
-        lines += [f"{_capital(table.title)}:", ""] if len(found) > 1 else []
+    for table in tables:
+        lines += [f"{_capital(table.title)}:", ""] if len(tables) > 1 else []
         lines += [markdown.table(table.header, table.rows), ""]
         lines += [" ".join(table.notes), ""] if table.notes else []
     return lines
@@ -112,8 +112,11 @@ def _lines(found: Sequence[Table]) -> list[str]:
 def _conclusion(content: dict[str, Any]) -> list[str]:
     """The conclusion of a program, as paragraphs."""
     if content["experiment"] == "choose_prior":
-        found = recommend(content["measured"])  # not the stored words, which may rest on older measures
-        return [f"Recommended: {display_name(found.prior)}. {' '.join(found.reasons)}", " ".join(found.certainty)]
+        recommendation = recommend(content["measured"])  # not the stored words, which may rest on older measures
+        return [
+            f"Recommended: {display_name(recommendation.prior)}. {' '.join(recommendation.reasons)}",
+            " ".join(recommendation.certainty),
+        ]
     if content["experiment"] == "pseudo_inputs":
         return [row["answer"] for row in content["rows"]]
     return {
@@ -193,13 +196,13 @@ def _measured(name: str) -> tuple[str, str, str] | None:
 
 def _variants(name: str) -> dict[str, str]:
     """The result files of a published setting with other options, `NAME_*.json`, and those options."""
-    found = {}
+    options_by_name = {}
     for file in sorted(RESULTS.glob(f"{name}_*.json")):
         of_another = any(file.stem.startswith(other) for other in configs.NAMES if len(other) > len(name))
         if not of_another and not re.search(r"_seed\d+$", file.stem):
             options = _read(file.stem)["command"].partition(name)[2]
-            found[file.stem] = re.sub(r" --(annealing( \d+)+|output-dir \S+|seed \d+)", "", options).strip()
-    return found
+            options_by_name[file.stem] = re.sub(r" --(annealing( \d+)+|output-dir \S+|seed \d+)", "", options).strip()
+    return options_by_name
 
 
 def fill_docstring(name: str, text: str) -> str:

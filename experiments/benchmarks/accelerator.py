@@ -70,7 +70,7 @@ def _measure(name: str, settings: Settings, data: Dataset) -> dict[str, Any]:
 def run(settings: Settings) -> Part:
     """Measures each prior on whatever device jax has."""
     data = paper.load_images(settings.num_images, settings.num_test)
-    found = {name: _measure(name, settings, data) for name in settings.priors}
+    measured = {name: _measure(name, settings, data) for name in settings.priors}
     device = jax.devices()[0].device_kind
     smallest = settings.batch_sizes[0]
     note = [f"{device}; {data.name}; median of {settings.num_epochs} epochs of {settings.num_images:,} images."]
@@ -79,10 +79,10 @@ def run(settings: Settings) -> Part:
         ("by_batch", "images a second by batch"),
         ("by_replicas", f"images a second of all replicas together, batch {smallest}"),
     ):
-        sizes = list(next(iter(found.values()))[key])
-        rows = [[name, *(f"{one[key][size]:,.0f}" for size in sizes)] for name, one in found.items()]
+        sizes = list(next(iter(measured.values()))[key])
+        rows = [[name, *(f"{rates[key][size]:,.0f}" for size in sizes)] for name, rates in measured.items()]
         tables.append(Table(title, ["prior", *(f"{size:,}" for size in sizes)], rows, note))
-    rows = [[name, format_seconds(one["log_marginal_seconds"])] for name, one in found.items()]
+    rows = [[name, format_seconds(times["log_marginal_seconds"])] for name, times in measured.items()]
     title = f"log p(x) of {settings.num_test:,} images, S = {settings.num_samples}"
     tables.append(Table(title, ["prior", "seconds"], rows, [f"{device}; compilation apart."]))
-    return Part(tables, {"device": device, "data": data.name, "priors": found})
+    return Part(tables, {"device": device, "data": data.name, "priors": measured})

@@ -65,7 +65,7 @@ def frechet(num_points: int, num_features: int) -> dict[str, Any]:
 
 def run(settings: Settings) -> Part:
     """Runs each in a child process, and puts it beside its limit."""
-    found: dict[str, Any] = {}
+    measured: dict[str, Any] = {}
     rows, notes = [], ["Each in a process of its own, whose whole memory is counted (Python and jax included)."]
     for prior in ("standard", "vamp"):
         arguments: dict[str, Any] = {"prior": prior, "num_test": settings.num_test, "num_samples": settings.num_samples}
@@ -74,14 +74,14 @@ def run(settings: Settings) -> Part:
             # Compilation once, the rest for as many images as there are.
             compilation = max(child["first"] - child["second"], 0.0)
             child["seconds"] = compilation + child["second"] * NUM_TEST / child["num_test"]
-        found[f"log p(x), {prior}, S = {settings.num_samples}"] = child | {"limit": 360.0}
+        measured[f"log p(x), {prior}, S = {settings.num_samples}"] = child | {"limit": 360.0}
     arguments = {"num_train": settings.num_train, "num_points": settings.num_points, "dim": settings.sizes.latent_dim}
     name = f"log q(z), {settings.num_train:,} components, {settings.num_points:,} points"
-    found[name] = call_in_child("evaluation:aggregated_density", arguments) | {"limit": 10.0}
+    measured[name] = call_in_child("evaluation:aggregated_density", arguments) | {"limit": 10.0}
     arguments = {"num_points": settings.num_points, "num_features": settings.num_features}
     name = f"FID, {settings.num_points:,} against {settings.num_points:,}, {settings.num_features} features"
-    found[name] = call_in_child("evaluation:frechet", arguments) | {"limit": 15.0}
-    for name, child in found.items():
+    measured[name] = call_in_child("evaluation:frechet", arguments) | {"limit": 15.0}
+    for name, child in measured.items():
         memory = f"{child['peak_bytes'] / 1e9:.2f} GB" if "peak_bytes" in child else "–"
         seconds = f"{child['seconds']:.1f} s" if "seconds" in child else "–"
         rows.append([name, seconds, f"{child['limit']:.0f} s", memory, "2 GB" if "log p(x)" in name else "–"])
@@ -92,4 +92,4 @@ def run(settings: Settings) -> Part:
             "rest in proportion. --full measures all of them."
         )
     header = ["", "seconds", "limit", "peak memory", "limit of memory"]
-    return Part([Table("evaluation, compilation included", header, rows, notes)], found)
+    return Part([Table("evaluation, compilation included", header, rows, notes)], measured)

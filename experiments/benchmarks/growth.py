@@ -61,10 +61,10 @@ def _seconds(axis: str, value: int, prior: str, settings: Settings, data: Any) -
     )
 
 
-def draw(found: dict[str, dict[str, Any]], path: Path) -> None:
+def draw(curves: dict[str, dict[str, Any]], path: Path) -> None:
     """One panel for each size, both axes logarithmic."""
     figure, panels = pyplot.subplots(2, 3, figsize=(12, 7), layout="constrained")
-    for panel, (axis, of_axis) in zip(panels.flat, found.items(), strict=False):
+    for panel, (axis, of_axis) in zip(panels.flat, curves.items(), strict=False):
         for prior, curve in of_axis.items():
             label = f"{prior}: exponent {curve['exponent']:.2f} (end {curve['last_exponent']:.2f})"
             panel.loglog(curve["values"], curve["seconds"], "o-", label=label)
@@ -76,7 +76,7 @@ def draw(found: dict[str, dict[str, Any]], path: Path) -> None:
         panel.yaxis.set_major_formatter("{x:g}")
         panel.set_ylim(panel.get_ylim()[0] / 1.5, panel.get_ylim()[1] * 2.5)
         panel.legend(loc="upper left", frameon=False, fontsize=9)
-    for panel in panels.flat[len(found) :]:
+    for panel in panels.flat[len(curves) :]:
         panel.set_visible(False)
     figure.suptitle("Cost of an epoch as one size grows (the others as in Tomczak & Welling 2018)")
     figure.savefig(path, dpi=120)
@@ -88,23 +88,23 @@ def run(settings: Settings, output_dir: Path) -> Part:
     # The most that an axis needs.
     num_images = max(*settings.num_images, settings.num_steps * max(100, *settings.batch_size))
     data = paper.load_images(num_images, 1)
-    found: dict[str, dict[str, Any]] = {}
+    curves: dict[str, dict[str, Any]] = {}
     rows = []
     for axis, (label, priors) in AXES.items():
         values = list(getattr(settings, axis))
-        found[axis] = {}
+        curves[axis] = {}
         for prior in priors:
             seconds = [_seconds(axis, value, prior, settings, data) for value in values]
             curve = {"values": values, "seconds": seconds, "exponent": exponent(values, seconds)}
-            found[axis][prior] = curve | {"last_exponent": exponent(values[-2:], seconds[-2:])}
+            curves[axis][prior] = curve | {"last_exponent": exponent(values[-2:], seconds[-2:])}
             cells = ", ".join(f"{value:,}: {format_seconds(time)}" for value, time in zip(values, seconds, strict=True))
-            exponents = [f"{found[axis][prior][name]:.2f}" for name in ("exponent", "last_exponent")]
+            exponents = [f"{curves[axis][prior][name]:.2f}" for name in ("exponent", "last_exponent")]
             rows.append([label, prior, cells, *exponents])
-    draw(found, output_dir / "growth.png")
+    draw(curves, output_dir / "growth.png")
     notes = [
         f"{data.name}; an epoch of 50,000 images (but where their number grows), from {settings.num_steps} steps, "
         f"median of {settings.num_epochs}. Exponent: least squares of log seconds on log size; at the end: between "
         "the two largest, where the cost that does not grow matters least. Drawn in growth.png."
     ]
     header = ["size", "prior", "seconds per epoch", "exponent", "at the end"]
-    return Part([Table("growth of the cost of an epoch", header, rows, notes)], found)
+    return Part([Table("growth of the cost of an epoch", header, rows, notes)], curves)

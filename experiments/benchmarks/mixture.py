@@ -86,16 +86,16 @@ def _reference(parameters: tuple[np.ndarray, ...], z: np.ndarray) -> tuple[np.nd
 
 def _errors(parameters: tuple[np.ndarray, ...], z: np.ndarray) -> dict[str, dict[str, float]]:
     density, to_z, to_parameters = _reference(parameters, z)
-    found = {}
+    errors = {}
     for name, make in (("ours", ours), ("distrax", theirs)):
         values = jax.jit(lambda p, z, make=make: make(*p).log_prob(z))(parameters, z)
         gradients = jax.jit(jax.grad(partial(_total, make), argnums=(0, 1)))(parameters, z)
         pairs = zip([*gradients[0], gradients[1]], [*to_parameters, to_z], strict=True)
-        found[name] = {
+        errors[name] = {
             "nats": float(np.abs(np.asarray(values, np.float64) - density).max()),
             "gradient": max(float(np.abs(np.asarray(a) - b).max() / np.abs(b).max()) for a, b in pairs),
         }
-    return found
+    return errors
 
 
 def _seconds(settings: Settings) -> dict[Any, float]:

@@ -122,9 +122,9 @@ def training_operations(name: str, sizes: Sizes, batch_size: int, num_pixels: in
 
 def product_peak(size: int, repeats: int = 5) -> float:
     """Operations a second of large float32 matrix products, as jax runs them by default."""
-    found = []
+    rates = []
     for n in (size // 2, size):
         a = jax.random.normal(jax.random.key(0), (n, n))
         call = partial(jax.jit(jnp.matmul), a, a)
-        found.append(2 * n**3 / medians({"product": call}, repeats)["product"])
-    return max(found)
+        rates.append(2 * n**3 / medians({"product": call}, repeats)["product"])
+    return max(rates)

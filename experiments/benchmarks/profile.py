@@ -130,12 +130,12 @@ def profile(name: str, settings: Settings, data: Any) -> dict[str, float]:
     return {piece: value / settings.num_steps for piece, value in medians(calls, settings.repeats, warmup=1).items()}
 
 
-def tabulate(found: dict[str, dict[str, float]], note: str) -> Table:
+def tabulate(costs: dict[str, dict[str, float]], note: str) -> Table:
     """The costs, in time and as a share of the whole step."""
     rows = []
     for piece, how in PIECES.items():
         cells = []
-        for seconds in found.values():
+        for seconds in costs.values():
             whole, value = seconds["as fit runs it"], seconds[piece]
             if piece in ("as fit runs it", "matrix products"):
                 cells.append(f"{1e3 * value:.2f} ms ({100 * value / whole:.0f} %)")
@@ -145,15 +145,15 @@ def tabulate(found: dict[str, dict[str, float]], note: str) -> Table:
             most = {"binarisation": value, "finite check": whole}.get(piece, seconds["finite check"])
             cells.append(f"{1e3 * (most - least):+.2f} ms ({100 * (most - least) / whole:+.0f} %)")
         rows.append([piece, how, *cells])
-    return Table("the cost of each piece of a training step", ["piece", "how", *found], rows, [note])
+    return Table("the cost of each piece of a training step", ["piece", "how", *costs], rows, [note])
 
 
 def run(settings: Settings) -> Part:
     """Takes the training step apart for N(0, I) and the VampPrior."""
     data = paper.load_images(settings.num_images, 1)
-    found = {name: profile(name, settings, data) for name in ("standard", "vamp")}
+    costs = {name: profile(name, settings, data) for name in ("standard", "vamp")}
     note = (
         f"{data.name}, batch {settings.batch_size}: median of {settings.repeats} scans of {settings.num_steps} steps. "
         "A cost is the difference of two programs, each compiled as a whole: small ones are within the noise."
     )
-    return Part([tabulate(found, note)], {"seconds_per_step": found, "data": data.name})
+    return Part([tabulate(costs, note)], {"seconds_per_step": costs, "data": data.name})

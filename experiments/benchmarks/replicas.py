@@ -59,19 +59,19 @@ def _mapped_seconds(name: str, settings: Settings, data: Dataset, num_replicas: 
 def run(settings: Settings) -> Part:
     """Times each number of replicas."""
     data = paper.load_images(settings.num_images, 1)
-    found, rows = {}, []
+    seconds_by_prior, rows = {}, []
     for name in ("standard", "vamp"):
-        found[name] = {
+        seconds_by_prior[name] = {
             num: {
                 "fit": _fit_seconds(name, settings, data, num),
                 "mapped": _mapped_seconds(name, settings, data, num),
             }
             for num in settings.replicas
         }
-        one = found[name][settings.replicas[0]]["fit"] / settings.replicas[0]
-        for num, seconds in found[name].items():
-            cells = [seconds["fit"], num * one, seconds["mapped"]]
-            ratios = [format_ratio(num * one, seconds[how]) for how in ("fit", "mapped")]
+        alone = seconds_by_prior[name][settings.replicas[0]]["fit"] / settings.replicas[0]
+        for num, seconds in seconds_by_prior[name].items():
+            cells = [seconds["fit"], num * alone, seconds["mapped"]]
+            ratios = [format_ratio(num * alone, seconds[how]) for how in ("fit", "mapped")]
             rows.append([name, str(num), *map(format_seconds, cells), *ratios])
     notes = [
         f"{data.name}; an epoch of 50,000 images, measured on {settings.num_images:,}, median of "
@@ -79,4 +79,4 @@ def run(settings: Settings) -> Part:
         "on an accelerator; on a CPU it trains replicas one after another within its program."
     ]
     header = ["prior", "replicas", "fit", "runs one after another", "mapped", "fit is faster by", "mapped is faster by"]
-    return Part([Table("replicas trained at once", header, rows, notes)], {"seconds_per_epoch": found})
+    return Part([Table("replicas trained at once", header, rows, notes)], {"seconds_per_epoch": seconds_by_prior})

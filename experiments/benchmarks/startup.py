@@ -69,11 +69,11 @@ def first_epoch_seconds(cache_dir: str, options: tuple[str, ...]) -> float | Non
 def flow_compile_seconds(flow_layers: list[int], sizes: dict[str, Any]) -> dict[str, Any]:
     """Seconds to compile the training of flow priors, by depth."""
     data = paper.load_images(200, 1)
-    found = {}
+    seconds = {}
     for layers in [flow_layers[0], *flow_layers]:  # the first warms the compiler up
         of_depth = paper.sizes_from(sizes)._replace(flow_layers=layers)
-        found[str(layers)] = paper.fit("flow", of_depth, data, num_images=200, num_epochs=1).compile_seconds
-    return {"seconds": found}
+        seconds[str(layers)] = paper.fit("flow", of_depth, data, num_images=200, num_epochs=1).compile_seconds
+    return {"seconds": seconds}
 
 
 def run(settings: Settings) -> Part:

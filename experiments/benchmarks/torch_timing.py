@@ -66,14 +66,18 @@ def train(prior: str, num_pixels: int, batch_size: int, blocks: int, block_steps
     x = _images(batch_size * block_steps, device)
     model = OriginalVAE(prior, num_pixels, **sizes).to(device)
     step = _make_step(model, lambda x: model(x).mean())
-    found: dict[str, Any] = {"eager": _seconds_per_step(step, x, batch_size, blocks, block_steps)}
-    found["loader"] = _seconds_with_loader(step, x.cpu(), batch_size, blocks, device)
+    seconds: dict[str, Any] = {"eager": _seconds_per_step(step, x, batch_size, blocks, block_steps)}
+    seconds["loader"] = _seconds_with_loader(step, x.cpu(), batch_size, blocks, device)
     try:
         compiled = _make_step(model, torch.compile(lambda x: model(x).mean()))
-        found["compiled"] = _seconds_per_step(compiled, x, batch_size, blocks, block_steps)
+        seconds["compiled"] = _seconds_per_step(compiled, x, batch_size, blocks, block_steps)
     except Exception as error:  # no C++ compiler, or a version of PyTorch that cannot: a row without a number
-        found["compile_error"] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-    return found | {"versions": {"torch": torch.__version__}, "threads": torch.get_num_threads(), "device": str(device)}
+        seconds["compile_error"] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    return seconds | {
+        "versions": {"torch": torch.__version__},
+        "threads": torch.get_num_threads(),
+        "device": str(device),
+    }
 
 
 def _seconds_with_loader(step: Step, x: torch.Tensor, batch_size: int, blocks: int, device: torch.device) -> float:

@@ -117,8 +117,8 @@ def _training_table(settings: Settings, measured: dict[str, Any]) -> Table:
     fast = measured["ours"]["vamp"]["seconds_per_epoch"]
     target = f"{TARGETS['pythae']}x"
     rows.append(["vamp: pythae's VAMP", format_seconds(theirs), format_ratio(theirs, fast), target])
-    for name, found in measured["others"].items():
-        reason = found.get("unavailable") or found.get("compile_error")
+    for name, times in measured["others"].items():
+        reason = times.get("unavailable") or times.get("compile_error")
         reasons += [f"Not available: {name}: {reason}"] if reason else []
     title = f"an epoch of 50,000 images, batch {settings.batch_size}, K = {settings.sizes.num_components}"
     peak = measured["peak_operations_per_second"] / 1e9

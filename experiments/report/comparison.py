@@ -46,14 +46,14 @@ def summarize(rows: Rows) -> Summary:
 
 
 def _over_seeds(values: list[dict[str, float]], names: tuple[str, ...]) -> dict[str, Any]:
-    found = {}
+    summary = {}
     for name in names:
         of_seeds = [value[name] for value in values if name in value]
         if of_seeds:
             mean, error = results.mean_and_error(of_seeds)
             error = values[0].get(f"{name}_standard_error") if len(of_seeds) == 1 else error
-            found[name] = {"mean": mean, "standard_error": error}
-    return found
+            summary[name] = {"mean": mean, "standard_error": error}
+    return summary
 
 
 def sections_of(summary: Summary, of_grid: Sequence[dict[str, Any]] = ()) -> list[Section]:

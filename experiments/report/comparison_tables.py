@@ -29,14 +29,14 @@ SAMPLES = ("fid", "kid", "precision", "recall", "density", "coverage")
 
 def tables(summary: list[dict[str, Any]], of_grid: Sequence[dict[str, Any]] = ()) -> list[Table]:
     """The tables of a comparison."""
-    found = [grid_table(list(of_grid))] if of_grid else []
-    found.append(_likelihood_table(summary))
+    parts = [grid_table(list(of_grid))] if of_grid else []
+    parts.append(_likelihood_table(summary))
     if any("hole_mass" in entry for entry in summary):
-        found.append(_holes_table(summary))
-    found.append(_latents_table(summary))
+        parts.append(_holes_table(summary))
+    parts.append(_latents_table(summary))
     if any("generated" in entry for entry in summary):
-        found.append(samples_table(summary))
-    return found
+        parts.append(samples_table(summary))
+    return parts
 
 
 def _likelihood_table(summary: list[dict[str, Any]]) -> Table:
@@ -101,7 +101,9 @@ def hole_notes(measured: Iterable[Mapping[str, Any]]) -> str:
     if not known:
         return " ".join([*notes, "–: this run is older than these measures."])
     counts = [values["num_encodings"] for values in known if "num_encodings" in values]
-    least = min((one["mean"] if isinstance(one, dict) else min(one) for one in counts), default=None)
+    # A summary holds the mean over seeds, a row one number for each.
+    numbers = [count["mean"] if isinstance(count, dict) else min(count) for count in counts]
+    least = min(numbers, default=None)
     return " ".join([*notes, few_encodings_note(least)]).strip()
 
 
@@ -119,9 +121,9 @@ def _holes_table(summary: list[dict[str, Any]]) -> Table:
 
 
 def _latents_table(summary: list[dict[str, Any]]) -> Table:
-    found = [name for name in LATENTS if any(name in entry for entry in summary)]
-    rows = [[entry["prior"], *(results.format_mean(entry.get(name), 1) for name in found)] for entry in summary]
-    titles, explained = zip(*(LATENTS[name] for name in found), strict=True)
+    names = [name for name in LATENTS if any(name in entry for entry in summary)]
+    rows = [[entry["prior"], *(results.format_mean(entry.get(name), 1) for name in names)] for entry in summary]
+    titles, explained = zip(*(LATENTS[name] for name in names), strict=True)
     return Table("Latents and components", ["prior", *titles], rows, [" ".join(explained)])
 
 

@@ -83,16 +83,16 @@ def interleave(first: np.ndarray, second: np.ndarray, num_columns: int) -> np.nd
     return np.concatenate(rows)
 
 
-def known_difference(found: Any) -> np.ndarray:
+def known_difference(hole_map: Any) -> np.ndarray:
     """log q(z) - log p(z) of a hole map, blank where it rests on single samples.
 
     A density by samples counts as no lower than so many nats below its top, where a few samples lie under each kernel;
     where the other is as low, nothing is known of the difference.
     """
-    if found.q_is_exact and found.p_is_exact:
-        return np.asarray(found.difference)
+    if hole_map.q_is_exact and hole_map.p_is_exact:
+        return np.asarray(hole_map.difference)
     depths, floored = [], []
-    for log_density, is_exact in ((found.log_q, found.q_is_exact), (found.log_p, found.p_is_exact)):
+    for log_density, is_exact in ((hole_map.log_q, hole_map.q_is_exact), (hole_map.log_p, hole_map.p_is_exact)):
         values = np.asarray(log_density)
         depths.append(values - values.max())
         floored.append(values if is_exact else np.maximum(values, values.max() - SEEN_BY_SAMPLES))
@@ -113,18 +113,18 @@ def hole_maps(path: Path, maps: Mapping[str, Any], *, title: str) -> None:
     for axis in axes.flat[len(maps) :]:
         axis.axis("off")
     levels = (-9, -4, -1)  # nats below the highest point of the plane
-    for axis, (name, found) in zip(axes.flat, maps.items(), strict=False):
-        first, second = np.asarray(found.first), np.asarray(found.second)
-        image = axis.pcolormesh(first, second, known_difference(found), cmap="RdBu_r", vmin=-10, vmax=10)
+    for axis, (name, hole_map) in zip(axes.flat, maps.items(), strict=False):
+        first, second = np.asarray(hole_map.first), np.asarray(hole_map.second)
+        image = axis.pcolormesh(first, second, known_difference(hole_map), cmap="RdBu_r", vmin=-10, vmax=10)
         axis.set_facecolor("0.85")
         for log_density, is_exact, colour in (
-            (found.log_q, found.q_is_exact, "black"),
-            (found.log_p, found.p_is_exact, "tab:green"),
+            (hole_map.log_q, hole_map.q_is_exact, "black"),
+            (hole_map.log_p, hole_map.p_is_exact, "tab:green"),
         ):
             depth = np.asarray(log_density) - np.max(log_density)
             drawn = levels if is_exact else levels[1:]
             axis.contour(first, second, depth, levels=drawn, colors=colour, linewidths=0.8, linestyles="-")
-        axis.set_title(f"{name} ({100 * float(found.explained):.0f} % of the variance)", fontsize=10)
+        axis.set_title(f"{name} ({100 * float(hole_map.explained):.0f} % of the variance)", fontsize=10)
         axis.set_aspect("equal")
         axis.set_xlabel("1st axis of the plane", fontsize=9)
         axis.tick_params(labelsize=8)
