@@ -131,8 +131,9 @@ def test_a_folder_without_a_fingerprint_resumes_with_a_warning(tmp_path):
     content = json.loads(history_file(tmp_path).read_text())
     del content["run"]
     history_file(tmp_path).write_text(json.dumps(content))
-    with pytest.warns(RuntimeWarning, match="does not tell which run it is of"):
+    with pytest.warns(RuntimeWarning, match="does not tell which run it is of") as seen:
         result = run(tmp_path, num_epochs=2)
+    assert seen[0].filename == __file__  # where `fit` was called
     assert result.history["elbo"].shape == (2,)
 
 

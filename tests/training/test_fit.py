@@ -172,7 +172,9 @@ def test_a_replica_that_goes_bad_is_frozen_reported_and_harms_no_other():
     data = binary_data()
     make = exploding(at_step=5)
     common = {"num_epochs": 4, "batch_size": 50, "validation": binary_data(seed=1)}
-    with pytest.warns(RuntimeWarning, match="replica 1 was frozen at step 6: (reconstruction|kl) is not finite"):
+    with pytest.warns(
+        RuntimeWarning, match="replica 1 was frozen at step 6: (reconstruction|kl) is not finite"
+    ) as seen:
         result = fit(
             vae,
             stacked(params, 2),
@@ -182,6 +184,7 @@ def test_a_replica_that_goes_bad_is_frozen_reported_and_harms_no_other():
             hyperparameters={"explode": np.array([0.0, 1.0], np.float32)},
             **common,
         )
+    assert [warning.filename for warning in seen] == [__file__]  # where `fit` was called
     assert [(f.replica, f.step) for f in result.failures] == [(1, 6)]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result.params))
     assert int(result.best_epoch[1]) == 1

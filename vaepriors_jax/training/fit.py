@@ -13,20 +13,20 @@ import optax
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from vaepriors_jax.data_checks import check_model
 from vaepriors_jax.moved import moved_keywords
 from vaepriors_jax.objectives import DEFAULT, MOVED_OPTIONS, Objective
 from vaepriors_jax.parallel.distributed import explain_lost_process
-from vaepriors_jax.parallel.sharding import check_mesh, to_host
+from vaepriors_jax.parallel.sharding import to_host
 from vaepriors_jax.training.checkpoint import Checkpoints, Folder, NoFolder, check_checkpoints, open_folder
-from vaepriors_jax.training.checks import check_hyperparameters, check_optimizer
-from vaepriors_jax.training.epoch import FitState, Options
+from vaepriors_jax.training.epoch import FitState
 from vaepriors_jax.training.fingerprint import fingerprint
-from vaepriors_jax.training.prepare import Run, check_epochs, prepare, split_beta, stack_replicas
+from vaepriors_jax.training.prepare import Run, check_epochs, check_run, place_run
 from vaepriors_jax.training.programs import epoch_program
 from vaepriors_jax.training.result import Failure, FitResult, Trained, failures_of, result_of
 from vaepriors_jax.training.transforms import Transform
 from vaepriors_jax.vae import VAE, VAEParams
+
+EpochProgram = Callable[..., tuple[FitState, Mapping[str, jax.Array]]]
 
 
 @moved_keywords(
@@ -119,30 +119,38 @@ def fit(
         >>> result.history["elbo"].shape
         (3,)
     """
-    params, key = check_model(vae, params, key)
     check_epochs(num_epochs, batch_size, patience, validation)
-    hyperparameters = check_hyperparameters(hyperparameters)
-    check_optimizer(optimizer, hyperparameters)
     checkpoints = check_checkpoints(checkpoints)
-    objective, beta = split_beta(objective)
-    replicas, single = stack_replicas(params, key, beta, hyperparameters)
-    num_replicas = len(replicas.keys)
-    mesh = check_mesh(mesh, batch_size, num_replicas)
-    options = Options(vae, optimizer, objective, num_replicas, batch_size, patience, transform, mesh)
-
-    run = prepare(options, replicas, single, num_epochs, data, validation)
-    with open_folder(checkpoints, num_replicas, partial(fingerprint, run, data, validation)) as folder:
+    options, replicas = check_run(
+        vae,
+        params,
+        key,
+        optimizer,
+        objective,
+        batch_size,
+        patience=patience,
+        transform=transform,
+        hyperparameters=hyperparameters,
+        mesh=mesh,
+    )
+    run = place_run(options, replicas, num_epochs, data, validation)
+    with open_folder(checkpoints, options.num_replicas, partial(fingerprint, run, data, validation)) as folder:
         folder.check()
-        began = time.perf_counter()
-        program = epoch_program(options, run.arguments(run.start, 1))
-        compile_seconds = time.perf_counter() - began
+        program, compile_seconds = compile_epoch(run)
         trained = train_epochs(run, program, folder, num_epochs, progress, callback)
     return result_of(run, trained, compile_seconds)
 
 
+def compile_epoch(run: Run) -> tuple[EpochProgram, float]:
+    """Compiles an epoch of all replicas, and says how many seconds that took."""
+    began = time.perf_counter()
+    program = epoch_program(run.options, run.arguments(run.start, 1))
+    return program, time.perf_counter() - began
+
+
 def train_epochs(
     run: Run,
-    program: Callable[..., tuple[FitState, Mapping[str, jax.Array]]],
+    program: EpochProgram,
     folder: Folder | NoFolder,
     num_epochs: int,
     progress: bool | str,

@@ -8,16 +8,25 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from vaepriors_jax.checks import check_positive_integer
-from vaepriors_jax.data_checks import check_data
+from vaepriors_jax.data_checks import check_data, check_model
 from vaepriors_jax.objectives import Objective
 from vaepriors_jax.parallel.distributed import check_same
-from vaepriors_jax.parallel.sharding import Data, load, num_examples, replicate, to_one_device
-from vaepriors_jax.training.checks import check_per_replica, check_replicas, check_schedule, check_trainable
-from vaepriors_jax.training.epoch import FitState, Options
+from vaepriors_jax.parallel.sharding import Data, check_mesh, load, num_examples, replicate, to_one_device
+from vaepriors_jax.training.checks import (
+    check_hyperparameters,
+    check_optimizer,
+    check_per_replica,
+    check_replicas,
+    check_schedule,
+    check_trainable,
+)
+from vaepriors_jax.training.epoch import FitState, Optimizer, Options
 from vaepriors_jax.training.programs import start_program
-from vaepriors_jax.vae import VAEParams
+from vaepriors_jax.training.transforms import Transform
+from vaepriors_jax.vae import VAE, VAEParams
 
 
 class Replicas(NamedTuple):
@@ -28,12 +37,14 @@ class Replicas(NamedTuple):
         keys: random keys.
         betas: weights of the KL; a schedule multiplies them.
         hyperparameters: arguments of the function that makes the optimiser, by name.
+        single: `fit` was given one replica, without a leading axis.
     """
 
     params: VAEParams
     keys: jax.Array
     betas: jax.Array
     hyperparameters: dict[str, jax.Array]
+    single: bool
 
 
 class Run(NamedTuple):
@@ -45,7 +56,6 @@ class Run(NamedTuple):
         replicas: what else differs between replicas.
         train: the training data.
         validation: the validation data, or None.
-        single: `fit` was given one replica, without a leading axis.
     """
 
     options: Options
@@ -53,16 +63,15 @@ class Run(NamedTuple):
     replicas: Replicas
     train: Data
     validation: Data | None
-    single: bool
 
     def arguments(self, state: FitState, epoch: int) -> tuple[Any, ...]:
         """The arguments of the compiled epoch. Epochs count from 1."""
-        _, keys, betas, hyperparameters = self.replicas
+        _, keys, betas, hyperparameters, _ = self.replicas
         return state, keys, betas, hyperparameters, np.int32(epoch), self.train, self.validation
 
     def unstack(self, array: Any) -> Any:
         """An array [R, ...], without the axis where `fit` was given one replica."""
-        return array[0] if self.single else array
+        return array[0] if self.replicas.single else array
 
     def as_given(self, tree: Any) -> Any:
         """Arrays of the run as the caller knows them: on one device, and unstacked."""
@@ -78,7 +87,31 @@ def check_epochs(num_epochs: int, batch_size: int, patience: int | None, validat
             raise ValueError("Expected `validation` data with `patience`: the validation ELBO tells when to stop.")
 
 
-def split_beta(objective: Objective) -> tuple[Objective, Any]:
+def check_run(
+    vae: VAE,
+    params: VAEParams,
+    key: jax.Array,
+    optimizer: Optimizer,
+    objective: Objective,
+    batch_size: int,
+    *,
+    patience: int | None,
+    transform: Transform | None,
+    hyperparameters: Mapping[str, Any] | None,
+    mesh: Mesh | None,
+) -> tuple[Options, Replicas]:
+    """Checks arguments of `fit`, and sorts them into what is compiled and what differs from replica to replica."""
+    params, key = check_model(vae, params, key)
+    hyperparameters = check_hyperparameters(hyperparameters)
+    check_optimizer(optimizer, hyperparameters)
+    objective, beta = _split_beta(objective)
+    replicas = _stack_replicas(params, key, beta, hyperparameters)
+    num_replicas = len(replicas.keys)
+    mesh = check_mesh(mesh, batch_size, num_replicas)
+    return Options(vae, optimizer, objective, num_replicas, batch_size, patience, transform, mesh), replicas
+
+
+def _split_beta(objective: Objective) -> tuple[Objective, Any]:
     """Splits an objective into what is compiled, with a schedule or 1 as `beta`, and the weights of the replicas."""
     objective = replace(objective, free_bits=float(objective.free_bits))
     if callable(objective.beta):
@@ -87,10 +120,8 @@ def split_beta(objective: Objective) -> tuple[Objective, Any]:
     return replace(objective, beta=1.0), objective.beta
 
 
-def stack_replicas(
-    params: VAEParams, key: jax.Array, beta: Any, hyperparameters: Mapping[str, Any]
-) -> tuple[Replicas, bool]:
-    """Checks what differs from replica to replica. One replica gets an axis of one; the second value says so."""
+def _stack_replicas(params: VAEParams, key: jax.Array, beta: Any, hyperparameters: Mapping[str, Any]) -> Replicas:
+    """Checks what differs from replica to replica, and gives a single replica an axis of one."""
     check_trainable(params)
     single = key.ndim == 0
     keys = key[None] if single else key
@@ -99,13 +130,12 @@ def stack_replicas(
     hyper = {name: check_per_replica(name, value, len(keys)) for name, value in hyperparameters.items()}
     betas = check_per_replica("beta", beta, len(keys), jnp.float32)
     stacked = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None] if single else jnp.asarray(leaf), params)
-    return Replicas(stacked, keys, betas, hyper), single
+    return Replicas(stacked, keys, betas, hyper, single)
 
 
-def prepare(
+def place_run(
     options: Options,
     replicas: Replicas,
-    single: bool,
     num_epochs: int,
     data: Mapping[str, Any],
     validation: Mapping[str, Any] | None,
@@ -122,9 +152,10 @@ def prepare(
             f"Expected at least one batch of {batch_size} examples; got {num_examples(train)}. Use a smaller "
             "`batch_size`."
         )
-    replicas = replicate(mesh, replicas, replicas=True)
+    *arrays, single = replicas
+    replicas = Replicas(*replicate(mesh, arrays, replicas=True), single=single)
     start = start_program(options.optimizer, mesh)(replicas.params, replicas.hyperparameters)
-    return Run(options, start, replicas, train, valid, single)
+    return Run(options, start, replicas, train, valid)
 
 
 def _check_same_everywhere(
