@@ -1,4 +1,4 @@
-"""Checks of a whole data set, at the edge: before anything is compiled."""
+"""Checks of a whole data set, before anything is compiled."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from vaepriors_jax.vae import VAE, VAEParams
 
 
 def label_counts(config: Any) -> Iterator[int]:
-    """The `num_classes` of a prior and of what it is made of, where the label is read."""
+    """The `num_classes` of a prior and of the priors within it that read the label."""
     if not isinstance(config, Mapping) or config.get("factory") == "marginalize":
         return
     if isinstance(config.get("num_classes"), (int, np.integer)):
@@ -48,15 +48,15 @@ def check_data(
     transform: Callable[..., Any] | None = None,
     place: Callable[[Any], Any] = jnp.asarray,
 ) -> dict[str, jax.Array]:
-    """Returns the data as arrays on the device, or says what is wrong with them.
+    """Returns the data as arrays on the device, or raises an error that says what is wrong with them.
 
     Args:
-        vae: the VAE that is to read them.
+        vae: the VAE that will read them.
         params: its parameters, or replicas of them.
         data: {"x": [N, ...], "y": [N], ...}.
         key: a key, or a batch of keys where `params` are replicas.
         transform: what training does to a batch, such as `binarize`.
-        place: where the arrays are to lie.
+        place: function that puts an array where it will be used.
 
     Raises:
         ValueError: no `x`, unequal lengths, NaN, integers that would wrap around, labels outside the classes, values
@@ -77,14 +77,14 @@ def check_data(
         if "y" in data:
             check_labels(data["y"], num_classes)
     arrays = {name: place(value) for name, value in data.items()}
-    # What lies in the memory of the host is looked at there.
+    # Arrays in host memory are checked there.
     known = {name: data[name] if isinstance(data[name], np.ndarray) else value for name, value in arrays.items()}
     _check_support(vae, params, known, key, transform)
     return arrays
 
 
 def _rows(value: Any, start: int, count: int) -> Any:
-    """Rows of an array, on its device if it has one; the program that slices there is compiled once."""
+    """Rows of an array, sliced on its device if it has one, by a program that is compiled once."""
     if isinstance(value, jax.Array):
         return jax.lax.dynamic_slice_in_dim(value, start, count)
     return np.asarray(value)[start : start + count]
@@ -99,9 +99,9 @@ def _check_support(
     *,
     chunk_size: int = 2**18,
 ) -> None:
-    """Checks networks and prior on the shapes of one example, and values, where known, against the likelihood.
+    """Checks the transformed data: their shapes on networks and prior, their values against the likelihood's support.
 
-    Both on what `transform` gives. `chunk_size` is the number of entries of x that are looked at together.
+    `chunk_size` is the number of entries of x that are checked together.
     """
     if key.ndim:
         key, params = key[0], jax.tree.map(lambda leaf: leaf[0], params)
@@ -122,7 +122,7 @@ def _check_support(
         if check_input is not None:
             check_input(chunk["x"])
         if transform is not None and compiled is not None:
-            # The first one not compiled: a transform may look at values that it knows.
+            # The first chunk is not compiled, so that a transform can check values.
             chunk = (compiled if start else transform)(jax.random.fold_in(key, start), chunk)
             check_finite("x, transformed", chunk["x"])
         if check_support is not None:

@@ -1,4 +1,4 @@
-"""Several processes: how they start, agree on errors, and notice that one of them is lost."""
+"""Several processes: they start together, raise errors together, and notice when one of them is lost."""
 
 import atexit
 import ctypes
@@ -19,7 +19,7 @@ from jax.experimental import multihost_utils
 
 T = TypeVar("T")
 
-# What XLA's errors say when a collective has lost its partner.
+# Errors of XLA in a collective whose partner is lost.
 _LOST = re.compile(r"gloo|nccl|rccl|connection (closed|reset|refused)|coordination|heartbeat|socket closed", re.I)
 
 
@@ -35,26 +35,28 @@ def initialize(
     heartbeat_timeout_seconds: int = 30,
     **options: Any,
 ) -> None:
-    """Joins several processes, so that one that is lost ends the others within a minute.
+    """Connects several processes. When one of them is lost, the others end within a minute.
 
-    It is `jax.distributed.initialize` (to be called before anything else of JAX's), and beside that:
+    Call it before any other function of JAX. It calls `jax.distributed.initialize`, and changes what happens when a
+    process ends:
 
-    - a process that sends no sign of life for `heartbeat_timeout_seconds` ends all others (JAX waits for 100 seconds);
-    - a process that ends by an exception leaves at once, when the exception is printed. JAX would let it wait for the
-      others, which wait for it, and would then abort with a stack of its own below the message;
-    - where a thread of JAX's or of gloo's aborts the process, since its partner was lost in the middle of a message or
-      process 0 is gone, the last line says so;
-    - SIGTERM ends a process. JAX would catch it as a notice of preemption, which nothing here reads.
+    - A process that is silent for `heartbeat_timeout_seconds` ends all others. JAX waits for 100 seconds.
+    - A process that raises an exception prints it and exits at once. In JAX it would wait for the others, which wait
+      for it, and then abort with a C++ stack trace below the message.
+    - Where a thread of JAX or gloo aborts the process, because process 0 or the partner in a message is gone, the last
+      line of the output says so.
+    - SIGTERM ends a process. JAX would take it for a notice of preemption, which nothing here reads.
 
     Args:
-        coordinator_address: "host:port" of process 0. On TPU pods, under Slurm and Open MPI all three may be left out.
-        num_processes: how many processes.
-        process_id: which of them this is, from 0.
-        heartbeat_timeout_seconds: below 60.
-        **options: others of `jax.distributed.initialize`.
+        coordinator_address: "host:port" of process 0. On TPU pods, under Slurm and Open MPI, this and the next two may
+            be left out.
+        num_processes: number of processes.
+        process_id: the number of this process, from 0.
+        heartbeat_timeout_seconds: from 1 to 59.
+        **options: other arguments of `jax.distributed.initialize`.
 
     Raises:
-        ValueError: a heartbeat that is not below 60 seconds.
+        ValueError: `heartbeat_timeout_seconds` is out of range.
     """
     if not 1 <= heartbeat_timeout_seconds < 60:
         raise ValueError(f"Expected `heartbeat_timeout_seconds` from 1 to 59; got {heartbeat_timeout_seconds!r}.")
@@ -71,7 +73,7 @@ def initialize(
 
 
 def _leave_at_once_after_an_exception() -> None:
-    """Ends the interpreter after an uncaught exception before JAX's own farewell, which waits for all processes."""
+    """Makes the interpreter exit after an uncaught exception without JAX's shutdown, which waits for all processes."""
     failed = threading.Event()
     print_exception = sys.excepthook
 
@@ -86,23 +88,23 @@ def _leave_at_once_after_an_exception() -> None:
             os._exit(1)
 
     sys.excepthook = note
-    atexit.register(leave)  # the last to be registered is the first to be called
+    atexit.register(leave)  # runs before JAX's shutdown, since the function registered last is called first
 
 
 def _lost_message() -> str:
     return (
         f"Process {jax.process_index()} of {jax.process_count()} cannot go on: another one was lost (killed, out of "
         "memory, or ended by an error of its own, see its output) or cannot be reached. Start all of them again; with "
-        "`checkpoint_dir`, `fit` goes on from the last checkpoint."
+        "`checkpoints`, `fit` resumes from the last one."
     )
 
 
-# ctypes calls it as long as it is kept.
+# A reference, without which ctypes would free the handler.
 _on_abort: Any = None
 
 
 def _explain_abort() -> None:
-    """Ends an aborted process with a message. No exception reaches Python where a C++ thread calls abort()."""
+    """Ends an aborted process with a message: where a C++ thread calls abort(), no exception reaches Python."""
     global _on_abort
     if os.name != "posix":
         return
@@ -119,7 +121,7 @@ def _explain_abort() -> None:
 
 @contextmanager
 def explain_lost_process() -> Iterator[None]:
-    """Turns the error of a collective whose partner is gone into a `ProcessLostError`."""
+    """Raises `ProcessLostError` in place of the error of a collective whose partner is lost."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
@@ -129,7 +131,7 @@ def explain_lost_process() -> Iterator[None]:
 
 
 def together(action: Callable[[], T]) -> T:
-    """Runs an action that needs no other process in all of them; where it fails in one, all raise."""
+    """Runs an action in every process, without communication. Where it fails in one, all raise."""
     result, error = None, None
     try:
         result = action()
@@ -147,7 +149,7 @@ def together(action: Callable[[], T]) -> T:
 
 
 def gather(value: int) -> np.ndarray:
-    """One number of each process [num_processes]."""
+    """Gathers one number from each process: [num_processes]."""
     with explain_lost_process():
         return np.reshape(multihost_utils.process_allgather(np.int32(value)), (-1,))
 
@@ -163,7 +165,7 @@ def check_same(description: str) -> None:
 
 
 def of_first_process(tree: Any) -> Any:
-    """The arrays of process 0, in every process."""
+    """Returns the arrays of process 0 in every process."""
     if jax.process_count() == 1:
         return tree
     with explain_lost_process():

@@ -1,4 +1,4 @@
-"""Examples and replicas over the devices of a mesh: where they lie, and how they are read."""
+"""Examples and replicas on the devices of a mesh: how they are placed and read."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -15,11 +15,11 @@ DATA, REPLICAS = "data", "replicas"
 
 
 class Sharded(NamedTuple):
-    """A data set over the devices of a mesh.
+    """A data set on the devices of a mesh.
 
     Attributes:
-        arrays: like the data, but each device has the same number of rows, [rows, ...] in all: the shares of the
-            processes one after another, each filled up by copies of its last example.
+        arrays: the data, padded so that each device has the same number of rows, [rows, ...] in all: the parts of the
+            processes one after another, each padded with copies of its last example.
         positions: the row of each example [N].
     """
 
@@ -31,11 +31,14 @@ Data = dict[str, jax.Array] | Sharded
 
 
 def make_mesh(num_replicas: int = 1) -> Mesh:
-    """All devices of all processes as a mesh for `fit` and `log_marginal`.
+    """Makes a mesh of all devices of all processes, for `fit` and `log_marginal`.
 
     Args:
-        num_replicas: over so many devices replicas are shared out, where `fit` trains several; the examples over the
-            rest. It must divide the number of devices of each process.
+        num_replicas: size of the axis that shares the replicas of `fit`. The other axis shares the examples. It must
+            divide the number of devices of each process.
+
+    Raises:
+        ValueError: `num_replicas` does not divide the number of devices.
 
     Example:
         >>> from vaepriors_jax.parallel import make_mesh
@@ -52,7 +55,7 @@ def make_mesh(num_replicas: int = 1) -> Mesh:
 
 
 def check_mesh(mesh: Mesh | None, batch_size: int | None = None, num_replicas: int = 1) -> Mesh | None:
-    """Returns the mesh as the compiled programs use it, or says what is wrong with it."""
+    """Returns the mesh as the compiled programs use it, or raises ValueError."""
     if mesh is None:
         return None
     names = mesh.axis_names
@@ -83,7 +86,7 @@ def _check_divides(mesh: Mesh, batch_size: int) -> None:
 
 
 def _devices_of_processes(mesh: Mesh) -> np.ndarray:
-    """How many places on the axis "data" each process has [num_processes]."""
+    """The number of places on the axis "data" of each process: [num_processes]."""
     owners = np.vectorize(lambda device: device.process_index)(mesh.devices)
     owners = np.moveaxis(owners, mesh.axis_names.index(DATA), 0).reshape(mesh.shape[DATA], -1)
     first = owners[:, 0]
@@ -102,7 +105,7 @@ def load(
 ) -> Data:
     """Checks data with `check(data, place=...)` and puts them on the device, or on the devices of the mesh.
 
-    With several processes `data` are the share of this one: the data set is all shares, in the order of processes.
+    With several processes `data` is the part of this one. The data set is all parts, in the order of processes.
     """
     if mesh is None:
         return check(data)
@@ -111,7 +114,7 @@ def load(
     if 0 in shares:
         raise ValueError(
             f"Expected at least one example for each of the {len(shares)} processes; got shares of "
-            f"{shares.tolist()} examples of {name}. Use fewer processes, or share the examples out evenly."
+            f"{shares.tolist()} examples of {name}. Use fewer processes, or divide the examples evenly."
         )
     arrays = together(lambda: check(data, place=on_host))
     devices = _devices_of_processes(mesh)
@@ -130,23 +133,23 @@ def load(
 
 
 def on_host(value: Any) -> np.ndarray:
-    """An array in the memory of the process, of the type that it has on a device."""
+    """Returns an array in host memory, in the dtype that it has on a device."""
     array = np.asarray(value)
     return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
 
 
 def num_examples(data: Data) -> int:
-    """N, of all processes together."""
+    """The number of examples N of all processes together."""
     return data.positions.shape[0] if isinstance(data, Sharded) else data["x"].shape[0]
 
 
 def take(mesh: Mesh | None, data: Data, rows: jax.Array) -> dict[str, jax.Array]:
-    """Reads a batch of examples by their numbers [B], shared out over the devices.
+    """Reads a batch of examples by their numbers [B]; the devices share the batch.
 
-    Each device picks those that it has, and the sum over devices brings them together: [B, ...] goes over the wire once
-    a step, and no device ever holds more than its rows and a batch. The sum is exact, there is one term that is not 0.
-    (A sum, of which each device keeps its part: the reduce-scatter of XLA's CPU collectives has given wrong values,
-    jax-ml/jax#40830, and where it is sound XLA makes it of this.)
+    Each device picks the examples that it has, with zeros for the others, and a sum over devices collects them. The sum
+    is exact, since one term of each is not 0. A batch [B, ...] is sent once a step, and no device holds more than its
+    rows and a batch. Each device then keeps its part of the sum; a reduce-scatter would do both, but has given wrong
+    values on CPUs (jax-ml/jax#40830), and XLA makes one of this where it can.
     """
     if mesh is None or not isinstance(data, Sharded):
         return jax.tree.map(lambda array: array[rows], data)
@@ -170,10 +173,9 @@ def take(mesh: Mesh | None, data: Data, rows: jax.Array) -> dict[str, jax.Array]
 
 
 def over_devices(mesh: Mesh | None, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes each device call `function(keys, examples, *shared)` with its keys and examples.
+    """Makes each device call `function(keys, examples, *shared)` with its own keys and examples.
 
-    Left to itself, the compiler would collect all examples on every device wherever it cannot split an operation over
-    devices, such as the `top_k` of a mixture's density.
+    The compiler alone would collect all examples on every device wherever it cannot split an operation over devices.
     """
     if mesh is None:
         return function
@@ -188,9 +190,9 @@ def over_devices(mesh: Mesh | None, function: Callable[..., Any]) -> Callable[..
 
 
 def map_examples(mesh: Mesh | None, function: Callable[..., Any], key: jax.Array, data: Data, *shared: Any) -> Any:
-    """`function(keys, data, *shared)` of all examples, each device with its rows; results [N, ...] on all devices.
+    """Calls `function(keys, data, *shared)` on each device with its rows. Returns the results [N, ...] on all devices.
 
-    Every example has a key of its own, the same on any number of devices.
+    Every example has its own key, the same on any number of devices.
     """
     keys = jax.random.split(key, num_examples(data))
     if mesh is None or not isinstance(data, Sharded):
@@ -203,16 +205,19 @@ def map_examples(mesh: Mesh | None, function: Callable[..., Any], key: jax.Array
 
 
 def over_replicas(mesh: Mesh) -> NamedSharding:
-    """Where arrays with a leading axis of replicas lie."""
+    """The sharding of arrays with a leading axis of replicas."""
     return NamedSharding(mesh, P(REPLICAS) if REPLICAS in mesh.axis_names else P())
 
 
 def replicate(mesh: Mesh | None, tree: Any, *, replicas: bool = False) -> Any:
-    """Puts arrays on all devices, or shares their leading axis of replicas out; with several processes process 0's."""
+    """Puts the arrays of process 0 on all devices; with `replicas` the devices share the leading axis."""
     if mesh is None:
         return tree
     sharding = over_replicas(mesh) if replicas else NamedSharding(mesh, P())
-    is_key = lambda leaf: isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # noqa: E731
+
+    def is_key(leaf: Any) -> bool:
+        return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
     plain = of_first_process(jax.tree.map(lambda leaf: jax.random.key_data(leaf) if is_key(leaf) else leaf, tree))
 
     def place(leaf: Any, plain: Any) -> jax.Array:
@@ -224,7 +229,7 @@ def replicate(mesh: Mesh | None, tree: Any, *, replicas: bool = False) -> Any:
 
 
 def to_host(array: jax.Array) -> np.ndarray:
-    """The values of an array on any mesh; blocks until they are there."""
+    """Returns the values of an array on any mesh, as soon as they are computed."""
     with explain_lost_process():
         if array.is_fully_addressable or array.is_fully_replicated:
             return np.asarray(array)
@@ -233,5 +238,5 @@ def to_host(array: jax.Array) -> np.ndarray:
 
 
 def to_one_device(mesh: Mesh | None, tree: Any) -> Any:
-    """Arrays of a mesh as those of a program without one, in every process."""
+    """Returns arrays of a mesh as arrays on one device, in every process."""
     return tree if mesh is None else jax.tree.map(lambda leaf: jnp.asarray(to_host(leaf)), tree)

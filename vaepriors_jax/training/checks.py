@@ -1,4 +1,4 @@
-"""Checks of what training is asked to do: before anything is compiled."""
+"""Checks of the arguments of training, before anything is compiled."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,7 +20,7 @@ def check_trainable(params: VAEParams) -> None:
 
 
 def check_optimizer(optimizer: Any, hyperparameters: Mapping[str, Any] | None = None) -> None:
-    """Raises TypeError unless it is an optax transformation, or with hyperparameters what makes one from them."""
+    """Raises TypeError unless it is an optax transformation, or with hyperparameters a function that makes one."""
     is_transformation = hasattr(optimizer, "init") and hasattr(optimizer, "update")
     if hyperparameters and (is_transformation or not callable(optimizer)):
         raise TypeError(
@@ -32,7 +32,7 @@ def check_optimizer(optimizer: Any, hyperparameters: Mapping[str, Any] | None = 
 
 
 def check_schedule(beta: Callable[[jax.Array], Any]) -> None:
-    """Raises TypeError or ValueError unless a schedule of beta gives one number >= 0 for the first step."""
+    """Raises TypeError or ValueError unless a schedule of beta gives one finite number >= 0 for the first step."""
     first = jnp.asarray(beta(jnp.zeros((), jnp.int32)))
     if first.shape or not jnp.issubdtype(first.dtype, jnp.number):
         raise TypeError(
@@ -44,10 +44,7 @@ def check_schedule(beta: Callable[[jax.Array], Any]) -> None:
 
 
 def check_hyperparameters(values: Any) -> dict[str, Any]:
-    """Returns hyperparameters by name, none for None, or raises TypeError or ValueError.
-
-    They must be finite numbers, and learning rates not negative.
-    """
+    """Returns hyperparameters by name; raises unless they are finite numbers, and learning rates not negative."""
     if values is None:
         return {}
     if not isinstance(values, Mapping):
@@ -67,7 +64,7 @@ def check_hyperparameters(values: Any) -> dict[str, Any]:
 
 
 def check_per_replica(name: str, value: Any, num_replicas: int, dtype: Any = None) -> jax.Array:
-    """Returns one value for each replica [R], from one of all or from [R], or raises ValueError."""
+    """Returns one value for each replica [R], given one for all or [R]; otherwise raises ValueError."""
     array = jnp.asarray(value, dtype)
     if array.shape not in ((), (num_replicas,)):
         raise ValueError(

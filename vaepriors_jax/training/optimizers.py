@@ -1,4 +1,4 @@
-"""What papers on priors do to gradients before Adam, as optax transformations."""
+"""Optax transformations and labels that training a VAE with a learned prior needs."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ from vaepriors_jax.vae import VAEParams
 def normalize_per_tensor(epsilon: float = 1e-7) -> optax.GradientTransformation:
     r"""Divides the gradient of each tensor by its Euclidean norm, $g / (\|g\|_2 + \epsilon)$.
 
-    Before Adam it takes from each step what the scale of the loss says; Tomczak & Welling (2018) train with
+    Adam then sees directions alone, whatever the scale of the loss. Tomczak & Welling (2018) train with
     `optax.chain(normalize_per_tensor(), optax.adam(5e-4))`.
 
     Args:
         epsilon: keeps a gradient of zero at zero.
 
     Returns:
-        An optax transformation without a state, to be chained before an optimiser.
+        An optax transformation without state, to be chained before an optimiser.
 
     Raises:
         ValueError: `epsilon` is not above 0.
@@ -49,12 +49,15 @@ def normalize_per_tensor(epsilon: float = 1e-7) -> optax.GradientTransformation:
 
 
 def parameter_groups(params: VAEParams) -> VAEParams:
-    """Labels for `optax.partition`: "networks" for encoder and decoder, "prior" for the prior.
+    """Labels parameters for `optax.partition`: "networks" for encoder and decoder, "prior" for the prior.
 
     Example:
         >>> import optax, vaepriors_jax as vp
         >>> optimizer = optax.partition(
         ...     {"networks": optax.adam(1e-3), "prior": optax.adam(1e-2)}, vp.parameter_groups)
     """
-    label = lambda name, tree: jax.tree.map(lambda _: name, tree)  # noqa: E731
+
+    def label(name: str, tree: Any) -> Any:
+        return jax.tree.map(lambda _: name, tree)
+
     return VAEParams(label("networks", params.encoder), label("networks", params.decoder), label("prior", params.prior))

@@ -1,4 +1,4 @@
-"""A trained model in a folder: the prior's configuration and all parameters."""
+"""Trained models on disk: the prior's configuration and all parameters."""
 
 import json
 from pathlib import Path
@@ -14,13 +14,13 @@ def save_model(directory: str | Path, prior: Prior, params: VAEParams) -> None:
     """Saves a trained model: the prior's configuration, and the parameters of encoder, decoder and prior.
 
     Args:
-        directory: a folder; a model that is there already is replaced.
-        prior: the prior. Where it holds a function or an array of yours, `load_model` needs it again.
-        params: the parameters, in dicts, lists and tuples; in other containers, such as `nnx.State`, `load_model` needs
-            `like=`.
+        directory: a folder. A model that is there already is replaced.
+        prior: the prior. If it holds a function or an array of yours, `load_model` needs it again.
+        params: the parameters, in dicts, lists and tuples. For other containers, such as `nnx.State`, `load_model`
+            needs `like=`.
 
     Raises:
-        ValueError: parameters that are neither arrays of numbers nor numbers; nothing is written.
+        ValueError: parameters that are neither arrays of numbers nor numbers. Nothing is written then.
 
     Example:
         >>> import tempfile, jax.numpy as jnp, vaepriors_jax as vp
@@ -55,13 +55,13 @@ def load_model(
     Args:
         directory: the folder.
         prior: the prior, if its configuration could not be saved.
-        like: parameters of the structure and shapes that were saved, if they were in containers such as `nnx.State`.
+        like: parameters in the structure and shapes that were saved, needed for containers such as `nnx.State`.
 
     Returns:
-        The prior and the parameters, as JAX arrays in the containers that they were in.
+        The prior, and the parameters as JAX arrays in the containers in which they were saved.
 
     Raises:
-        ValueError: no model there, a damaged one, one that needs `prior=` or `like=`, or another `like`.
+        ValueError: there is no model or a damaged one; it needs `prior=` or `like=`; or `like` does not fit.
     """
     import orbax.checkpoint as ocp
 
@@ -84,6 +84,6 @@ def load_model(
         )
     params = VAEParams(**arrays) if description is None else VAEParams(*put_together(arrays, description, wanted))
     prior = prior or prior_from_config(saved["prior"])
-    if saved.get("pseudo_input_map") != MAP_VERSION:  # a model from before there was another map
+    if saved.get("pseudo_input_map") != MAP_VERSION:  # saved when `vamp` mapped pseudo-inputs differently
         params = params._replace(prior=from_first_map(prior, params.prior))
     return prior, params

@@ -1,4 +1,4 @@
-"""Trees of parameters as a file holds them: arrays by number, and a description of where each belongs."""
+"""Trees of parameters in a file: numbered arrays, and a description in JSON of where each belongs."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ KINDS = {"list": list, "tuple": tuple}
 
 
 def take_apart(tree: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Takes parameters apart into arrays to be written, by number, and a description in plain JSON.
+    """Splits parameters into numbered arrays, and a description that JSON can hold.
 
     Raises:
         ValueError: a leaf that is neither an array of numbers nor a number.
@@ -24,10 +24,10 @@ def take_apart(tree: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def put_together(arrays: dict[str, Any], description: dict[str, Any], like: Any = None) -> Any:
-    """The parameters again, of the structure that was saved, or of that of `like`.
+    """Rebuilds parameters, in the structure that was saved or in that of `like`.
 
     Raises:
-        ValueError: containers that only `like` can bring back, or a `like` of another structure.
+        ValueError: containers that need `like`, or a `like` of another structure.
     """
     leaves = [_leaf(arrays.get(str(i)), leaf) for i, leaf in enumerate(description["leaves"])]
     if like is not None:
@@ -41,7 +41,7 @@ def put_together(arrays: dict[str, Any], description: dict[str, Any], like: Any 
 
 
 class _Place:
-    """A leaf by its number."""
+    """Stands for a leaf, by its number."""
 
     def __init__(self, index: int):
         self.index = index
@@ -61,7 +61,7 @@ def _describe_leaf(path: str, leaf: Any) -> dict[str, Any]:
 
 
 def _describe(node: Any) -> Any:
-    """Containers as [kind, content]; leaves as their numbers."""
+    """Describes containers as [kind, content], and leaves as their numbers."""
     if isinstance(node, _Place):
         return node.index
     if node is None:
@@ -75,7 +75,7 @@ def _describe(node: Any) -> Any:
 
 
 def _others(tree: Any) -> set[str]:
-    """The containers that the description only names."""
+    """The containers that the description names but cannot rebuild."""
     if isinstance(tree, int) or tree[0] == "none":
         return set()
     kind, content = tree

@@ -1,4 +1,4 @@
-"""What changes from one training step to the next."""
+"""The train state: what a training step changes."""
 
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ class TrainState(NamedTuple):
 
 
 def init_train_state(params: VAEParams, optimizer: optax.GradientTransformation) -> TrainState:
-    """Makes the state at step 0. It holds copies: a compiled step reuses its memory, never the caller's arrays.
+    """Makes the state at step 0. It holds copies, since a compiled step reuses the memory of its state.
 
     Example:
         >>> import optax, vaepriors_jax as vp

@@ -16,16 +16,16 @@ Transform = Callable[[jax.Array, Batch], Batch]
 def binarize(key: jax.Array, batch: Batch) -> dict[str, jax.Array]:
     """Dynamic binarisation: draws each pixel of `x` as a Bernoulli variable of its grey value.
 
-    Floating numbers are grey values in [0, 1], integers are 8-bit levels from 0 to 255, and booleans stay what they
-    are. Pass it as `transform=` to `fit` or `make_train_step`; it then runs inside the compiled program, anew at each
-    step: uint8 images stay uint8 in memory.
+    Floating-point numbers are grey values in [0, 1], integers are levels from 0 to 255, and booleans become zeros and
+    ones. Pass it as `transform=` to `fit` or `make_train_step`: each step then draws new pixels in the compiled
+    program, and uint8 images stay uint8 in memory.
 
     Args:
         key: a random key.
         batch: {"x": [B, ...], ...}.
 
     Returns:
-        The batch with zeros and ones as `x`, in the dtype of `x` if that is floating, and otherwise in float32.
+        The batch with zeros and ones as `x`, in the dtype of `x` if it is a floating-point dtype, else in float32.
 
     Raises:
         ValueError: values out of range, or integers that are zeros and ones only (where the values are known).

@@ -1,4 +1,4 @@
-"""The ELBO of each example of a data set, as part of a compiled program."""
+"""The ELBO of each example of a data set, for use in a compiled program."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from vaepriors_jax.vae import VAE, VAEParams, context_of
 def map_elbo(
     vae: VAE, params: VAEParams, key: jax.Array, data: Data, chunk_size: int, mesh: Mesh | None = None
 ) -> ELBO:
-    """The ELBO at beta = 1 of each example [N], in chunks on each device; not compiled, not checked."""
+    """The ELBO at beta = 1 of each example [N], computed in chunks on each device. The caller compiles and checks."""
 
     def of_device(keys: jax.Array, data: dict[str, jax.Array], params: VAEParams) -> ELBO:
         context = context_of(data)
