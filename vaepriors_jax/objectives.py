@@ -74,10 +74,10 @@ class ELBO(NamedTuple):
     """The evidence lower bound of one example (or of many), in nats.
 
     Attributes:
-        elbo: reconstruction - KL, whatever beta and free bits are.
+        elbo: reconstruction - KL, without beta and free bits.
         reconstruction: E_q[log p(x|z)].
         kl: KL(q(z|x) || p(z)).
-        objective: reconstruction - beta * KL, the KL at least the free bits: what training maximises.
+        objective: reconstruction - beta * max(KL, free bits), which training maximises.
     """
 
     elbo: jax.Array

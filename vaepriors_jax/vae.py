@@ -1,4 +1,4 @@
-"""What a VAE is: an encoder, a decoder and a prior, and what it generates."""
+"""A VAE as an encoder, a decoder and a prior, and the generation of data from it."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
@@ -76,7 +76,7 @@ class VAE(NamedTuple):
         return self.decode(params.decoder, z, **_select(context, self.decoder_context, "decoder"))
 
     def latent_prior(self, params: VAEParams, **context: Any) -> distrax.Distribution:
-        """Returns p(z), with the encoder at hand for priors that read it."""
+        """Returns p(z). Priors that read the encoder, such as `vamp`, get it as context."""
 
         def encode(x: jax.Array, **encoder_context: Any) -> distrax.Distribution:
             return self.posterior(params, x, **encoder_context)
@@ -95,7 +95,7 @@ def _select(context: Mapping[str, Any], names: tuple[str, ...], reader: str) -> 
 
 
 def context_of(example: Mapping[str, Any]) -> dict[str, Any]:
-    """What an example or a batch holds beside x."""
+    """The context in an example or a batch: all entries but x."""
     return {name: value for name, value in example.items() if name != "x"}
 
 
@@ -108,8 +108,8 @@ def generate(
         vae: the VAE.
         params: its parameters.
         key: a random key.
-        num_samples: how many examples.
-        mean: give the means of p(x|z), which look smoother than data; False draws from it.
+        num_samples: number of examples.
+        mean: return the means of p(x|z), which look smoother than data, instead of samples of it.
         **context: one value for all samples, such as `y=3`.
 
     Returns:
