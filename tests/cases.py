@@ -135,6 +135,13 @@ FLOWS = [
     ),
     FlowCase("masked_autoregressive", lambda: vp.masked_autoregressive(4, hidden=(16, 16)), 4),
     FlowCase("masked_autoregressive_1d", lambda: vp.masked_autoregressive(1, hidden=(8,), num_classes=2), 1, {"y": 1}),
+    FlowCase("spline_autoregressive", lambda: vp.spline_autoregressive(3, num_bins=5, hidden=(16,)), 3),
+    FlowCase(
+        "spline_autoregressive_classes",
+        lambda: vp.spline_autoregressive(2, hidden=(8,), num_classes=2),
+        2,
+        {"y": 1},
+    ),
     FlowCase("permute", lambda: vp.permute(4, (2, 0, 3, 1)), 4, starts_as_identity=False),
     FlowCase(
         "chain",

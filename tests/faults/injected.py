@@ -457,8 +457,8 @@ FLOWS = [
     _fault(
         "coupling-reads-the-untransformed-half",
         "flows/coupling.py",
-        "b, log_det_b = forward_map(raw_b(params, context, a), b)",
-        "b, log_det_b = forward_map(raw_b(params, context, u[:size_a]), b)",
+        "b, log_det_b = scalar_map.forward(raw_b(params, context, a), b)",
+        "b, log_det_b = scalar_map.forward(raw_b(params, context, u[:size_a]), b)",
         "flows/test_flows.py::test_inverse_undoes_forward[affine_coupling]",
     ),
     _fault(
@@ -466,7 +466,7 @@ FLOWS = [
         "flows/masked_autoregressive.py",
         "(degrees[:, None] < np.arange(1, self.dim + 1)[None, :])",
         "(degrees[:, None] <= np.arange(1, self.dim + 1)[None, :])",
-        "flows/test_flows.py::test_masked_autoregressive_is_causal",
+        "flows/test_flows.py::test_masked_autoregressive_is_linear_in_its_own_input",
     ),
     _fault(
         "autoregressive-determinant-of-the-other-sign",

@@ -103,16 +103,24 @@ def test_coupling_mixes_all_dimensions(make):
     assert dependence(vp.repeat(make(dim, hidden=(16,)), 2)).all()
 
 
-def test_masked_autoregressive_is_causal():
-    flow = vp.masked_autoregressive(5, hidden=(32, 32))
+def moved_inverse(flow):
+    """The map from z to u with random parameters."""
     params = jax.jit(flow.init)(jax.random.key(0))
     moved = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(jax.random.key(leaf.size), leaf.shape), params)
-    z = jax.random.normal(jax.random.key(1), (20, 5))
-    inverse = lambda z: flow.apply(moved).inverse(z)  # noqa: E731
-    jacobian = jax.jit(jax.vmap(jax.jacfwd(inverse)))(z)
-    reached = np.abs(jacobian).max(0) > 0
+    return flow.apply(moved).inverse
+
+
+@pytest.mark.parametrize("make", [vp.masked_autoregressive, vp.spline_autoregressive])
+def test_autoregressive_flow_is_causal(make):
+    jacobian = jax.jit(jax.vmap(jax.jacfwd(moved_inverse(make(5, hidden=(32, 32))))))
+    reached = np.abs(jacobian(jax.random.normal(jax.random.key(1), (20, 5)))).max(0) > 0
     np.testing.assert_array_equal(reached, np.tril(np.ones((5, 5), bool)))
-    # Each output is linear in its own input: neither its shift nor its scale reads that.
+
+
+def test_masked_autoregressive_is_linear_in_its_own_input():
+    """Neither its shift nor its scale reads that input."""
+    inverse = moved_inverse(vp.masked_autoregressive(5, hidden=(32, 32)))
+    z = jax.random.normal(jax.random.key(1), (20, 5))
     curvature = jax.jit(jax.vmap(jax.jacfwd(jax.jacfwd(inverse))))(z)
     assert np.abs(np.einsum("niii->ni", curvature)).max() < 1e-6
     assert np.abs(curvature).max() > 1e-3

@@ -1,4 +1,4 @@
-"""Several devices and several processes give what one device gives; a process that is lost ends the others.
+"""Several devices or processes compute what one device computes; when a process is lost, the others end.
 
 The tests start programs of their own, since the test process has one device; each runs one of the jobs below.
 """
@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -29,7 +30,7 @@ EPOCHS, BATCH = 4, 40  # of 203 examples: 20 steps
 # Processes join before anything of JAX's runs, and so before the rest is imported.
 PROGRAM = """
 import os, sys
-from vaepriors_jax import distributed
+from vaepriors_jax.parallel import distributed
 if "PROCESS" in os.environ:
     address, process, heartbeat = os.environ["COORDINATOR"], int(os.environ["PROCESS"]), int(os.environ["HEARTBEAT"])
     distributed.initialize(address, 2, process, heartbeat_timeout_seconds=heartbeat)
@@ -104,9 +105,9 @@ def message_of(function):
 def eight_devices():
     (vae, params), (train, validation) = bernoulli_vae(), data_sets()
     mesh = sharding.make_mesh()
-    fit = lambda mesh, **options: run_fit(vae, params, KEY, train, validation, mesh=mesh, **options)  # noqa: E731
+    fit = partial(run_fit, vae, params, KEY, train, validation)
     return {
-        "fit": values_of(fit(mesh)),
+        "fit": values_of(fit(mesh=mesh)),
         "replicas": values_of(replicas(sharding.make_mesh(4))),
         "log_marginal": log_marginal(vae, params, validation, mesh),
         "elbo": elbo(vae, params, validation, mesh),
@@ -115,8 +116,8 @@ def eight_devices():
         "fit batch": message_of(
             lambda: vp.fit(vae, params, KEY, train, OPTIMIZER, num_epochs=1, batch_size=30, mesh=mesh)
         ),
-        "axis": message_of(lambda: fit(jax.make_mesh((8,), ("batch",)))),
-        "axis of replicas": message_of(lambda: fit(sharding.make_mesh(2))),
+        "axis": message_of(lambda: fit(mesh=jax.make_mesh((8,), ("batch",)))),
+        "axis of replicas": message_of(lambda: fit(mesh=sharding.make_mesh(2))),
     }
 
 
@@ -131,7 +132,7 @@ def two_processes(folder):
     mesh = sharding.make_mesh()
     if jax.process_index() == 1:  # all start from what process 0 has
         params = jax.tree.map(jnp.zeros_like, params)
-    fit = lambda **options: run_fit(vae, params, KEY, train, validation, mesh=mesh, **options)  # noqa: E731
+    fit = partial(run_fit, vae, params, KEY, train, validation, mesh=mesh)
     fit(num_epochs=2, checkpoints=Path(folder) / "run")
     bad = jax.tree.map(lambda array: np.where(jax.process_index() == 1, np.nan, array).astype(np.float32), train["x"])
     none = jax.tree.map(lambda array: array[: 0 if jax.process_index() else None], train)
@@ -163,15 +164,13 @@ def lose_a_process(process, how):
     """Trains without end, until one process goes."""
     (vae, params), (train, _) = bernoulli_vae(), data_sets()
     mesh = sharding.make_mesh()
-    run = lambda epochs: vp.fit(  # noqa: E731
-        vae, params, KEY, train, OPTIMIZER, num_epochs=epochs, batch_size=BATCH, mesh=mesh, progress=False
-    )
-    run(1)
+    run = partial(vp.fit, vae, params, KEY, train, OPTIMIZER, batch_size=BATCH, mesh=mesh, progress=False)
+    run(num_epochs=1)
     if jax.process_index() == int(process):
         if how == "error":
             raise OSError("the disk is full")
         threading.Timer(2.0, lambda: os.kill(os.getpid(), getattr(signal, how))).start()
-    run(10**6)
+    run(num_epochs=10**6)
 
 
 def run_job(job, output, *arguments):

@@ -6,6 +6,7 @@ from vaepriors_jax.flows.invert import invert
 from vaepriors_jax.flows.masked_autoregressive import masked_autoregressive
 from vaepriors_jax.flows.permute import permute
 from vaepriors_jax.flows.repeat import repeat
+from vaepriors_jax.flows.spline_autoregressive import spline_autoregressive
 from vaepriors_jax.flows.spline_coupling import spline_coupling
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "masked_autoregressive",
     "permute",
     "repeat",
+    "spline_autoregressive",
     "spline_coupling",
 ]

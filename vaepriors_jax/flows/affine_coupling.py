@@ -1,24 +1,41 @@
 """Affine coupling (RealNVP)."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 
 from vaepriors_jax.base import Flow
 from vaepriors_jax.checks import check_positive
+from vaepriors_jax.conditioning import Condition
 from vaepriors_jax.factories import factory
 from vaepriors_jax.flows.coupling import coupling
 
 
-def affine_forward(raw: jax.Array, u: jax.Array, max_log_scale: float) -> tuple[jax.Array, jax.Array]:
-    """z = u exp(s) + t with |s| < max_log_scale, from raw parameters [n, 2]."""
-    log_scale = max_log_scale * jnp.tanh(raw[:, 0] / max_log_scale)
-    return u * jnp.exp(log_scale) + raw[:, 1], log_scale
+@dataclass(frozen=True)
+class Affine:
+    """z = u exp(s) + t with |s| < max_log_scale, from two raw parameters."""
 
+    max_log_scale: float
 
-def affine_inverse(raw: jax.Array, z: jax.Array, max_log_scale: float) -> tuple[jax.Array, jax.Array]:
-    """u = (z - t) exp(-s), from raw parameters [n, 2]."""
-    log_scale = max_log_scale * jnp.tanh(raw[:, 0] / max_log_scale)
-    return (z - raw[:, 1]) * jnp.exp(-log_scale), -log_scale
+    @property
+    def num_parameters(self) -> int:
+        """One for the log-scale, one for the shift."""
+        return 2
+
+    def log_scale(self, raw: jax.Array) -> jax.Array:
+        """The bounded log-scales s [n]."""
+        return self.max_log_scale * jnp.tanh(raw[:, 0] / self.max_log_scale)
+
+    def forward(self, raw: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """z = u exp(s) + t, and s."""
+        log_scale = self.log_scale(raw)
+        return u * jnp.exp(log_scale) + raw[:, 1], log_scale
+
+    def inverse(self, raw: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """u = (z - t) exp(-s), and -s."""
+        log_scale = self.log_scale(raw)
+        return (z - raw[:, 1]) * jnp.exp(-log_scale), -log_scale
 
 
 @factory
@@ -65,12 +82,4 @@ def affine_coupling(
         bounded, and one layer is one half.
     """
     check_positive(max_log_scale=max_log_scale)
-    return coupling(
-        dim,
-        2,
-        lambda raw, u: affine_forward(raw, u, max_log_scale),
-        lambda raw, z: affine_inverse(raw, z, max_log_scale),
-        hidden=hidden,
-        num_classes=num_classes,
-        condition_dim=condition_dim,
-    )
+    return coupling(dim, Affine(max_log_scale), hidden, Condition(num_classes, condition_dim))

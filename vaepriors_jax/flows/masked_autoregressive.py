@@ -11,10 +11,11 @@ from jax.lax import Precision
 
 from vaepriors_jax.base import Flow
 from vaepriors_jax.checks import check_positive, check_positive_integer, check_shape
-from vaepriors_jax.conditioning import check_condition, condition_vector, run_network
+from vaepriors_jax.conditioning import Condition, check_condition, run_network
 from vaepriors_jax.factories import factory
-from vaepriors_jax.flows.affine_coupling import affine_forward, affine_inverse
+from vaepriors_jax.flows.affine_coupling import Affine
 from vaepriors_jax.flows.bijector import FlowBijector
+from vaepriors_jax.flows.scalar_map import ScalarMap
 
 
 class MaskedDense(nn.Module):
@@ -33,30 +34,32 @@ class MaskedDense(nn.Module):
 
 
 class MADE(nn.Module):
-    """Outputs [dim, 2] of which row i reads only inputs before i, and the condition."""
+    """Masked network with outputs [dim, P], whose row i depends only on the inputs before i and on the condition."""
 
     dim: int
+    num_parameters: int
     hidden: tuple[int, ...]
 
     @nn.compact
     def __call__(self, inputs: jax.Array, condition: jax.Array | None = None) -> jax.Array:
-        """Maps [dim], and a condition [C] if there is one, to [dim, 2]."""
+        """Maps [dim], and a condition [C] if there is one, to [dim, P]."""
         degrees = np.arange(1, self.dim + 1)
         for width in self.hidden:
-            # Degrees from 0, so that a one-dimensional flow, and the first dimension, still read the condition.
+            # Degrees start at 0, so that the first dimension, and a one-dimensional flow, still read the condition.
             hidden_degrees = np.arange(width) % self.dim
             linear = MaskedDense((degrees[:, None] <= hidden_degrees[None, :]).astype(np.float32))(inputs)
             if condition is not None:
                 linear += nn.Dense(width, use_bias=False, precision=Precision.HIGHEST)(condition.astype(inputs.dtype))
             inputs, degrees = nn.silu(linear), hidden_degrees
-            condition = None  # the first layer reads it
-        mask = np.repeat((degrees[:, None] < np.arange(1, self.dim + 1)[None, :]).astype(np.float32), 2, axis=1)
-        return MaskedDense(mask, kernel_init=nn.initializers.zeros)(inputs).reshape(self.dim, 2)
+            condition = None  # only the first layer reads it
+        mask = (degrees[:, None] < np.arange(1, self.dim + 1)[None, :]).astype(np.float32)
+        outputs = MaskedDense(np.repeat(mask, self.num_parameters, axis=1), kernel_init=nn.initializers.zeros)(inputs)
+        return outputs.reshape(self.dim, self.num_parameters)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _fill(
-    network: MADE, max_log_scale: float, params: Any, condition: jax.Array | None, u: jax.Array
+    network: MADE, scalar_map: ScalarMap, params: Any, condition: jax.Array | None, u: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """z and the log-determinant, in as many passes as z has dimensions; compiled once."""
 
@@ -64,11 +67,34 @@ def _fill(
         return run_network(network, params, z, condition)
 
     def fill(z: jax.Array, i: jax.Array) -> tuple[jax.Array, None]:
-        # Pass i is right in all dimensions up to i.
-        return affine_forward(raw(z), u, max_log_scale)[0], None
+        # After pass i all dimensions up to i are right.
+        return scalar_map.forward(raw(z), u)[0], None
 
     z, _ = jax.lax.scan(fill, jnp.zeros_like(u), jnp.arange(network.dim))
-    return z, jnp.sum(affine_forward(raw(z), u, max_log_scale)[1])
+    return z, jnp.sum(scalar_map.forward(raw(z), u)[1])
+
+
+def autoregressive(dim: int, scalar_map: ScalarMap, hidden: tuple[int, ...], condition: Condition) -> Flow:
+    r"""One layer $z_i = g(u_i; h_i(z_{<i}, y))$ around a map g of scalars."""
+    check_positive_integer(dim=dim)
+    check_condition(*condition, required=False)
+    # No `parent`: the network does not belong to a Linen module that calls the factory.
+    network = MADE(dim, scalar_map.num_parameters, check_shape("hidden", hidden), parent=None)
+
+    def init(key: jax.Array) -> Any:
+        return network.init(key, jnp.zeros(dim), condition.placeholder())["params"]
+
+    def forward(params: Any, context: dict[str, Any], u: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return _fill(network, scalar_map, params, condition.vector(context), u)
+
+    def inverse(params: Any, context: dict[str, Any], z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        u, log_det = scalar_map.inverse(run_network(network, params, z, condition.vector(context)), z)
+        return u, jnp.sum(log_det)
+
+    def apply(params: Any, **context: Any) -> FlowBijector:
+        return FlowBijector(forward, inverse, params, context, dim)
+
+    return Flow(init, apply, {})
 
 
 @factory
@@ -82,8 +108,8 @@ def masked_autoregressive(
 ) -> Flow:
     r"""Masked autoregressive layer: $z_i = u_i\, e^{s_i(z_{<i})} + t_i(z_{<i})$.
 
-    The density of z takes one pass (from z to u), a sample `dim` passes. `invert` turns that around (IAF). The order of
-    dimensions is that of the vector: put `permute(dim)` between layers.
+    The density of z takes one pass of the network (from z to u), a sample `dim` passes; `invert` exchanges the two
+    (IAF). Dimensions depend on those before them in the vector, so put `permute(dim)` between layers.
 
     Args:
         dim: dimension of z, at least 1.
@@ -113,27 +139,5 @@ def masked_autoregressive(
         Papamakarios, Pavlakou & Murray (2017), Masked autoregressive flow for density estimation, eqs. 3-5; Germain et
         al. (2015), MADE. Here the log-scale is bounded, and hidden degrees start at 0.
     """
-    check_positive_integer(dim=dim)
     check_positive(max_log_scale=max_log_scale)
-    check_condition(num_classes, condition_dim, required=False)
-    network = MADE(dim, check_shape("hidden", hidden), parent=None)  # not that of a module that calls the factory
-    condition_size = num_classes or condition_dim
-
-    def init(key: jax.Array) -> Any:
-        condition = None if condition_size is None else jnp.zeros(condition_size)
-        return network.init(key, jnp.zeros(dim), condition)["params"]
-
-    def raw(params: Any, context: dict[str, Any], z: jax.Array) -> jax.Array:
-        return run_network(network, params, z, condition_vector(context, num_classes, condition_dim))
-
-    def forward(params: Any, context: dict[str, Any], u: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return _fill(network, max_log_scale, params, condition_vector(context, num_classes, condition_dim), u)
-
-    def inverse(params: Any, context: dict[str, Any], z: jax.Array) -> tuple[jax.Array, jax.Array]:
-        u, log_det = affine_inverse(raw(params, context, z), z, max_log_scale)
-        return u, jnp.sum(log_det)
-
-    def apply(params: Any, **context: Any) -> FlowBijector:
-        return FlowBijector(forward, inverse, params, context, dim)
-
-    return Flow(init, apply, {})
+    return autoregressive(dim, Affine(max_log_scale), hidden, Condition(num_classes, condition_dim))

@@ -1,5 +1,6 @@
 """Rational-quadratic spline coupling (neural spline flows)."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 
 from vaepriors_jax.base import Flow
 from vaepriors_jax.checks import check_positive, check_positive_integer
+from vaepriors_jax.conditioning import Condition
 from vaepriors_jax.factories import factory
 from vaepriors_jax.flows.coupling import coupling
 
@@ -70,8 +72,8 @@ def _find_bin(knots: Knots, positions: jax.Array, value: jax.Array) -> Bin:
     index = jnp.sum(value[:, None] >= positions[:, 1:-1], axis=-1, keepdims=True)
 
     def left_and_right(table: jax.Array) -> tuple[jax.Array, jax.Array]:
-        pick = lambda i: jnp.take_along_axis(table, i, axis=-1)[:, 0]  # noqa: E731
-        return pick(index), pick(index + 1)
+        left, right = (jnp.take_along_axis(table, i, axis=-1)[:, 0] for i in (index, index + 1))
+        return left, right
 
     x0, x1 = left_and_right(knots.x)
     y0, y1 = left_and_right(knots.y)
@@ -118,6 +120,34 @@ def spline_inverse(raw: jax.Array, z: jax.Array, bound: float) -> tuple[jax.Arra
     t = _into_unit_interval(2 * c / (-b - root))
     u = bin.left + bin.width * t
     return jnp.where(inside, u, z), jnp.where(inside, -_log_slope(bin, t), 0)
+
+
+@dataclass(frozen=True)
+class RationalQuadratic:
+    """A monotone rational-quadratic spline on K bins of [-bound, bound], and the identity outside."""
+
+    num_bins: int
+    bound: float
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a number of bins or a bound that is out of range."""
+        check_positive_integer(num_bins=self.num_bins)
+        check_positive(bound=self.bound)
+        if self.num_bins < 2:
+            raise ValueError(f"Expected `num_bins` >= 2; got {self.num_bins}. For one bin use an affine flow.")
+
+    @property
+    def num_parameters(self) -> int:
+        """3 K - 1: the sizes of the bins in both directions, and the slopes at the inner knots."""
+        return 3 * self.num_bins - 1
+
+    def forward(self, raw: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """See `spline_forward`."""
+        return spline_forward(raw, u, self.bound)
+
+    def inverse(self, raw: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """See `spline_inverse`."""
+        return spline_inverse(raw, z, self.bound)
 
 
 @factory
@@ -168,16 +198,4 @@ def spline_coupling(
         Durkan, Bekasov, Murray & Papamakarios (2019), Neural spline flows, eqs. 4-8 and appendix A. There the slopes at
         the knots are free; here they are relative to the bins, so that the inverse is kept in float32.
     """
-    check_positive_integer(num_bins=num_bins)
-    check_positive(bound=bound)
-    if num_bins < 2:
-        raise ValueError(f"Expected `num_bins` >= 2; got {num_bins}. With one bin use `affine_coupling`.")
-    return coupling(
-        dim,
-        3 * num_bins - 1,
-        lambda raw, u: spline_forward(raw, u, bound),
-        lambda raw, z: spline_inverse(raw, z, bound),
-        hidden=hidden,
-        num_classes=num_classes,
-        condition_dim=condition_dim,
-    )
+    return coupling(dim, RationalQuadratic(num_bins, bound), hidden, Condition(num_classes, condition_dim))

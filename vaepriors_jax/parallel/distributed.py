@@ -1,4 +1,4 @@
-"""Several processes: they start together, raise errors together, and notice when one of them is lost."""
+"""Several processes: start them, raise errors in all of them, and end them when one of them is lost."""
 
 import atexit
 import ctypes
@@ -6,11 +6,9 @@ import os
 import re
 import signal
 import sys
-import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any, TypeVar
 
 import jax
@@ -19,12 +17,12 @@ from jax.experimental import multihost_utils
 
 T = TypeVar("T")
 
-# Errors of XLA in a collective whose partner is lost.
+# XLA has no error class for a collective operation whose partner is lost; its messages hold one of these words.
 _LOST = re.compile(r"gloo|nccl|rccl|connection (closed|reset|refused)|coordination|heartbeat|socket closed", re.I)
 
 
 class ProcessLostError(RuntimeError):
-    """A collective failed, because another process was lost or cannot be reached."""
+    """A collective operation failed, because another process was lost or cannot be reached."""
 
 
 def initialize(
@@ -35,25 +33,24 @@ def initialize(
     heartbeat_timeout_seconds: int = 30,
     **options: Any,
 ) -> None:
-    """Connects several processes. When one of them is lost, the others end within a minute.
+    """Joins several processes. When one of them is lost, the others end within a minute.
 
-    Call it before any other function of JAX. It calls `jax.distributed.initialize`, and changes what happens when a
-    process ends:
+    It calls `jax.distributed.initialize`, before any other call of JAX, with these differences:
 
-    - A process that is silent for `heartbeat_timeout_seconds` ends all others. JAX waits for 100 seconds.
-    - A process that raises an exception prints it and exits at once. In JAX it would wait for the others, which wait
-      for it, and then abort with a C++ stack trace below the message.
-    - Where a thread of JAX or gloo aborts the process, because process 0 or the partner in a message is gone, the last
-      line of the output says so.
-    - SIGTERM ends a process. JAX would take it for a notice of preemption, which nothing here reads.
+    - All processes end when one sends no heartbeat for `heartbeat_timeout_seconds` (JAX waits for 100 seconds).
+    - A process that raises an exception exits as soon as the exception is printed. JAX would wait for the other
+      processes, which wait for this one, and abort with a stack trace below the exception.
+    - When a thread of JAX or gloo aborts the process because another process is lost, the last line of its output says
+      so.
+    - SIGTERM ends a process. JAX would treat it as a notice of preemption, which this library does not use.
 
     Args:
-        coordinator_address: "host:port" of process 0. On TPU pods, under Slurm and Open MPI, this and the next two may
-            be left out.
+        coordinator_address: "host:port" of process 0. On TPU pods and under Slurm or Open MPI the first three
+            arguments may be left out.
         num_processes: number of processes.
         process_id: the number of this process, from 0.
-        heartbeat_timeout_seconds: from 1 to 59.
-        **options: other arguments of `jax.distributed.initialize`.
+        heartbeat_timeout_seconds: seconds without a heartbeat after which a process counts as lost, from 1 to 59.
+        **options: further arguments of `jax.distributed.initialize`.
 
     Raises:
         ValueError: `heartbeat_timeout_seconds` is out of range.
@@ -68,27 +65,16 @@ def initialize(
         heartbeat_timeout_seconds=heartbeat_timeout_seconds,
         **options,
     )
-    _leave_at_once_after_an_exception()
+    atexit.register(_exit_after_exception)  # exit handlers run in reverse order: this one before JAX's
     _explain_abort()
 
 
-def _leave_at_once_after_an_exception() -> None:
-    """Makes the interpreter exit after an uncaught exception without JAX's shutdown, which waits for all processes."""
-    failed = threading.Event()
-    print_exception = sys.excepthook
-
-    def note(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        failed.set()
-        print_exception(kind, error, traceback)
-
-    def leave() -> None:
-        if failed.is_set():
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(1)
-
-    sys.excepthook = note
-    atexit.register(leave)  # runs before JAX's shutdown, since the function registered last is called first
+def _exit_after_exception() -> None:
+    """Exits at once if an exception ended the program; JAX's own exit handler waits for all processes."""
+    if hasattr(sys, "last_value"):  # the interpreter sets it when it prints an uncaught exception
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def _lost_message() -> str:
@@ -99,12 +85,16 @@ def _lost_message() -> str:
     )
 
 
-# A reference, without which ctypes would free the handler.
+# A reference to the C callback, which ctypes would free without one.
 _on_abort: Any = None
 
 
 def _explain_abort() -> None:
-    """Ends an aborted process with a message: where a C++ thread calls abort(), no exception reaches Python."""
+    """Makes a process that aborts print a message and exit with status 1.
+
+    Where process 0 or a heartbeat is lost, a C++ thread of JAX calls abort(). No Python code runs then, neither
+    exception nor exit handler nor a handler of the `signal` module, so this is a signal handler in C.
+    """
     global _on_abort
     if os.name != "posix":
         return
@@ -121,7 +111,7 @@ def _explain_abort() -> None:
 
 @contextmanager
 def explain_lost_process() -> Iterator[None]:
-    """Raises `ProcessLostError` in place of the error of a collective whose partner is lost."""
+    """Raises `ProcessLostError` for the error of a collective operation that has lost its partner."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
@@ -131,7 +121,7 @@ def explain_lost_process() -> Iterator[None]:
 
 
 def together(action: Callable[[], T]) -> T:
-    """Runs an action in every process, without communication. Where it fails in one, all raise."""
+    """Runs a local action in every process; if it fails in one of them, all raise an error."""
     result, error = None, None
     try:
         result = action()
@@ -149,13 +139,13 @@ def together(action: Callable[[], T]) -> T:
 
 
 def gather(value: int) -> np.ndarray:
-    """Gathers one number from each process: [num_processes]."""
+    """Gathers one integer of each process [num_processes]."""
     with explain_lost_process():
         return np.reshape(multihost_utils.process_allgather(np.int32(value)), (-1,))
 
 
 def check_same(description: str) -> None:
-    """Raises ValueError in all processes unless all give the same description."""
+    """Raises ValueError in all processes unless they pass the same description."""
     sums = gather(zlib.crc32(description.encode()) & 0x7FFFFFFF)
     if (sums != sums[0]).any():
         raise ValueError(

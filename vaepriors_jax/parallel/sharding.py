@@ -1,4 +1,4 @@
-"""Examples and replicas on the devices of a mesh: how they are placed and read."""
+"""Places examples and replicas on the devices of a mesh, and reads them from there."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -18,8 +18,8 @@ class Sharded(NamedTuple):
     """A data set on the devices of a mesh.
 
     Attributes:
-        arrays: the data, padded so that each device has the same number of rows, [rows, ...] in all: the parts of the
-            processes one after another, each padded with copies of its last example.
+        arrays: the data [rows, ...], with the same number of rows on each device: the shares of the processes one after
+            another, each padded with copies of its last example.
         positions: the row of each example [N].
     """
 
@@ -31,14 +31,11 @@ Data = dict[str, jax.Array] | Sharded
 
 
 def make_mesh(num_replicas: int = 1) -> Mesh:
-    """Makes a mesh of all devices of all processes, for `fit` and `log_marginal`.
+    """Creates a mesh of all devices of all processes, for `fit` and `log_marginal`.
 
     Args:
-        num_replicas: size of the axis that shares the replicas of `fit`. The other axis shares the examples. It must
-            divide the number of devices of each process.
-
-    Raises:
-        ValueError: `num_replicas` does not divide the number of devices.
+        num_replicas: size of the axis "replicas", over which `fit` distributes replicas; the axis "data", for the
+            examples, has the rest. It must divide the number of devices of each process.
 
     Example:
         >>> from vaepriors_jax.parallel import make_mesh
@@ -55,7 +52,7 @@ def make_mesh(num_replicas: int = 1) -> Mesh:
 
 
 def check_mesh(mesh: Mesh | None, batch_size: int | None = None, num_replicas: int = 1) -> Mesh | None:
-    """Returns the mesh as the compiled programs use it, or raises ValueError."""
+    """Returns the mesh in the form that the compiled programs use; raises ValueError if it does not fit."""
     if mesh is None:
         return None
     names = mesh.axis_names
@@ -86,7 +83,7 @@ def _check_divides(mesh: Mesh, batch_size: int) -> None:
 
 
 def _devices_of_processes(mesh: Mesh) -> np.ndarray:
-    """The number of places on the axis "data" of each process: [num_processes]."""
+    """How many devices of the axis "data" belong to each process [num_processes]."""
     owners = np.vectorize(lambda device: device.process_index)(mesh.devices)
     owners = np.moveaxis(owners, mesh.axis_names.index(DATA), 0).reshape(mesh.shape[DATA], -1)
     first = owners[:, 0]
@@ -105,7 +102,8 @@ def load(
 ) -> Data:
     """Checks data with `check(data, place=...)` and puts them on the device, or on the devices of the mesh.
 
-    With several processes `data` is the part of this one. The data set is all parts, in the order of processes.
+    With several processes, `data` is the share of this process; the data set consists of all shares in the order of the
+    processes.
     """
     if mesh is None:
         return check(data)
@@ -133,23 +131,23 @@ def load(
 
 
 def on_host(value: Any) -> np.ndarray:
-    """Returns an array in host memory, in the dtype that it has on a device."""
+    """Returns a NumPy array with the dtype that JAX would give it."""
     array = np.asarray(value)
     return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
 
 
 def num_examples(data: Data) -> int:
-    """The number of examples N of all processes together."""
+    """Number of examples N of all processes together."""
     return data.positions.shape[0] if isinstance(data, Sharded) else data["x"].shape[0]
 
 
 def take(mesh: Mesh | None, data: Data, rows: jax.Array) -> dict[str, jax.Array]:
-    """Reads a batch of examples by their numbers [B]; the devices share the batch.
+    """Reads a batch of examples by their indices [B], distributed over the devices.
 
-    Each device picks the examples that it has, with zeros for the others, and a sum over devices collects them. The sum
-    is exact, since one term of each is not 0. A batch [B, ...] is sent once a step, and no device holds more than its
-    rows and a batch. Each device then keeps its part of the sum; a reduce-scatter would do both, but has given wrong
-    values on CPUs (jax-ml/jax#40830), and XLA makes one of this where it can.
+    Each device picks the examples that it holds, and a sum over devices combines them. [B, ...] is communicated once a
+    step, and no device holds more than its rows and one batch. The sum is exact, since only one term is not 0. Each
+    device then keeps its part of the sum. (`psum_scatter` would do both at once, but its CPU implementation has
+    returned wrong values, see jax-ml/jax#40830; XLA makes the same of this where it can.)
     """
     if mesh is None or not isinstance(data, Sharded):
         return jax.tree.map(lambda array: array[rows], data)
@@ -175,7 +173,8 @@ def take(mesh: Mesh | None, data: Data, rows: jax.Array) -> dict[str, jax.Array]
 def over_devices(mesh: Mesh | None, function: Callable[..., Any]) -> Callable[..., Any]:
     """Makes each device call `function(keys, examples, *shared)` with its own keys and examples.
 
-    The compiler alone would collect all examples on every device wherever it cannot split an operation over devices.
+    Without this, the compiler would gather all examples on every device for operations that it cannot partition, such
+    as a sort.
     """
     if mesh is None:
         return function
@@ -190,9 +189,9 @@ def over_devices(mesh: Mesh | None, function: Callable[..., Any]) -> Callable[..
 
 
 def map_examples(mesh: Mesh | None, function: Callable[..., Any], key: jax.Array, data: Data, *shared: Any) -> Any:
-    """Calls `function(keys, data, *shared)` on each device with its rows. Returns the results [N, ...] on all devices.
+    """Applies `function(keys, data, *shared)` to all examples; results [N, ...] are on all devices.
 
-    Every example has its own key, the same on any number of devices.
+    Each device has its own rows. Every example has its own key, which does not depend on the number of devices.
     """
     keys = jax.random.split(key, num_examples(data))
     if mesh is None or not isinstance(data, Sharded):
@@ -209,27 +208,27 @@ def over_replicas(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P(REPLICAS) if REPLICAS in mesh.axis_names else P())
 
 
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
 def replicate(mesh: Mesh | None, tree: Any, *, replicas: bool = False) -> Any:
-    """Puts the arrays of process 0 on all devices; with `replicas` the devices share the leading axis."""
+    """Puts the arrays of process 0 on all devices, or distributes their leading axis of replicas over them."""
     if mesh is None:
         return tree
     sharding = over_replicas(mesh) if replicas else NamedSharding(mesh, P())
-
-    def is_key(leaf: Any) -> bool:
-        return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-    plain = of_first_process(jax.tree.map(lambda leaf: jax.random.key_data(leaf) if is_key(leaf) else leaf, tree))
+    plain = of_first_process(jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree))
 
     def place(leaf: Any, plain: Any) -> jax.Array:
         plain = on_host(plain)
         array = jax.make_array_from_process_local_data(sharding, plain, plain.shape)
-        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf)) if is_key(leaf) else array
+        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else array
 
     return jax.tree.map(place, tree, plain)
 
 
 def to_host(array: jax.Array) -> np.ndarray:
-    """Returns the values of an array on any mesh, as soon as they are computed."""
+    """Copies an array on any mesh to a NumPy array."""
     with explain_lost_process():
         if array.is_fully_addressable or array.is_fully_replicated:
             return np.asarray(array)
@@ -238,5 +237,5 @@ def to_host(array: jax.Array) -> np.ndarray:
 
 
 def to_one_device(mesh: Mesh | None, tree: Any) -> Any:
-    """Returns arrays of a mesh as arrays on one device, in every process."""
+    """Copies arrays on a mesh to one device, in every process."""
     return tree if mesh is None else jax.tree.map(lambda leaf: jnp.asarray(to_host(leaf)), tree)
