@@ -1,4 +1,4 @@
-"""Checks of what a user passes in: each says what was expected, what came, and what to do."""
+"""Checks of arguments; each message says what was expected, what was passed, and what to do."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -60,7 +60,7 @@ def check_shape(name: str, value: Any) -> tuple[int, ...]:
 
 
 def check_event(value: Any, event_shape: Sequence[int]) -> None:
-    """Raises ValueError unless `value` is [..., *event_shape]: broadcasting would give the density of another point."""
+    """Raises ValueError unless `value` is [..., *event_shape]; broadcasting would give the density of another point."""
     shape, event_shape = np.shape(value), tuple(event_shape)
     if len(shape) < len(event_shape) or shape[len(shape) - len(event_shape) :] != event_shape:
         expected = ", ".join(map(str, ("...", *event_shape)))
@@ -81,10 +81,10 @@ def check_finite(name: str, value: Any) -> None:
     if isinstance(value, Tracer):
         return
     array = np.asarray(value)
-    # jnp, since numpy does not count bfloat16 as floating.
-    # In pieces, which take little memory.
+    # In pieces, to save memory.
     rows = max(1, array.shape[0] * 2**20 // array.size) if array.ndim and array.size else 1
     pieces = [array[start : start + rows] for start in range(0, len(array), rows)] if array.ndim else [array]
+    # NumPy's `issubdtype` does not count bfloat16 as floating point.
     if jnp.issubdtype(array.dtype, jnp.floating) and not all(np.isfinite(piece).all() for piece in pieces):
         first = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         count = int((~np.isfinite(array)).sum())
@@ -111,7 +111,7 @@ def check_integer_range(name: str, value: Any) -> None:
 
 
 def check_grey(x: Any) -> None:
-    """Raises ValueError for concrete images that are no grey values: [0, 1], integers from 0 to 255, or booleans."""
+    """Raises ValueError unless concrete images hold grey values: [0, 1], integers from 0 to 255, or booleans."""
     if isinstance(x, Tracer) or not np.size(x):
         return
     values = np.asarray(x)
@@ -123,12 +123,12 @@ def check_grey(x: Any) -> None:
     if is_integer and largest == 1:
         raise ValueError(
             "Expected levels from 0 to 255 in integers to binarise; got only zeros and ones. Black and white images "
-            "need no `transform=vp.binarize`; or pass them as booleans or floating numbers."
+            "need no `transform=vp.binarize`; otherwise pass them as booleans or floating-point numbers."
         )
 
 
 def check_labels(y: Any, num_classes: int, name: str = "y") -> None:
-    """Raises ValueError if labels are not integers (or booleans) in [0, num_classes); of traced ones only the dtype."""
+    """Raises ValueError unless labels are integers or booleans in [0, num_classes); checks only the dtype if traced."""
     dtype = y.dtype if isinstance(y, Tracer) else np.asarray(y).dtype
     if not (np.issubdtype(dtype, np.integer) or np.issubdtype(dtype, np.bool_)):
         raise ValueError(f"Expected integer labels in `{name}`; got dtype {dtype}.")

@@ -1,8 +1,7 @@
 """Loops that compile nothing outside `jit`.
 
-Outside `jit`, `jax.lax.scan` and `jax.lax.map` compile their body each time that it is a new function object, as a
-closure over parameters always is, and keep every program. Inside `jit` they are part of a program that is compiled
-once; outside, these loops run in Python, one operation after the other, like everything else there.
+Outside `jit`, `jax.lax.scan` and `jax.lax.map` compile their body anew for each new function object, such as a closure
+over parameters, and keep every compiled program. The loops here call them only inside `jit`, and else run in Python.
 """
 
 from collections.abc import Callable
@@ -15,10 +14,8 @@ from jax.core import Tracer
 
 
 def is_compiling() -> bool:
-    """Whether operations become part of a program (`jit`, `scan`) rather than run at once (also under `grad`, `vmap`).
-
-    A constant made while a program is traced is part of it.
-    """
+    """Whether JAX is tracing a program (`jit`, `scan`); under `grad` and `vmap` alone operations run at once."""
+    # A constant that is created while a program is traced is a tracer.
     return isinstance(jnp.zeros(()), Tracer)
 
 
@@ -50,7 +47,7 @@ def map_chunks(function: Callable[[Any], Any], arrays: Any, chunk_size: int) -> 
 
 
 def _slices(arrays: Any, start: int, size: int | None = None) -> Any:
-    """Slice `start`, or `size` of them from there on; one program for every `start`."""
+    """Slice `start`, or `size` slices from there on; compiled once for all values of `start`."""
     if size is None:
         return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, np.int32(start), keepdims=False), arrays)
     return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, np.int32(start), size), arrays)

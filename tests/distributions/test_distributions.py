@@ -154,11 +154,15 @@ def test_fast_density_against_float64_for_small_scales_and_far_means(dim):
     z = loc[near] + np.exp(log_scale[near]) * rng.normal(size=(100, dim))
     z = np.concatenate([z, rng.uniform(-12, 12, (20, dim))])
 
+    def density(z, log_weights, loc, log_scale):
+        return vp.DiagonalMixture(log_weights, loc, jnp.exp(log_scale)).log_prob(z)
+
+    def total(*arrays):
+        return density(*arrays)[:100].sum()
+
     def run(dtype):
         with jax.enable_x64(dtype == jnp.float64):
             arrays = [jnp.asarray(a, dtype) for a in (z, log_weights, loc, log_scale)]
-            density = lambda z, w, m, s: vp.DiagonalMixture(w, m, jnp.exp(s)).log_prob(z)  # noqa: E731
-            total = lambda *a: density(*a)[:100].sum()  # noqa: E731
             found = jax.jit(density)(*arrays), jax.jit(jax.grad(total, (0, 1, 2, 3)))(*arrays)
             return jax.tree.map(lambda a: np.asarray(a, np.float64), found)
 

@@ -38,8 +38,12 @@ def test_spline_at_its_knots_has_the_derivatives_of_the_bin_beside_them(directio
 
         @jax.jit
         def derivatives(u):
-            value = lambda raw, u: spline(raw, u[None], BOUND)[0][0]  # noqa: E731
-            log_slope = lambda raw, u: spline(raw, u[None], BOUND)[1][0]  # noqa: E731
+            def value(raw, u):
+                return spline(raw, u[None], BOUND)[0][0]
+
+            def log_slope(raw, u):
+                return spline(raw, u[None], BOUND)[1][0]
+
             parts = [jax.grad(f, argnums=(0, 1))(raw, u) for f in (value, log_slope)]
             second = [jax.grad(jax.grad(f, argnums=1), argnums=1)(raw, u) for f in (value, log_slope)]
             return *parts[0], *parts[1], *second

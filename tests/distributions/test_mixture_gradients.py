@@ -136,7 +136,10 @@ def test_second_derivatives_where_one_component_has_all_the_responsibility(num_c
     np.testing.assert_allclose(
         jax.jit(jax.hessian(density))(z, log_weights, loc, scale), -4 * np.eye(3), rtol=1e-4, atol=1e-4
     )
-    by_scale = lambda row: density(z, log_weights, loc, scale.at[0].set(row))  # noqa: E731
+
+    def by_scale(row):
+        return density(z, log_weights, loc, scale.at[0].set(row))
+
     curvature = jax.jit(jax.hessian(by_scale))(scale[0])
     expected = np.diag(1 / 0.5**2 - 3 * np.asarray(z) ** 2 / 0.5**4)
     np.testing.assert_allclose(curvature, expected, rtol=1e-3, atol=1e-3)

@@ -1,4 +1,4 @@
-"""The distrax bijector that every flow is: two functions of one vector."""
+"""The distrax bijector of a flow, made of two functions of one vector."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +19,7 @@ class FlowBijector(distrax.Bijector):
     """A bijector z = f(u) of vectors [..., dim]."""
 
     def __init__(self, forward: Map, inverse: Map, params: Any, context: dict[str, Any], dim: int | None = None):
-        """Takes the two directions as functions of params, context and one vector [dim]; None where others check it."""
+        """Takes both directions as functions of params, context and one vector, whose size must be `dim` if given."""
         super().__init__(event_ndims_in=1)
         self._dim = dim
         self._forward, self._inverse = forward, inverse
@@ -36,9 +36,9 @@ class FlowBijector(distrax.Bijector):
         return over_leading_axes(partial(self._inverse, self._params, self._flow_context), self._in_precision(y))
 
     def _in_precision(self, value: Any) -> jax.Array:
-        """The vectors in the dtype that the flow computes in: the widest of theirs and the parameters', from float32.
+        """Converts vectors to the wider dtype of theirs and the parameters', at least float32.
 
-        Then what a layer gives has the dtype of what it takes, as the scan of `repeat` needs.
+        A layer's output then has the dtype of its input, as the scan of `repeat` requires.
         """
         value = full_precision(value)
         widths = [value.dtype, *(jnp.result_type(leaf) for leaf in jax.tree.leaves(self._params))]
@@ -55,5 +55,5 @@ class FlowBijector(distrax.Bijector):
 
 
 def no_volume_change(vector: jax.Array) -> jax.Array:
-    """The log-determinant of a map that keeps volume."""
+    """The log-determinant of a volume-preserving map, zero."""
     return jnp.zeros((), vector.dtype)

@@ -11,7 +11,7 @@ from vaepriors_jax.flows.bijector import FlowBijector, no_volume_change
 
 @factory
 def chain(*flows: Flow) -> Flow:
-    """Applies flows one after another, the first one first on the way from u to z.
+    """Applies flows one after another; from u to z, the first argument comes first.
 
     Example:
         >>> import jax.numpy as jnp, vaepriors_jax as vp

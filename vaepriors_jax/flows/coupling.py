@@ -1,4 +1,4 @@
-"""Coupling layers: each half of the vector is transformed, given the other half, by a map of scalars."""
+"""Coupling layers: a map of scalars transforms each half of a vector, given the other half."""
 
 from typing import Any
 

@@ -13,7 +13,7 @@ from vaepriors_jax.flows.bijector import FlowBijector, no_volume_change
 
 @factory
 def permute(dim: int, order: tuple[int, ...] | None = None) -> Flow:
-    r"""Permutation of the dimensions, $z_i = u_{\pi(i)}$; keeps volume and has no parameters.
+    r"""Permutation of the dimensions, $z_i = u_{\pi(i)}$; it preserves volume and has no parameters.
 
     Args:
         dim: dimension of z.

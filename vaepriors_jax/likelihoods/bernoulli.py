@@ -12,7 +12,7 @@ from vaepriors_jax.distributions.numerics import full_precision, full_precision_
 
 @jax.custom_jvp
 def _softplus(v: jax.Array) -> jax.Array:
-    """log(1 + e^v) for finite v; the care that jax.nn.softplus takes of others costs a fifth of a decoder's time."""
+    """log(1 + e^v) for finite v; `jax.nn.softplus` also handles infinities, at a fifth of a decoder's time."""
     return jnp.maximum(v, 0) + jnp.log1p(jnp.exp(-jnp.abs(v)))
 
 
@@ -32,11 +32,11 @@ class Bernoulli(distrax.Distribution):
         return self.logits.shape
 
     def log_prob(self, value: jax.Array) -> jax.Array:
-        """Log-probability in nats, finite gradients at every logit."""
+        """Log-probability in nats at x [..., *event_shape]: [...]; gradients are finite for every logit."""
         value = full_precision_as(value, self.logits.dtype).astype(self.logits.dtype)
         against = (1 - 2 * value) * self.logits
         nats = _softplus(against)
-        # One flat axis to sum is faster than [28, 28].
+        # Summing one flat axis is faster than summing [28, 28].
         return -jnp.sum(nats.reshape(*nats.shape[: nats.ndim - self.logits.ndim], -1), axis=-1)
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
@@ -60,8 +60,8 @@ class Bernoulli(distrax.Distribution):
             wrong = values[~is_right].flat[0]
             raise ValueError(
                 f"Expected zeros and ones as data of a Bernoulli likelihood; got {wrong!s} among values from "
-                f"{values.min()} to {values.max()}. Grey values in [0, 1] can be binarised while training, with "
-                "`transform=vp.binarize`; or use a likelihood for them, such as `vp.normal_diag`."
+                f"{values.min()} to {values.max()}. Binarise grey values in [0, 1] during training with "
+                "`transform=vp.binarize`, or use a likelihood for grey values, such as `vp.normal_diag`."
             )
 
 

@@ -13,7 +13,7 @@ from vaepriors_jax.likelihoods.pixelwise import Levels, check_num_levels
 
 @partial(jax.jit, static_argnums=(2, 3))
 def _successes(key: jax.Array, probability: jax.Array, n: int, num_trials: int) -> jax.Array:
-    """Number of successes [n, ...] of trials of a probability [...]; compiled once."""
+    """Draws numbers of successes [n, ...] of independent trials with a probability [...]; compiled once."""
     zeros = jnp.zeros((n, *probability.shape), probability.dtype)
 
     def add_trial(trial: int, successes: jax.Array) -> jax.Array:
@@ -27,7 +27,7 @@ class BinomialLevels(Levels):
     """Independent pixels on levels; see `binomial_levels`."""
 
     def __init__(self, logits: jax.Array, num_levels: int):
-        """Takes the logits of each of the L - 1 trials."""
+        """Takes the logits of a trial's success, and the number of levels L, of which there are L - 1 trials."""
         self.num_levels = num_levels
         self.logits = full_precision(logits)
 
@@ -40,7 +40,7 @@ class BinomialLevels(Levels):
         """Log-probability in nats of each pixel."""
         top = self.num_levels - 1
         levels = np.arange(self.num_levels)
-        # In float64, once: the terms are far larger than their sum.
+        # Computed in float64, since the terms are far larger than their sum.
         log_choices = gammaln(top + 1) - gammaln(levels + 1) - gammaln(top - levels + 1)
         k = self.level(value, self.logits.dtype)
         log_odds = k * jax.nn.log_sigmoid(self.logits) + (top - k) * jax.nn.log_sigmoid(-self.logits)

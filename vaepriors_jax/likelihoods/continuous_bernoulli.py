@@ -9,7 +9,7 @@ import numpy as np
 from vaepriors_jax.distributions.numerics import full_precision, full_precision_as
 from vaepriors_jax.likelihoods.pixelwise import Pixelwise
 
-# Below this |logit| the normaliser is a power series, accurate to 1e-11 with its derivatives; above, a closed form.
+# For smaller |logit| the normaliser is a power series, accurate to 1e-11 with its derivatives; else a closed form.
 SMALL_LOGIT = 0.5
 
 
@@ -25,7 +25,7 @@ def _log_ratio(a: jax.Array) -> jax.Array:
 
 
 def _magnitude(logits: jax.Array) -> jax.Array:
-    """Their absolute value, but with gradient -1 at zero, as the branch for negative logits has."""
+    """Absolute value with gradient -1 at zero, consistent with the branch for negative logits."""
     return jnp.where(logits > 0, logits, -logits)
 
 
@@ -49,14 +49,14 @@ class ContinuousBernoulli(Pixelwise):
     def pixel_log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats of each pixel."""
         value = full_precision_as(value, self.logits.dtype)
-        # l x - A(l), without large terms that cancel: the distance is from the end that the logit favours.
+        # l x - A(l), written with the distance of x from the end that the logit favours, so that nothing cancels.
         magnitude = _magnitude(self.logits)
         distance = jnp.where(self.logits > 0, 1 - value, value)
         return -magnitude * distance - _log_ratio(magnitude)
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
         uniform = jax.random.uniform(key, (n, *self.event_shape), self.logits.dtype)
-        magnitude = jnp.maximum(_magnitude(self.logits), 1e-6)  # the same density, and no division by zero
+        magnitude = jnp.maximum(_magnitude(self.logits), 1e-6)  # avoids 0 / 0; the density is the same
         distance = jnp.clip(-jnp.log1p(uniform * jnp.expm1(-magnitude)) / magnitude, 0, 1)
         return jnp.where(self.logits > 0, 1 - distance, distance)
 
@@ -75,13 +75,13 @@ class ContinuousBernoulli(Pixelwise):
         if not ((values >= 0) & (values <= 1)).all():
             raise ValueError(
                 "Expected data in [0, 1] for a continuous Bernoulli likelihood; got values from "
-                f"{values.min()} to {values.max()}. Scale them into [0, 1] (8-bit images are divided by 255), or use a "
-                "likelihood for any real values, such as `vp.normal_diag`."
+                f"{values.min()} to {values.max()}. Scale them to [0, 1] (divide 8-bit images by 255), or use a "
+                "likelihood for real values, such as `vp.normal_diag`."
             )
 
 
 def _derivative(function: Any) -> Any:
-    """The derivative of a function that acts on each entry."""
+    """The derivative of an elementwise function."""
     return jax.grad(lambda array: jnp.sum(function(array)))
 
 

@@ -8,20 +8,20 @@ import jax.numpy as jnp
 from vaepriors_jax.distributions.numerics import full_precision
 from vaepriors_jax.likelihoods.pixelwise import Levels, check_num_levels
 
-# Scales beyond count as these: within, densities and gradients are finite in float32.
+# Scales are clipped to this range, in which densities and gradients are finite in float32.
 SMALLEST_SCALE, LARGEST_SCALE = 1e-12, 1e12
 
 
 def bins(loc: jax.Array, scale: jax.Array, num_levels: int) -> tuple[jax.Array, jax.Array]:
-    """Location and scale in units of levels, of one shape; there the edges of the bins are exact."""
+    """Location and scale in units of levels, in which the edges of the bins are exact; broadcast to one shape."""
     loc, scale = jnp.broadcast_arrays(full_precision(loc), full_precision(scale))
     return loc * (num_levels - 1), jnp.clip(scale, SMALLEST_SCALE, LARGEST_SCALE) * (num_levels - 1)
 
 
 def bin_log_prob(level: jax.Array, loc: jax.Array, scale: jax.Array, num_levels: int) -> jax.Array:
-    r"""Log-probability of each level k: that of the bin [k - 1/2, k + 1/2], of the tails too for the outermost.
+    r"""Log-probability of each level k, that is, of the bin [k - 1/2, k + 1/2]; the outermost bins include the tails.
 
-    $\sigma(u) - \sigma(l) = \sigma(u)\, \sigma(-l)\, (1 - e^{l - u})$, of which nothing cancels.
+    It computes $\sigma(u) - \sigma(l)$ as $\sigma(u)\, \sigma(-l)\, (1 - e^{l - u})$, which does not cancel.
     """
     log_below = jax.nn.log_sigmoid((level + 0.5 - loc) / scale)
     log_above = jax.nn.log_sigmoid((loc - level + 0.5) / scale)
@@ -36,7 +36,7 @@ def bin_log_prob(level: jax.Array, loc: jax.Array, scale: jax.Array, num_levels:
 
 @partial(jax.jit, static_argnums=2)
 def bin_moments(loc: jax.Array, scale: jax.Array, num_levels: int) -> tuple[jax.Array, jax.Array]:
-    r"""Mean and variance of the level K, by its tails about the level c nearest to the location.
+    r"""Mean and variance of the level K, from its tail probabilities around the level c nearest to the location.
 
     $E[K - c] = \sum_{j > c} P(K \ge j) - \sum_{j \le c} P(K < j)$, and $E[(K - c)^2]$ with weights $2 |j - c| \mp 1$.
     """
@@ -84,7 +84,7 @@ class DiscretizedLogistic(Levels):
 
 
 def sampled_levels(position: jax.Array, num_levels: int) -> jax.Array:
-    """The data at the level nearest to each position, which is in units of levels."""
+    """Rounds positions in units of levels to the nearest level, and converts them to data in [0, 1]."""
     return jnp.clip(jnp.round(position), 0, num_levels - 1) / (num_levels - 1)
 
 
@@ -97,7 +97,7 @@ def discretized_logistic(loc: jax.Array, scale: jax.Array, num_levels: int = 256
     Args:
         loc: location $\mu$ [...], in units of the data.
         scale: scale $s > 0$ [...], in units of the data, or of a shape that broadcasts; the standard deviation before
-            discretisation is $\pi s / \sqrt 3$. Scales outside [1e-12, 1e12] count as the nearest of these.
+            discretisation is $\pi s / \sqrt 3$. Scales are clipped to [1e-12, 1e12].
         num_levels: L; level k of the data is k / (L - 1) in floating numbers (8-bit images divided by 255), or the
             integer k.
 

@@ -1,4 +1,4 @@
-"""What likelihoods share: independent pixels, of which many lie on equally spaced grey levels."""
+"""Base classes of likelihoods with independent pixels, some of them on equally spaced grey levels."""
 
 import abc
 from typing import Any
@@ -13,7 +13,7 @@ from vaepriors_jax.distributions.numerics import full_precision_as
 
 
 class Pixelwise(distrax.Distribution):
-    """Independent pixels over one array; a subclass gives the log-density of each."""
+    """Independent pixels over one array; a subclass implements the log-density of each pixel."""
 
     @abc.abstractmethod
     def pixel_log_prob(self, value: jax.Array) -> jax.Array:
@@ -27,12 +27,12 @@ class Pixelwise(distrax.Distribution):
 
 
 class Levels(Pixelwise):
-    """Pixels on L levels, k = 0, ..., L - 1: k / (L - 1) in floating numbers, k itself in integers."""
+    """Pixels on L levels k = 0, ..., L - 1: floating-point data hold k / (L - 1), integer data hold k."""
 
     num_levels: int
 
     def level(self, value: jax.Array, dtype: Any) -> jax.Array:
-        """The index k of the level next to each value; integers are that index, booleans the first and last level."""
+        """The index k of the level nearest to each value; False is the first level and True the last."""
         if jnp.issubdtype(value.dtype, jnp.integer):
             return jnp.asarray(value).astype(dtype)
         return jnp.round(full_precision_as(value, jnp.float32) * (self.num_levels - 1)).astype(dtype)
@@ -43,7 +43,7 @@ class Levels(Pixelwise):
         if np.issubdtype(values.dtype, np.integer):
             self._check_integers(values)
             return
-        # Data of half precision pass; where levels are close, their neighbourhoods stay apart.
+        # The tolerance admits half precision, but is at most a quarter of the distance between levels.
         rounding = 0.0 if np.issubdtype(values.dtype, np.bool_) else float(jnp.finfo(values.dtype).eps) / 2
         values = values.astype(np.float64)
         nearest = np.clip(np.round(values * top), 0, top) / top
@@ -57,7 +57,7 @@ class Levels(Pixelwise):
             )
 
     def _check_integers(self, values: np.ndarray) -> None:
-        """Raises ValueError for integers that are no levels, or that are zeros and ones where 8 bits are expected."""
+        """Raises ValueError for integers outside the levels, and for zeros and ones where 8 bits are expected."""
         if not values.size:
             return
         smallest, largest, top = int(values.min()), int(values.max()), self.num_levels - 1
