@@ -190,8 +190,9 @@ def test_wrong_options_end_in_one_clear_line(tmp_path, monkeypatch, capsys):
         assert "Traceback" not in said
 
 
-def test_help_is_readable():
-    command = [sys.executable, "-m", "experiments.compare_priors", "--help"]
+@pytest.mark.parametrize("program", ["compare_priors", "configs.static_mnist_vamp"])
+def test_help_is_readable(program):
+    command = [sys.executable, "-m", f"experiments.{program}", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0
     for option in ("--dataset", "--priors", "--seeds", "--preset", "--epochs", "--batch-size", "--learning-rate",

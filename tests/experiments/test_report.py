@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.report import figures
+from experiments.report import figures, markdown, page
 from experiments.report.document import Figure, Section, Table, write
 
 CONTENT = {
+    "data": "digits: `train` drawn into three",
     "command": "python -m experiments.x --flag '<b>'",
     "config": {"epochs": 3},
     "hardware": {"processor": "some"},
@@ -47,7 +48,8 @@ class Page(HTMLParser):
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("report")
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(path / "one.png")
-    table = Table("Scores", ["prior", "log p(x|y)"], [["<script>alert(1)</script>", "-1 ± 2"]], ["A note & more."])
+    rows = [["<script>alert(1)</script>", "-1 ± 2"], ["a_name *_", "[a](b) *"]]
+    table = Table("Scores", ["prior", "log p(x|y)"], rows, ["A note & more.", "* of `standard`: 1 &lt; 2"])
     sections = [
         Section("First", ["A paragraph: 1 < 2."], [table]),
         Section("Second", figures=[Figure("one.png", "A figure", 'What to see: "blue" is a hole.')]),
@@ -58,13 +60,15 @@ def folder(tmp_path_factory):
 
 
 def test_page_is_whole_and_needs_nothing_else(folder):
-    page = Page((folder / "report.html").read_text())
-    assert page.open == []  # every tag was closed, in order
-    names = [tag for tag, _ in page.tags]
+    parsed = Page((folder / "report.html").read_text())
+    assert parsed.open == []  # every tag was closed, in order
+    names = [tag for tag, _ in parsed.tags]
     assert not {"script", "link", "iframe", "object"} & set(names)
-    assert dict(page.tags)["html"]["lang"] == "en"
-    assert any(attributes.get("name") == "viewport" for tag, attributes in page.tags if tag == "meta")
-    addresses = [value for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href")]
+    assert dict(parsed.tags)["html"]["lang"] == "en"
+    assert any(attributes.get("name") == "viewport" for tag, attributes in parsed.tags if tag == "meta")
+    addresses = [
+        value for _, attributes in parsed.tags for name, value in attributes.items() if name in ("src", "href")
+    ]
     (image,) = addresses
     assert base64.b64decode(image.removeprefix("data:image/png;base64,")) == (folder / "one.png").read_bytes()
     # What a user names reaches the page as text.
@@ -74,10 +78,15 @@ def test_page_is_whole_and_needs_nothing_else(folder):
         "1 < 2",
         'What to see: "blue" is a hole.',
         "log p(x|y)",
+        "a_name *_",
+        "[a](b) *",
+        "* of standard: 1 &lt; 2",
+        "digits: `train` drawn into three",
     ):
-        assert text in page.text
+        assert text in parsed.text
+    assert not {"em", "a"} & set(names[: names.index("img")])
     for made in (CONTENT["command"], "epochs = 3", "processor = some", "jax = 1.2", "62 seconds"):
-        assert made in page.text
+        assert made in parsed.text
 
 
 def test_markdown_says_the_same(folder):
@@ -88,6 +97,11 @@ def test_markdown_says_the_same(folder):
         *("evaluation.html", "evaluation.json", "evaluation.md"),
         *("one.png", "report.html", "report.md", "results.json"),
     ]
+
+
+@pytest.mark.parametrize("text", ["1. first", "- point", "# title", "> quoted", "===", "2) two", "~~~"])
+def test_plain_text_starts_no_list_or_heading(text):
+    assert page.to_html("", markdown.escape(text), None).split("<body>\n")[1].startswith("<p>")
 
 
 def test_a_map_is_blank_where_samples_do_not_tell():
