@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 # Underscores within words mean nothing, nor do < and & before a space.
 SPECIAL = re.compile(r"[\\*\[\]]|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?])|&(?=[#\w])")
-MARKER = re.compile(r"(\d*)([-+#>=~.)])")  # at the start of a line: of a list, a heading, a quotation or a fence
+# At the start of a line: the marker of a list, a heading, a quotation, a rule or a fence.
+MARKER = re.compile(r"(\d*)([.)](?=\s|$)|[-+](?=\s|$)|[#>=~]|---)")
 
 
 def escape(text: str) -> str:
