@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict, dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from experiments.options import command_line
 from experiments.options.programs import SeedsOptions
 from experiments.options.resolve import resolve
 from experiments.report import comparison_figures, document, figures, results
-from experiments.report.choice import MEASURES, advice, tables
+from experiments.report.choice import MEASURES, advice, kind_of, tables
 from experiments.report.comparison import Rows, failures_of
 from experiments.report.document import Figure, Section
 from experiments.report.generation import by_prior, draw_samples
@@ -33,9 +33,9 @@ class Options(SeedsOptions):
     dataset: str = "digits"
     """Digits, a TFDS name, or the path of your own .npz file, as in compare_priors. Without labels samples cannot be
     scored, and the choice rests on the ELBO."""
-    priors: tuple[Literal["standard", "mixture", "vamp", "flow"], ...] = ("standard", "mixture", "vamp", "flow")
-    """The candidates, the simplest first; `standard` must be among them."""
-    refit: tuple[Literal["mixture", "vamp", "flow"], ...] = ("mixture",)
+    priors: tuple[str, ...] = ("standard", "mixture", "vamp", "flow")
+    """The candidates, the simplest first, also your own as module:function; `standard` must be among them."""
+    refit: tuple[str, ...] = ("mixture",)
     """Priors that are fitted afterwards to the standard VAE, as more candidates."""
     num_components: int | None = None
     """Components of the mixture, and pseudo-inputs of the VampPrior; those of the preset by default."""
@@ -103,7 +103,7 @@ def main(options: Options) -> dict[str, Any]:
     if STANDARD not in options.priors:
         raise ValueError(f"Expected `standard` among --priors, to compare the others with; got {options.priors}.")
     data = load(options.dataset, data_dir=options.data_dir)
-    config = resolve(options.comparison(), data)
+    config = resolve(options.comparison(), data, conditional=False)
     data = take_test(data, config.num_test)
     output_dir = results.make_output_dir(options.output_dir, "choose_prior", options.dataset)
     candidates = train_and_measure(config, data, output_dir)
@@ -120,9 +120,7 @@ def main(options: Options) -> dict[str, Any]:
         "data": data.description,
         "features": measures.describe_features(candidates.scorer and candidates.scorer.network),
         "kinds": {
-            trained.name: trained.vae.prior.config["factory"]
-            for trained in candidates.trained
-            if trained.name in measured
+            trained.name: kind_of(trained.model(0), data) for trained in candidates.trained if trained.name in measured
         },
         "rows": candidates.rows,
         "measured": measured,

@@ -15,12 +15,13 @@ import vaepriors_jax as vp
 from experiments import measures
 from experiments.data.dataset import Dataset, load
 from experiments.models.trained import Model
-from experiments.models.vaes import make_vae
+from experiments.models.vaes import make_prior, make_vae
 from experiments.options import command_line
 from experiments.options.config import Config
 from experiments.options.settings import Settings, fill
 from experiments.report import document, results
 from experiments.report.comparison import sections_of, summarize
+from experiments.report.recommendation import REFIT
 from experiments.training.train import model_folder
 
 
@@ -56,12 +57,16 @@ def read_run(run_dir: Path) -> tuple[dict[str, Any], Settings]:
 
 
 def load_models(run_dir: Path, rows: list[dict[str, Any]], config: Settings, data: Dataset) -> list[Model]:
-    """The trained models of some rows: networks from the run's configuration, priors as they were saved."""
+    """The trained models of some rows: networks from the run's configuration, priors as they were saved.
+
+    A prior of the user's own is made again by its function.
+    """
     vaes: dict[str, vp.VAE] = {}  # one for all seeds of a prior, so that each is compiled once
     models = []
     for row in rows:
         name = row["prior"]
-        prior, params = vp.load_model(run_dir / model_folder(name, row["seed"]))
+        own = make_prior(name.removeprefix(REFIT), config.sizes, data) if ":" in name else None
+        prior, params = vp.load_model(run_dir / model_folder(name, row["seed"]), own)
         if name not in vaes:
             vaes[name] = make_vae(name.split(",")[0], config.sizes, data)[0]._replace(prior=prior)
         models.append(Model(name, row["seed"], vaes[name], params))

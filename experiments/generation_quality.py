@@ -6,7 +6,7 @@ python -m experiments.generation_quality --dataset mnist --preset paper --priors
 
 import time
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from experiments import measures
 from experiments.comparison.candidates import train_and_measure
@@ -21,8 +21,6 @@ from experiments.report.document import Section
 from experiments.report.generation import draw_samples, draw_scores
 from experiments.report.quality import differences, tests
 
-Prior = Literal["standard", "mixture", "vamp", "flow"]
-
 
 @dataclass(frozen=True)
 class Options(SeedsOptions):
@@ -31,9 +29,10 @@ class Options(SeedsOptions):
     dataset: str = "digits"
     """Digits, a TFDS name, or the path of your own .npz file, with labels: they train the features that score the
     samples."""
-    priors: tuple[Prior, ...] = ("standard", "mixture")
-    """Which priors; the others are compared with the first."""
-    refit: tuple[Literal["mixture", "vamp", "flow"], ...] = ("mixture",)
+    priors: tuple[str, ...] = ("standard", "mixture")
+    """Which priors: standard, mixture, vamp, flow, or your own as module:function; the others are compared with the
+    first."""
+    refit: tuple[str, ...] = ("mixture",)
     """Priors that are fitted afterwards to the standard VAE; give --refit alone for none."""
     num_components: int | None = None
     """Components of the mixture, and pseudo-inputs of the VampPrior; those of the preset by default."""
@@ -48,7 +47,7 @@ def main(options: Options) -> dict[str, Any]:
             f"Expected labels, which train the features that score samples; {data.name} has none. "
             "Use mnist for binarized_mnist, or experiments.compare_priors for likelihoods and holes."
         )
-    config = resolve(options.comparison(), data)
+    config = resolve(options.comparison(), data, conditional=False)
     data = take_test(data, config.num_test)
     output_dir = results.make_output_dir(options.output_dir, "generation_quality", options.dataset)
     candidates = train_and_measure(config, data, output_dir)

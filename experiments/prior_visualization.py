@@ -36,8 +36,8 @@ class Options:
 
     dataset: str = "digits"
     """Digits, a TFDS name, or the path of your own .npz file, as in compare_priors."""
-    priors: tuple[Literal["standard", "mixture", "vamp", "flow"], ...] = ("standard", "mixture")
-    """Which priors, one row each."""
+    priors: tuple[str, ...] = ("standard", "mixture")
+    """Which priors, one row each: standard, mixture, vamp, flow, or your own as module:function."""
     preset: Literal["quick", "paper"] = "quick"
     """Sizes and schedule, as in compare_priors."""
     latent_dim: int = 2
@@ -99,7 +99,7 @@ def main(options: Options) -> dict[str, Any]:
     if options.num_points < 1:
         raise ValueError(f"Expected --num-points >= 1; got {options.num_points}.")
     data = load(options.dataset, data_dir=options.data_dir)
-    config = resolve(comparison_of(options), data)
+    config = resolve(comparison_of(options), data, conditional=False)
     output_dir = results.make_output_dir(options.output_dir, "prior_visualization", options.dataset)
     models = []
     for name in options.priors:

@@ -1,5 +1,6 @@
-"""The five prior families of the comparison, each with the networks that go with it."""
+"""The prior families of the comparison, and priors of your own, each with the networks that go with it."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,6 +12,10 @@ from experiments.data.dataset import Dataset
 from experiments.models.image_networks import Down, Up
 from experiments.models.likelihoods import Likelihood
 from experiments.models.networks import Decoder, Encoder, TwoLevelEncoder
+from experiments.models.user_priors import make_user_prior
+from vaepriors_jax.base import chain_of
+from vaepriors_jax.data_checks import label_counts
+from vaepriors_jax.priors.init_from_data import required_data
 
 PRIORS = ("standard", "mixture", "vamp", "flow", "conditional")
 
@@ -57,7 +62,11 @@ class InBfloat16(NamedTuple):
 
 
 def make_prior(name: str, sizes: Sizes, data: Dataset) -> vp.Prior:
-    """Makes the prior of one family; for two levels it is the one on top."""
+    """Makes the prior of one family, or one of the user's own; for two levels it is the one on top.
+
+    Raises:
+        ValueError: neither a family nor the module:function of a prior.
+    """
     dim, num_components = sizes.latent_dim, sizes.num_components
     makers: dict[str, Callable[[], vp.Prior]] = {
         "standard": lambda: vp.standard_normal(dim),
@@ -69,8 +78,29 @@ def make_prior(name: str, sizes: Sizes, data: Dataset) -> vp.Prior:
         ),
         "conditional": lambda: vp.conditional_normal(dim, num_classes=data.num_classes),
     }
-    prior = makers[name]()
+    if name in makers:
+        prior = makers[name]()
+    elif ":" in name:
+        known = {"dim": dim, "num_components": num_components}
+        known |= {"input_shape": data.image_shape, "num_classes": data.num_classes}
+        prior = make_user_prior(name, known)
+    else:
+        raise ValueError(
+            f"Expected a prior among {', '.join(makers)}, or one of your own as module:function; got {name!r}."
+        )
     return prior if sizes.levels == 1 else vp.two_level(prior, dim, dim, hidden=sizes.hidden)
+
+
+def prior_reads_label(prior: vp.Prior) -> bool:
+    """Whether a prior reads the label: it, or the prior that it wraps, needs `y`, or has classes."""
+    parameters = (inspect.signature(one.apply).parameters.get("y") for one in chain_of(prior))
+    needs_label = next((y.default is y.empty for y in parameters if y is not None), False)
+    return needs_label or any(label_counts(prior.config))
+
+
+def starts_from_examples(prior: vp.Prior) -> bool:
+    """Whether a prior can start from data before there are encodings."""
+    return prior.init_from_data is not None and "z" not in required_data(prior)
 
 
 def make_networks(sizes: Sizes, data: Dataset, num_classes: int | None) -> tuple[Encoder | TwoLevelEncoder, Decoder]:
@@ -89,13 +119,13 @@ def make_networks(sizes: Sizes, data: Dataset, num_classes: int | None) -> tuple
 def make_vae(name: str, sizes: Sizes, data: Dataset) -> Made:
     """Makes the VAE of one family, and the function that makes its parameters from a key.
 
-    The conditional family is the conditional VAE: prior, encoder and decoder all read the label.
+    A prior that reads the label makes a conditional VAE: prior, encoder and decoder all read it.
     """
-    conditional = name == "conditional"
+    prior = make_prior(name, sizes, data)
+    conditional = prior_reads_label(prior)
     num_classes = data.num_classes if conditional else None
     encoder, decoder = make_networks(sizes, data, num_classes)
     context = ("y",) if conditional else ()
-    prior = make_prior(name, sizes, data)
     encode, decode = encoder.apply, decoder.apply
     if sizes.precision == "bfloat16":
         encode, decode = InBfloat16(encode), InBfloat16(decode)
@@ -114,9 +144,9 @@ def make_vae(name: str, sizes: Sizes, data: Dataset) -> Made:
 
     def init(key: jax.Array) -> vp.VAEParams:
         params = init_at_random(key)
-        if name == "vamp" and sizes.pseudo_inputs == "data":
+        if sizes.pseudo_inputs == "data" and starts_from_examples(prior):
             key_prior = jax.random.split(key, 3)[2]
-            params = params._replace(prior=vp.init_from_data(prior, key_prior, x=data.train["x"]))
+            params = params._replace(prior=vp.init_from_data(prior, key_prior, **data.train))
         return params
 
     return vae, init

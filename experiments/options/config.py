@@ -48,8 +48,10 @@ class Config:
     dataset: str = "digits"
     """The digits are embedded; or any image data set by its TFDS name, such as mnist (see TFDS_DATA_DIR); or the path
     of your own .npz file with `images` and, if you like, `labels`."""
-    priors: tuple[Literal["standard", "mixture", "vamp", "flow", "conditional"], ...] | None = None
-    """Which priors; by default all five (without labels, all but conditional)."""
+    priors: tuple[str, ...] | None = None
+    """Which priors: standard, mixture, vamp, flow, conditional, or your own as module:function; by default those five
+    (without labels, all but conditional). The function gets what it asks for of dim, num_components, input_shape and
+    num_classes."""
     seeds: int = 3
     """How many seeds; they are trained at once."""
     seed: int = 0
@@ -124,15 +126,17 @@ class Config:
     flow_hidden: tuple[int, ...] | None = None
     """Widths of the flow's conditioners."""
     pseudo_inputs: Literal["data", "random"] | None = None
-    """Start of the VampPrior: training images, or N(0.05, 0.01) as in the paper."""
+    """Start of the VampPrior: training images, or N(0.05, 0.01) as in the paper. With data, your own prior starts from
+    images if it can."""
     num_test: int | None = None
     """Use only this many test images, drawn with a fixed key."""
     data_dir: str | None = None
     """Folder of prepared TFDS data sets; by default TFDS_DATA_DIR."""
     output_dir: str | None = None
     """Where results go; by default a new folder under runs/."""
-    refit: tuple[Literal["mixture", "vamp", "flow"], ...] = ()
-    """Priors that are fitted afterwards to the aggregated posterior of the standard VAE, as rows of their own."""
+    refit: tuple[str, ...] = ()
+    """Priors (mixture, vamp, flow, or your own) that are fitted afterwards to the aggregated posterior of the standard
+    VAE, as rows of their own."""
     metrics: Literal["likelihood", "all"] = "all"
     """Only log p(x) and the ELBO, or prior holes and the quality of samples as well."""
     checkpoints: bool = False

@@ -6,7 +6,7 @@ import numpy as np
 
 from experiments.data.dataset import Dataset
 from experiments.models.likelihoods import check_likelihood
-from experiments.models.vaes import PRIORS
+from experiments.models.vaes import PRIORS, make_prior, prior_reads_label
 from experiments.options.checks import check_options, check_rate, flag
 from experiments.options.config import Config
 from experiments.options.settings import Settings, fill
@@ -17,8 +17,13 @@ AT_LEAST_ONE += ("hidden", "channels", "likelihood_components", "annealing", "fl
 RATES = ("learning_rate", "learning_rates", "prior_learning_rate_factor", "betas", "likelihood_scale")
 
 
-def resolve(config: Config, data: Dataset) -> Settings:
+def resolve(config: Config, data: Dataset, *, conditional: bool = True) -> Settings:
     """Fills the options that were left open from the preset and the data set, and checks all of them.
+
+    Args:
+        config: the options as they were typed.
+        data: the data set.
+        conditional: whether the program takes priors that read the label.
 
     Raises:
         ValueError: a value out of range or named twice, a conditional prior on data without labels (of a class), or
@@ -44,6 +49,7 @@ def resolve(config: Config, data: Dataset) -> Settings:
     settings = _fit_priors(config, settings, data)
     if settings.refit and "standard" not in settings.priors:
         raise ValueError("Expected the prior 'standard' among --priors, since --refit refits its VAE; add it.")
+    _check_priors(settings, data, conditional)
     return _fit_metrics(settings, data)
 
 
@@ -108,6 +114,15 @@ def _fit_priors(config: Config, settings: Settings, data: Dataset) -> Settings:
         f"Expected labels for the prior 'conditional'; {data.name} has none. Choose among "
         f"{', '.join(name for name in PRIORS if name != 'conditional')}, or use --dataset mnist."
     )
+
+
+def _check_priors(settings: Settings, data: Dataset, conditional: bool) -> None:
+    """Raises ValueError for a prior that cannot be made, or that reads the label where none is given to it."""
+    for option, names in (("priors", settings.priors), ("refit", settings.refit)):
+        for name in names:
+            needs_label = prior_reads_label(make_prior(name, settings.sizes, data))
+            if needs_label and not (conditional and option == "priors"):
+                raise ValueError(f"Expected priors that read no label as --{option} here; got {name}.")
 
 
 def _empty_classes(data: Dataset) -> list[int]:

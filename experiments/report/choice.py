@@ -3,10 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+import distrax
+
+import vaepriors_jax as vp
+from experiments.data.dataset import Dataset
+from experiments.models.trained import Model
 from experiments.report import results
 from experiments.report.comparison_tables import hole_notes, without_old_holes
 from experiments.report.document import Section, Table
 from experiments.report.recommendation import STANDARD, Measurements, Recommendation, display_name
+from vaepriors_jax.distributions.closed_forms import closed_form_kl
 
 MEASURES = {  # part of the rows, title and digits of each column
     "fid": ("samples", "FID", 2),
@@ -22,12 +28,24 @@ MEASURES = {  # part of the rows, title and digits of each column
 HOLES = ("divergence", "accuracy", "hole_mass")
 
 
-KINDS = {  # density, and KL from a Gaussian posterior
-    "standard_normal": ("exact", "closed form"),
-    "mixture": ("exact", "Monte Carlo estimate"),
-    "vamp": ("exact", "Monte Carlo estimate"),
-    "transformed": ("exact, by change of variables", "Monte Carlo estimate"),
-}
+def density_of(prior: Any) -> str:
+    """How the density of a prior's distribution is computed, in words."""
+    if isinstance(prior, vp.TwoLevel):
+        return density_of(prior.top)
+    if isinstance(prior, distrax.Transformed):
+        base = density_of(prior.distribution)
+        return "exact, by change of variables" if base.startswith("exact") else base
+    known = isinstance(prior, vp.Mixture) or closed_form_kl(prior, prior) is not None
+    return "exact" if known else "that of its own code"
+
+
+def kind_of(model: Model, data: Dataset) -> tuple[str, str]:
+    """How a model's prior computes its density, and the KL to it from the encoder's posterior, in words."""
+    prior = model.example_prior(data)
+    context = {name: array[0] for name, array in model.context(data.fixed_train).items()}
+    posterior = model.vae.posterior(model.params, data.fixed_train["x"][0], **context)
+    has_closed_form = closed_form_kl(posterior, prior) is not None
+    return density_of(prior), "closed form" if has_closed_form else "Monte Carlo estimate"
 
 
 def _cell(values: list[float] | None, digits: int) -> str:
@@ -66,7 +84,7 @@ def cost_table(content: dict[str, Any]) -> Table:
         cells.append(
             [
                 prior,
-                *KINDS[kind],
+                *kind,
                 *(_cell(without_old_holes(measured[prior]).get(name), MEASURES[name][2]) for name in HOLES),
                 f"{row['num_parameters'] - base['num_parameters']:,}",
                 f"{row['seconds_per_epoch'] / base['seconds_per_epoch']:.1f}x"

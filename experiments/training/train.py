@@ -22,7 +22,7 @@ from vaepriors_jax.parallel.sharding import make_mesh
 
 def model_folder(prior: str, seed: int) -> str:
     """Where a trained model lies within the output folder."""
-    return f"models/{prior.replace(', ', '-').replace(' ', '-')}-seed{seed}"
+    return f"models/{prior.replace(', ', '-').replace(' ', '-').replace(':', '.')}-seed{seed}"
 
 
 def train(name: str, config: Settings, data: Dataset, output_dir: Path, made: Made | None = None) -> Trained:

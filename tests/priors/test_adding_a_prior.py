@@ -1,12 +1,17 @@
 """Adding a prior takes its file, a line in `vaepriors_jax/priors/__init__.py` and a row in `tests/cases.py`."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
+
+import vaepriors_jax as vp
 
 ROOT = Path(__file__).parent.parent.parent
 COPIED = ("vaepriors_jax", "pyproject.toml", "tests/__init__.py", "tests/conftest.py", "tests/cases.py")
@@ -108,3 +113,16 @@ def test_three_edits_add_a_prior(tmp_path):
         [sys.executable, "-c", start.format(str(tmp_path))], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[1.0, 3.0]"
+
+
+def test_the_gallery_has_every_prior_and_its_example_runs():
+    text = (ROOT / "vaepriors_jax/priors/README.md").read_text()
+    for name in vp.priors.__all__:
+        if getattr(getattr(vp, name), "is_factory", False):
+            assert f"`{name}" in text
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    namespace = {"__name__": "gallery", "vp": vp, "jnp": jnp}
+    exec(compile(block, "README.md", "exec"), namespace)
+    z = jnp.array([[0.0, 2.0], [2.0, 6.0]])
+    params = vp.init_from_data(namespace["learned_normal"](2), jax.random.key(0), z=z)
+    assert params["loc"].tolist() == [1.0, 4.0]
