@@ -92,19 +92,22 @@ class Model(NamedTuple):
         return np.asarray(jax.vmap(lambda z: self.vae.likelihood(self.params, z).mean())(z))
 
 
+def _flat(images: np.ndarray) -> jax.Array:
+    return jnp.asarray(images.reshape(len(images), -1))
+
+
 def train(data: Dataset, latent_dim: int, num_images: int, epochs: int) -> Model:
     """Trains a VAE with N(0, I)."""
-    flat = lambda images: jnp.asarray(images.reshape(len(images), -1))  # noqa: E731
-    x = flat(data.train["x"][:num_images])
+    x = _flat(data.train["x"][:num_images])
     encoder, decoder = Encoder(latent_dim), Decoder(x.shape[1], data.num_levels == 2)
     keys = jax.random.split(jax.random.key(0), 3)
     vae = vp.VAE(encoder.apply, decoder.apply, vp.standard_normal(latent_dim))
     params = vp.VAEParams(encoder.init(keys[0], x[0]), decoder.init(keys[1], jnp.zeros(latent_dim)), {})
     optimizer = optax.adam(2e-3 if latent_dim == 2 else 1e-3)
     found = vp.fit(vae, params, keys[2], {"x": x}, optimizer, num_epochs=epochs, transform=data.transform)
-    held_out = flat(np.concatenate([data.validation["x"], data.test["x"]]))
+    held_out = _flat(np.concatenate([data.validation["x"], data.test["x"]]))
     labels = np.concatenate([data.validation["y"], data.test["y"]])
-    return Model(vae, found.params, flat(data.fixed_train["x"][:num_images]), held_out, labels)
+    return Model(vae, found.params, _flat(data.fixed_train["x"][:num_images]), held_out, labels)
 
 
 def refit(model: Model, latent_dim: int, num_components: int) -> Model:

@@ -25,9 +25,9 @@ def test_the_picture_is_drawn(tmp_path, monkeypatch):
     assert (tmp_path / "prior_holes.png").stat().st_size > 20_000
     # The area that is drawn as a hole holds as much of the prior as was measured, up to what lies outside 99 %.
     for plane, row in zip(planes, rows, strict=True):
-        p, q = np.exp(np.asarray(plane.map.log_p)), np.asarray(plane.map.log_q)
+        log_p, log_q = np.asarray(plane.map.log_p), np.asarray(plane.map.log_q)
         area = np.diff(np.asarray(plane.map.first)[:2])[0] * np.diff(np.asarray(plane.map.second)[:2])[0]
-        drawn = area * p[(q < plane.threshold) & (np.log(p) > plane.levels[0])].sum()
+        drawn = area * np.exp(log_p[(log_q < plane.threshold) & (log_p > plane.levels[0])]).sum()
         measured = row["hole_mass"][0]
         noise = 4 * np.sqrt(max(measured, 0.001) / 10_000)  # of 10,000 samples
         assert measured - 0.01 - noise < drawn < measured + noise
