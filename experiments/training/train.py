@@ -37,10 +37,10 @@ def train(name: str, config: Settings, data: Dataset, output_dir: Path, made: Ma
     starts = [init(key_init) for key_init, _ in keys]
     operations = _announce(name, vae, starts[0], config, data)
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves * len(settings)), *starts)
-    of_replicas = {
-        field: jnp.repeat(jnp.asarray(values), len(seeds))
-        for field, values in zip(grid.Setting._fields, zip(*settings, strict=True), strict=True)
-    }
+    # Replicas are ordered setting by setting, and seed by seed within one.
+    rates = jnp.repeat(jnp.asarray([setting.learning_rate for setting in settings]), len(seeds))
+    betas = jnp.repeat(jnp.asarray([setting.beta for setting in settings]), len(seeds))
+    fit_keys = jnp.stack([key_fit for _, key_fit in keys] * len(settings))
     num_replicas = len(seeds) * len(settings)
     mesh = make_mesh(math.gcd(num_replicas, jax.local_device_count())) if config.devices == "all" else None
     arrays = [part if measures.reads_label(vae) else {"x": part["x"]} for part in (data.train, data.validation)]
@@ -53,8 +53,6 @@ def train(name: str, config: Settings, data: Dataset, output_dir: Path, made: Ma
         "transform": data.transform,
         "mesh": mesh,
     }
-    betas = of_replicas["beta"]
-    rates, fit_keys = of_replicas["learning_rate"], jnp.stack([key_fit for _, key_fit in keys] * len(settings))
     try:
         result = vp.fit(
             vae,
