@@ -143,7 +143,7 @@ def _made(content: dict[str, Any]) -> str:
 def _duration(content: dict[str, Any], digits: int) -> str:
     # A run that timed no epoch found its training done, in a checkpoint.
     resumed = any(row.get("seconds_per_epoch", 0) is None for row in content["rows"])
-    return f"{content['seconds'] / 60:.{digits}f} minutes{' from a checkpoint on' if resumed else ''}"
+    return f"{content['seconds'] / 60:.{digits}f} minutes{' (from a checkpoint)' if resumed else ''}"
 
 
 def _machine(content: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ EPYC; jax 0.10.2, flax 0.12.8, distrax 0.1.9, Python 3.11.7).
 With --gradients normalized: 88.44 ± 0.00 (2 seeds, S = 5000, 114 minutes, on 1 core of an AMD EPYC; jax 0.10.2, flax
 0.12.8, distrax 0.1.9, Python 3.11.7).
 With --gradients normalized --cooldown-epochs 10: 88.03 ± 0.23 (one seed, error over test images, S = 5000, 11 minutes
-from a checkpoint on, on 1 core of an AMD EPYC; jax 0.10.2, flax 0.12.8, distrax 0.1.9, Python 3.11.7).
+(from a checkpoint), on 1 core of an AMD EPYC; jax 0.10.2, flax 0.12.8, distrax 0.1.9, Python 3.11.7).
 """
 
 from experiments.configs import paper, run_as_program

@@ -71,7 +71,7 @@ def test_several_runs_in_one_table(results):
     assert page.count("| prior |") == 2  # likelihood and latents; holes, which not all measured, are left out
     assert page.index("| `static_mnist_vamp` | -86.00") < page.index("| `static_mnist_flow` | -84.50")
     # A run that went on from its end has timed no epoch.
-    assert page.count("| 10 | – |") == page.count("1.0 minutes from a checkpoint on") == 1
+    assert page.count("| 10 | – |") == page.count("1.0 minutes (from a checkpoint) on 1 core") == 1
     assert page.count("\n- `static_mnist_") == 2
 
 
