@@ -1,4 +1,7 @@
-"""One epoch of one replica, as a function to be compiled: shuffle, train, validate, keep the best."""
+"""One epoch of one replica, as a function to be compiled: shuffle, train, validate, keep the best, stop early.
+
+It also warms up the KL.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -113,7 +116,10 @@ def _weight(objective: Objective, beta: jax.Array, num_steps: int) -> Callable[[
 def _keep_best(
     options: Options, before: FitState, train: TrainState, epoch: jax.Array, score: jax.Array | None
 ) -> FitState:
-    """The state after an epoch. Without validation the last parameters are the best; patience stops the replica."""
+    """The state after an epoch: the best parameters so far, and early stopping by `patience`.
+
+    Without validation the last parameters are the best.
+    """
     improved = (train.failed_step < 0) & ~before.stopped
     if score is None:
         score = before.best_elbo
