@@ -46,6 +46,13 @@ def _has(measured: Measurements, name: str) -> bool:
     return all(name in values for values in measured.values())
 
 
+def _few_encodings(measured: Measurements) -> bool:
+    """Whether the classifier learned from so few encodings that it sees gross differences only."""
+    return "num_encodings" in measured[STANDARD] and bool(
+        few_encodings_note(_mean(measured, STANDARD, "num_encodings"))
+    )
+
+
 def _mean(measured: Measurements, prior: str, name: str) -> float:
     return float(np.mean(measured[prior][name]))
 
@@ -97,7 +104,12 @@ def hole_reason(measured: Measurements) -> str:
     """A sentence on whether N(0, I) is good enough."""
     known = "divergence" in measured[STANDARD]
     hole = known and _mean(measured, STANDARD, "divergence") > NO_HOLE
+    if known and not hole and _few_encodings(measured):
+        known = False  # a divergence near 0 says nothing then
     facts = "the divergence between its samples and the encodings was not measured"
+    if "divergence" in measured[STANDARD] and not known:
+        number = _mean(measured, STANDARD, "num_encodings")
+        facts = f"{number:.0f} encodings of held-out images are too few to tell whether it leaves a hole"
     if known:
         divergence, accuracy = (_mean(measured, STANDARD, name) for name in ("divergence", "accuracy"))
         facts = (
@@ -133,10 +145,12 @@ def _refit_verdict(measured: Measurements, hole: bool | None, facts: str, refits
 
 
 def cluster_reason(measured: Measurements) -> str:
-    """A sentence on whether the encodings have clusters."""
+    """A sentence on whether the encodings have clusters; none where the classifier saw too few of them to tell."""
     if "gaussian_divergence" not in measured[STANDARD] or not _has(measured, "divergence"):
         return ""
     rest = _mean(measured, STANDARD, "gaussian_divergence")
+    if rest <= NO_HOLE and _few_encodings(measured):
+        return ""
     text = f"From the Gaussian with their own mean and covariance the encodings are {rest:.3f} nats away"
     refits = _refits(measured)
     least = min((_mean(measured, prior, "divergence") for prior in refits), default=0.0)

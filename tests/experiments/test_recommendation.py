@@ -54,11 +54,18 @@ def test_recommendation_follows_from_the_numbers():
     found = recommend(alike)
     text = " ".join([*found.reasons, *found.certainty])
     assert found.prior == "standard"
-    assert "N(0, I) is good enough: the Jensen-Shannon divergence" in text
-    assert "no more than one Gaussian shows" in text
+    assert "N(0, I) is good enough by its samples: 300 encodings of held-out images are too few to tell" in text
+    assert "Jensen-Shannon" not in text
+    assert "one Gaussian" not in text
     assert "encodings of 300 held-out images: fewer than 10,000 show gross differences only" in text
     assert "a better prior has little room" in text
     assert "All differences in FID are within the noise between seeds" in text
+
+    # The same from enough encodings: the classifier shows that there is no hole.
+    alike["standard"]["num_encodings"] = [10_000] * 3
+    text = " ".join(recommend(alike).reasons)
+    assert "N(0, I) is good enough: the Jensen-Shannon divergence" in text
+    assert "no more than one Gaussian shows" in text
 
     # The refit is as good as the mixture that was trained, and costs no epoch.
     cured = measured(standard=(9, -90, 0.25, 1.0), refit=(2, -85, 0.05, 1.0), mixture=(2, -85, 0.05, 2.0))
