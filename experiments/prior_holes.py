@@ -106,7 +106,9 @@ def train(data: Dataset, latent_dim: int, num_images: int, epochs: int) -> Model
     optimizer = optax.adam(2e-3 if latent_dim == 2 else 1e-3)
     found = vp.fit(vae, params, keys[2], {"x": x}, optimizer, num_epochs=epochs, transform=data.transform)
     held_out = _flat(np.concatenate([data.validation["x"], data.test["x"]]))
-    labels = np.concatenate([data.validation["y"], data.test["y"]])
+    labels = np.zeros(len(held_out), int)  # one colour where there are none
+    if data.num_classes is not None:
+        labels = np.concatenate([data.validation["y"], data.test["y"]])
     return Model(vae, found.params, _flat(data.fixed_train["x"][:num_images]), held_out, labels)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import prior_holes
+from experiments.data.dataset import load
 from experiments.report import hole_figure
 
 
@@ -31,3 +32,10 @@ def test_the_picture_is_drawn(tmp_path, monkeypatch):
         measured = row["hole_mass"][0]
         noise = 4 * np.sqrt(max(measured, 0.001) / 10_000)  # of 10,000 samples
         assert measured - 0.01 - noise < drawn < measured + noise
+
+
+def test_data_without_labels_have_one_colour():
+    data = load("digits", binarization="threshold")
+    unlabelled = {name: {"x": getattr(data, name)["x"]} for name in ("train", "validation", "test", "fixed_train")}
+    model = prior_holes.train(data._replace(num_classes=None, **unlabelled), 2, 200, 1)
+    np.testing.assert_array_equal(model.labels, np.zeros(600))
