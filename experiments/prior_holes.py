@@ -115,7 +115,7 @@ def train(data: Dataset, latent_dim: int, num_images: int, epochs: int) -> Model
 def refit(model: Model, latent_dim: int, num_components: int) -> Model:
     """Gives the trained VAE a mixture that is fitted to its encodings."""
     prior = vp.mixture(latent_dim, num_components)
-    params = vp.fit_prior(prior, jax.random.key(1), model.vae, model.params, model.train)
+    params = vp.fit_prior(prior, model.vae, model.params, jax.random.key(1), model.train)
     return model._replace(vae=model.vae._replace(prior=prior), params=params)
 
 

@@ -183,7 +183,7 @@ CALLS = {
     ),
     "pseudo_inputs": with_vamp(lambda vae, params, key, x: vp.pseudo_inputs(vae.prior, params.prior)),
     "fit_prior": with_vamp(
-        lambda vae, params, key, x: vp.fit_prior(flow_prior(), key, vae, params, x, num_steps=3, batch_size=10)
+        lambda vae, params, key, x: vp.fit_prior(flow_prior(), vae, params, key, x, num_steps=3, batch_size=10)
     ),
     "init_from_data": start_from_data,
     "freeze": with_vamp(

@@ -48,8 +48,8 @@ OF_IMAGES = {
     "active_units": lambda x: vp.active_units(VAE, PARAMS, x),
     "mixture_usage": lambda x: vp.mixture_usage(VAE, PARAMS, KEY, x),
     "pseudo_input_distances": lambda x: vp.pseudo_input_distances(VAMP, PARAMS.prior, x),
-    "fit_prior": lambda x: vp.fit_prior(VAMP, KEY, VAE, PARAMS, x, num_steps=3, batch_size=8).prior,
-    "fit_prior of a flow": lambda x: vp.fit_prior(FLOW, KEY, VAE, PARAMS, x, num_steps=3, batch_size=8).prior,
+    "fit_prior": lambda x: vp.fit_prior(VAMP, VAE, PARAMS, KEY, x, num_steps=3, batch_size=8).prior,
+    "fit_prior of a flow": lambda x: vp.fit_prior(FLOW, VAE, PARAMS, KEY, x, num_steps=3, batch_size=8).prior,
     "init_from_data": lambda x: vp.init_from_data(VAMP, KEY, x=x),
 }
 

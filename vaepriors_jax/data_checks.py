@@ -9,7 +9,7 @@ import numpy as np
 from jax.core import Tracer
 
 from vaepriors_jax.checks import check_finite, check_integer_range, check_key, check_labels
-from vaepriors_jax.vae import VAE, VAEParams
+from vaepriors_jax.vae import VAE, VAEParams, context_of
 
 
 def label_counts(config: Any) -> Iterator[int]:
@@ -135,17 +135,17 @@ def _trace_networks(
     """Traces networks and prior on one example; returns the likelihood's `check_support`, if it has one."""
     checks = []
 
-    def find(params: VAEParams, key: jax.Array, example: dict[str, jax.Array]) -> jax.Array:
-        x = example.pop("x")
-        z = vae.posterior(params, x, **example).sample(seed=key)
-        vae.latent_prior(params, **example)
-        likelihood = vae.likelihood(params, z, **example)
+    def trace(params: VAEParams, key: jax.Array, example: dict[str, jax.Array]) -> jax.Array:
+        context = context_of(example)
+        z = vae.posterior(params, example["x"], **context).sample(seed=key)
+        vae.latent_prior(params, **context)
+        likelihood = vae.likelihood(params, z, **context)
         checks.append(getattr(likelihood, "check_support", None))
         return z
 
     example = {name: jax.ShapeDtypeStruct(value.shape[1:], value.dtype) for name, value in batch.items()}
     try:
-        jax.eval_shape(find, params, key, example)
+        jax.eval_shape(trace, params, key, example)
     except Exception as error:
         error.add_note(f"This came from the networks or the prior given one example of the data, {shapes} [N, ...].")
         raise

@@ -103,7 +103,7 @@ def refit(name: str, standard: Trained, config: Settings, data: Dataset) -> Trai
     for replica, seed in enumerate(tqdm(standard.seeds, desc=f"refit {name}", unit="seed", leave=False)):
         model = standard.model(replica)
         key = jax.random.fold_in(jax.random.key(seed), 1)
-        refitted.append(vp.fit_prior(prior, key, model.vae, model.params, data.fixed_train["x"]))
+        refitted.append(vp.fit_prior(prior, model.vae, model.params, key, data.fixed_train["x"]))
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *refitted)
     vae = standard.vae._replace(prior=prior)
     result = standard.result._replace(params=params)

@@ -56,6 +56,16 @@ def test_the_order_is_in_the_message():
         vp.log_marginal(params, vae, KEY, x)
 
 
+def test_fit_prior_names_its_order():
+    vae, params, x = linear_gaussian_vae()
+    with pytest.raises(TypeError, match=r"got Prior and PRNGKeyArray\. The order is prior, vae, params, key, x\."):
+        vp.fit_prior(vae.prior, KEY, vae, params, x)  # the order of 0.1.0
+    with pytest.raises(TypeError, match=r"got VAE and VAEParams\. The order is prior, vae, params, key, x\."):
+        vp.fit_prior(vae, params, vae.prior, KEY, x)
+    with pytest.raises(TypeError, match="Expected a random key"):
+        vp.fit_prior(vae.prior, vae, params, x, KEY)
+
+
 IMAGES = {"train": Z, "test": Z}
 OF_ARRAYS = {
     "classifier_divergence": (lambda: vp.classifier_divergence(Z, KEY, Z, Z, Z), "a random key"),

@@ -96,7 +96,7 @@ def test_annealing_and_refits_take_two_levels(model):
     )
     np.testing.assert_allclose(annealed.values, model.log_marginal()[:4], atol=1e-4)
     vae, params = with_vampprior_on_top(model)
-    fitted = vp.fit_prior(vae.prior, KEY, vae, params, model.x, num_steps=2, batch_size=4)
+    fitted = vp.fit_prior(vae.prior, vae, params, KEY, model.x, num_steps=2, batch_size=4)
     nearest = vp.pseudo_input_distances(vae.prior, fitted.prior, model.x)
     assert (nearest < 0.05).all()
     usage = vp.mixture_usage(vae, params, KEY, model.x)

@@ -120,7 +120,7 @@ def test_it_is_fitted_from_its_start():
     vae, params, x = linear_gaussian_vae(200)
     encodings = jax.vmap(lambda x: vae.posterior(params, x).mean())(x)
     for prior in (centred_normal(2), wrapped(centred_normal(2))):
-        fitted = vp.fit_prior(prior, KEY, vae, params, x, num_steps=1, learning_rate=1e-12)
+        fitted = vp.fit_prior(prior, vae, params, KEY, x, num_steps=1, learning_rate=1e-12)
         loc = innermost(prior, fitted.prior)[1]["loc"]
         np.testing.assert_allclose(loc, encodings.mean(0), atol=5 / np.sqrt(len(x)))  # z has a spread of at most 1
         assert (loc != 0).all()

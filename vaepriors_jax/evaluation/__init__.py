@@ -2,8 +2,8 @@
 
 Every function takes its arguments in one order: what is evaluated, then a random key if it draws, then data.
 
-- A VAE: `(vae, params, key, x)`, with per-example context such as `y=` by keyword. `fit_prior` takes the prior first:
-  `(prior, key, vae, params, x)`.
+- A VAE: `(vae, params, key, x)`, with per-example context such as `y=` by keyword.
+- A prior for a VAE: `(prior, vae, params, key, x)`.
 - Distributions: `(prior, aggregated, key)`.
 - A metric or a feature function: `(metric, key, real, generated)`.
 - Samples or features alone: `(key, first, second)`.

@@ -318,7 +318,7 @@ def test_a_mixture_fitted_afterwards_finds_the_aggregated_posterior():
     x = np.where(rng.random((2000, 1)) < 0.3, [[-3.0, 0.0]], [[3.0, 1.0]]).astype(np.float32)
     vae, params = latent_vae()
     prior = vp.mixture(2, 2)
-    fitted = vp.fit_prior(prior, KEY, vae, params, x, num_steps=200)
+    fitted = vp.fit_prior(prior, vae, params, KEY, x, num_steps=200)
     order = np.argsort(fitted.prior["loc"][:, 0])
     np.testing.assert_allclose(fitted.prior["loc"][order], [[-3, 0], [3, 1]], atol=0.1)
     np.testing.assert_allclose(np.exp(fitted.prior["log_scale"]), 0.5, atol=0.05)
@@ -342,7 +342,7 @@ def test_other_priors_fitted_afterwards_lower_the_marginal_kl(make):
     x = np.random.default_rng(0).choice([[-2.0, 0.0], [2.0, 1.0], [0.0, -2.0]], 1000).astype(np.float32)
     vae, params = latent_vae()
     prior = make()
-    fitted = vp.fit_prior(prior, KEY, vae, params, x, num_steps=1000)
+    fitted = vp.fit_prior(prior, vae, params, KEY, x, num_steps=1000)
     before = vp.elbo_surgery(vae, params, KEY, x).marginal_kl.mean
     after = vp.elbo_surgery(vae._replace(prior=prior), fitted, KEY, x).marginal_kl.mean
     assert after < 0.25 * before

@@ -1,4 +1,4 @@
-"""What the components of a mixture do: which are used, and how near pseudo-inputs lie to data."""
+"""How many components of a mixture are used, and how far pseudo-inputs lie from data."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.distributions.two_level import TwoLevel
+from vaepriors_jax.evaluation.latents.aggregated_posterior import posterior_of
 from vaepriors_jax.priors.vamp import pseudo_inputs
 from vaepriors_jax.vae import VAE, VAEParams, context_of
 
@@ -23,7 +24,7 @@ class Usage(NamedTuple):
         weight_perplexity: exp of the entropy of the weights; K if all are equal.
         responsibility_perplexity: the same of the mean responsibilities over the data.
         mean_responsibilities: share of the data that each component explains [K].
-        num_unused: components that explain less than a hundredth of an equal share.
+        num_unused: number of components that explain less than 0.01 / K of the data.
     """
 
     weight_perplexity: jax.Array
@@ -32,13 +33,16 @@ class Usage(NamedTuple):
     num_unused: jax.Array
 
 
+def _perplexity(probabilities: jax.Array) -> jax.Array:
+    return jnp.exp(-jnp.sum(jax.scipy.special.xlogy(probabilities, probabilities)))
+
+
 @partial(jax.jit, static_argnums=(0, 4))
 def _usage(vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], chunk_size: int) -> Usage:
     def one(inputs: tuple[jax.Array, dict[str, jax.Array]]) -> tuple[jax.Array, jax.Array]:
         key, example = inputs
-        context = context_of(example)
-        prior = vae.latent_prior(params, **context)
-        z = vae.posterior(params, example["x"], **context).sample(seed=key)
+        prior = vae.latent_prior(params, **context_of(example))
+        z = posterior_of(vae, params, example).sample(seed=key)
         if isinstance(prior, TwoLevel):
             prior, z = prior.top, prior.split(z)[1]
         if not isinstance(prior, Mixture):
@@ -48,21 +52,20 @@ def _usage(vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Arra
     keys = jax.random.split(key, data["x"].shape[0])
     responsibilities, weights = jax.lax.map(one, (keys, data), batch_size=chunk_size)
     share, weights = jnp.mean(responsibilities, axis=0), jnp.mean(weights, axis=0)
-    perplexity = lambda p: jnp.exp(-jnp.sum(jax.scipy.special.xlogy(p, p)))  # noqa: E731
-    return Usage(perplexity(weights), perplexity(share), share, jnp.sum(share < 0.01 / share.shape[0]))
+    return Usage(_perplexity(weights), _perplexity(share), share, jnp.sum(share < 0.01 / share.shape[0]))
 
 
 def mixture_usage(
     vae: VAE, params: VAEParams, key: jax.Array, x: Any, *, chunk_size: int = 200, **context: Any
 ) -> Usage:
-    """Whether a mixture (or a VampPrior) uses its components, over a data set.
+    """Measures how many components a mixture (or a VampPrior) uses over a data set.
 
     Args:
         vae: a VAE whose prior is a mixture, or has one on its top level.
         params: its parameters.
         key: a random key; one z is drawn for each example.
         x: examples [N, ...].
-        chunk_size: examples at a time.
+        chunk_size: number of examples that are evaluated together.
         **context: per-example context [N, ...], such as `y=`.
 
     Returns:
