@@ -1,7 +1,7 @@
-"""What a prior, a flow and a VAE are: pairs of pure functions, in the manner of optax.
+"""Priors and flows as pairs of pure functions, `init` and `apply`, in the manner of optax.
 
-A prior's `apply` gives back an ordinary distrax distribution over one latent vector z [dim]. Distributions never cross
-a `jit`, `vmap` or `scan` boundary (arrays do): build and use one inside one trace.
+A prior's `apply` returns a distrax distribution over one latent vector z [dim]. Build and use a distribution inside one
+trace: pass arrays, not distributions, through `jit`, `vmap` and `scan`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ Config = dict[str, Any]
 
 
 def _rebuild_key(value: Any) -> Any:
-    """A hashable stand-in for a configuration value; the user's own objects count by identity."""
+    """A hashable form of a configuration value; objects of the user are compared by identity."""
     if isinstance(value, Mapping):
         return tuple((name, _rebuild_key(item)) for name, item in sorted(value.items()))
     if isinstance(value, (list, tuple)):
@@ -38,10 +38,10 @@ Params = Any
 
 
 class Init(Protocol):
-    """Makes parameters from a key and nothing else, so that it is a Linen parameter initialiser too."""
+    """Makes parameters from a key alone, as Linen's parameter initialisers do."""
 
     def __call__(self, key: jax.Array, /) -> Params:
-        """Returns nested dicts of float arrays, and nothing else."""
+        """Returns nested dicts of float arrays."""
         ...
 
 
@@ -57,8 +57,8 @@ class PriorApply(Protocol):
         Args:
             params: what `init` returned, or a tree like it.
             *args: none are passed.
-            **kwargs: the context, by name. A prior names the context that it reads and ignores the rest. Per example:
-                `y` (or whatever else is in the batch beside `x`). Shared by the batch: `encode`, `key`, `data`.
+            **kwargs: the context, by name. A prior names the context that it reads and ignores the rest. A `VAE` passes
+                `encode`, the encoder with its parameters, and the entries of one example beside `x`, such as `y`.
         """
         ...
 
@@ -72,7 +72,7 @@ class InitFromData(Protocol):
         Args:
             key: a random key.
             **data: a prior names the data that it reads and ignores the rest: encodings `z` [N, dim], training examples
-                `x` [N, ...], labels `y` [N], or other per-example context. What it cannot do without has no default.
+                `x` [N, ...], labels `y` [N], or other per-example context. Data that it requires have no default.
         """
         ...
 
