@@ -9,7 +9,7 @@ import scipy.stats
 import vaepriors_jax as vp
 from tests.cases import encode
 from tests.support.linear_gaussian import linear_gaussian_vae
-from vaepriors_jax.priors.vamp import from_bounds, to_bounds
+from vaepriors_jax.priors.bounds import from_bounds, to_bounds
 
 KEY = jax.random.key(0)
 

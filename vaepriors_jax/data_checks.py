@@ -13,8 +13,11 @@ from vaepriors_jax.vae import VAE, VAEParams, context_of
 
 
 def label_counts(config: Any) -> Iterator[int]:
-    """The `num_classes` of a prior and of the priors within it that read the label."""
-    if not isinstance(config, Mapping) or config.get("factory") == "marginalize":
+    """Yields each `num_classes` in a prior's configuration, of itself and of the priors and flows within it.
+
+    A configuration with `class_probabilities`, as of `marginalize`, sums over the label and needs none.
+    """
+    if not isinstance(config, Mapping) or "class_probabilities" in config:
         return
     if isinstance(config.get("num_classes"), (int, np.integer)):
         yield int(config["num_classes"])

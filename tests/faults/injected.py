@@ -216,7 +216,7 @@ GRADIENT_RULES = [
     ),
     _fault(
         "vamp-map-clips",
-        "priors/vamp.py",
+        "priors/bounds.py",
         "from_end = jnp.where(in_tail, tail, from_end)",
         "from_end = jnp.where(in_tail, TAIL / 2, from_end)",
         "test_defects.py::test_pseudo_inputs_never_lose_their_gradient",
@@ -304,7 +304,7 @@ PRIORS = [
     ),
     _fault(
         "start-of-pseudo-inputs-not-mapped-back",
-        "priors/vamp.py",
+        "priors/bounds.py",
         "    from_end = jnp.where(from_end < TAIL, 2 * TAIL - TAIL**2 / from_end, from_end)\n",
         "",
         "priors/test_vamp_bounds.py::test_the_map_into_the_bounds_and_back_is_exact",
@@ -371,8 +371,8 @@ CONDITIONAL = [
     _fault(
         "vamp-class-mask-inverted",
         "priors/vamp.py",
-        "jnp.where(members > 0, logits, -jnp.inf)",
-        "jnp.where(members < 1, logits, -jnp.inf)",
+        "jnp.where(mask > 0, logits, -jnp.inf)",
+        "jnp.where(mask < 1, logits, -jnp.inf)",
         "priors/test_conditional.py::test_vamp_of_classes",
     ),
     _fault(

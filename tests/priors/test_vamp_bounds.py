@@ -11,7 +11,7 @@ import pytest
 
 import vaepriors_jax as vp
 from tests.cases import PRIORS, encode, encode_laplace
-from vaepriors_jax.priors.vamp import from_bounds, to_bounds
+from vaepriors_jax.priors.bounds import from_bounds, to_bounds
 
 KEY = jax.random.key(0)
 UNIT = (0.0, 1.0)

@@ -15,104 +15,40 @@ from vaepriors_jax.distributions.conversion import as_latent_distribution
 from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.distributions.posterior_mixture import gaussian_arrays, mixture_of_posteriors
 from vaepriors_jax.factories import factory
+from vaepriors_jax.priors.bounds import (
+    UNIT,
+    check_bounds,
+    check_within,
+    from_bounds,
+    from_first_map,
+    from_unit,
+    to_bounds,
+)
 from vaepriors_jax.priors.init_from_data import host_generator, rows_by_class, rows_of_shape
 
-# In units of the range between the bounds: how far inside them a start stays, and where the tails of the map begin.
-SQUEEZE = 0.002
-TAIL = 0.02
-UNIT = (0.0, 1.0)
-# Saved models tell by this number which map their raw pseudo-inputs are for.
-MAP_VERSION = 2
 
+def convert_from_first_map(prior: Prior, params: Any) -> Any:
+    """Converts parameters that an earlier version saved, whose pseudo-inputs had another map into the bounds.
 
-def to_bounds(raw: jax.Array, bounds: tuple[float, float] | None) -> jax.Array:
-    r"""Maps real numbers r into the bounds; for [0, 1] the identity between $d = 0.02$ and $1 - d$.
-
-    Below d it is $d^2 / (2 d - r)$, and above $1 - d$ the mirror image of that: values and slopes agree at the joins.
-    Other bounds scale and shift the result, so that a step of r moves the value by as large a part of the range. The
-    slope falls like $r^{-2}$ and never becomes zero, as that of a clip does at once and that of a logistic function in
-    float32 beyond 17.
-    """
-    if bounds is None:
-        return raw
-    low, high = map(float, bounds)
-    upper = raw > 0.5
-    from_end = jnp.where(upper, 1 - raw, raw)
-    in_tail = from_end < TAIL
-    # Each branch is finite where the other one holds, so that no gradient becomes 0 * inf.
-    tail = TAIL**2 / (2 * TAIL - jnp.where(in_tail, from_end, TAIL))
-    from_end = jnp.where(in_tail, tail, from_end)
-    return jnp.where(upper, high - (high - low) * from_end, low + (high - low) * from_end)
-
-
-def from_bounds(values: jax.Array, bounds: tuple[float, float] | None) -> jax.Array:
-    """The inverse of `to_bounds`, of values squeezed into the bounds: 0.002 of the range or more from either end."""
-    if bounds is None:
-        return values
-    low, high = map(float, bounds)
-    return from_unit(jnp.asarray((values - low) / (high - low)))
-
-
-def from_unit(fractions: jax.Array) -> jax.Array:
-    """`from_bounds` of values in units of the range: 0 at the lower bound, 1 at the upper one."""
-    upper = fractions > 0.5
-    from_end = jnp.where(upper, 1 - fractions, fractions)
-    from_end = jnp.where(from_end < SQUEEZE, SQUEEZE, from_end)
-    from_end = jnp.where(from_end < TAIL, 2 * TAIL - TAIL**2 / from_end, from_end)
-    return jnp.where(upper, 1 - from_end, from_end)
-
-
-def from_first_map(prior: Prior, params: Any) -> Any:
-    r"""Parameters of a prior whose pseudo-inputs were trained under the first map, $(1 + r / \sqrt{1 + r^2}) / 2$.
-
-    The pseudo-inputs stay where they are, also nearer to the bounds than a start may be; only their raw values change.
+    The pseudo-inputs stay where they are; only their raw values change.
 
     Args:
-        prior: the prior, which is a `vamp`, wraps one, or has nothing to do with one.
-        params: its parameters.
+        prior: the prior; one that is not a `vamp` and wraps none keeps its parameters.
+        params: the parameters of `prior`.
     """
     if prior.inner is not None:
         inner, entry = prior.inner
         if entry is None:
-            return from_first_map(inner, params)
-        return params | {entry: from_first_map(inner, params[entry])}
+            return convert_from_first_map(inner, params)
+        return params | {entry: convert_from_first_map(inner, params[entry])}
     if prior.config.get("factory") != "vamp" or prior.config.get("bounds", UNIT) is None:
         return params
-    raw = np.asarray(params["pseudo_inputs"], np.float64)
-    from_end = 0.5 / (np.sqrt(1 + raw**2) * (np.sqrt(1 + raw**2) + np.abs(raw)))  # no cancellation in the tails
-    from_end = np.where(from_end < TAIL, 2 * TAIL - TAIL**2 / from_end, from_end)
-    moved = jnp.asarray(np.where(raw > 0, 1 - from_end, from_end), params["pseudo_inputs"].dtype)
-    return params | {"pseudo_inputs": moved}
-
-
-def check_bounds(bounds: Any) -> tuple[float, float] | None:
-    """Returns bounds as two floats, or None; raises ValueError unless they are finite, and the lower one is lower."""
-    if bounds is None:
-        return None
-    try:
-        low, high = map(float, bounds)
-    except (TypeError, ValueError):
-        raise ValueError(f"Expected `bounds` to be two numbers (low, high), or None; got {bounds!r}.") from None
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise ValueError(
-            f"Expected `bounds` (low, high) to be finite; got {bounds!r}. Pass the least and the largest value of the "
-            "data, or None for data without bounds, and start from data (`init_from_data`)."
-        )
-    if not low < high:
-        raise ValueError(f"Expected `bounds` (low, high) with low < high, or None; got {bounds!r}.")
-    dtype = jax.dtypes.canonicalize_dtype(float)
-    with np.errstate(over="ignore"):
-        smallest = low + SQUEEZE * (high - low)
-        if not np.isfinite(np.asarray(high - low, dtype)) or np.asarray(smallest, dtype) == np.asarray(low, dtype):
-            raise ValueError(
-                f"Expected `bounds` with a range that {np.dtype(dtype).name} resolves; got {bounds!r}. Shift and scale "
-                "the data."
-            )
-    return low, high
+    raw = params["pseudo_inputs"]
+    return params | {"pseudo_inputs": jnp.asarray(from_first_map(np.asarray(raw, np.float64)), raw.dtype)}
 
 
 def has_pseudo_inputs(prior: Prior) -> bool:
-    """Whether a prior is a `vamp`, or wraps one."""
+    """Returns whether a prior is a `vamp`, or wraps one."""
     *_, wrapped = chain_of(prior)
     return wrapped.config.get("factory") == "vamp"
 
@@ -132,14 +68,14 @@ def pseudo_inputs(prior: Prior, params: Any) -> jax.Array:
 
 
 def component_classes(num_components: int, num_classes: int) -> np.ndarray:
-    """The class of each component [num_components]: as many components for each class as can be."""
+    """The class of each component [num_components], in order; the counts of two classes differ by at most one."""
     return np.arange(num_components) * num_classes // num_components
 
 
 def draw_examples(
     groups: list[np.ndarray], counts: np.ndarray, bounds: tuple[float, float] | None, generator: np.random.Generator
 ) -> np.ndarray:
-    """Draws so many examples of each class, without replacement; raises ValueError for too few or out of bounds."""
+    """Draws `counts` examples of each class without replacement; raises ValueError for too few or out of bounds."""
     if any(len(group) < count for group, count in zip(groups, counts, strict=True)):
         raise ValueError(
             f"Expected at least as many examples as pseudo-inputs ({counts.tolist()} for each class); got "
@@ -151,17 +87,35 @@ def draw_examples(
     return np.concatenate(chosen)
 
 
-def check_within(x: np.ndarray, bounds: tuple[float, float] | None) -> None:
-    """Raises ValueError where examples lie outside the bounds by more than float32 rounds."""
-    if bounds is None:
-        return
-    least, largest = float(x.min()), float(x.max())
-    low, high = map(float, bounds)
-    rounding = 1e-6 * max(high - low, abs(low), abs(high))
-    if least < low - rounding or largest > high + rounding:
+def log_weights_of_class(logits: jax.Array, members: np.ndarray, y: Any) -> jax.Array:
+    """Log-weights [K] of the components of class y, minus infinity for the others; members is [num_classes, K]."""
+    # One set of components and a mask: indexing components by class would copy them for each example.
+    mask = take_class(jnp.asarray(members, logits.dtype), y)
+    log_weights = jax.nn.log_softmax(jnp.where(mask > 0, logits, -jnp.inf))
+    return jnp.where(jnp.isnan(mask), jnp.nan, log_weights)
+
+
+def check_initial_mean(initial_mean: float, bounds: tuple[float, float] | None) -> None:
+    """Raises ValueError unless the mean is finite and, with bounds, a fraction of their range."""
+    check_finite("initial_mean", initial_mean)
+    if bounds is not None and not 0 <= initial_mean <= 1:
         raise ValueError(
-            f"Expected `x` within the bounds ({low:g}, {high:g}) of the `vamp` prior; got values from {least:g} to "
-            f"{largest:g}. Pass `bounds=` that hold the data, or `bounds=None` for data without bounds."
+            f"Expected `initial_mean` as a fraction of the range of `bounds`, from 0 to 1; got {initial_mean!r}. Where "
+            "it is in the units of the data, subtract the lower bound and divide by the range; so with `initial_scale`."
+        )
+
+
+def check_classes(num_components: int, num_classes: int | None, encoder_reads_class: bool) -> None:
+    """Raises ValueError for fewer components than classes, or an encoder that reads classes where there are none."""
+    if num_classes is None:
+        if encoder_reads_class:
+            raise ValueError("Expected `num_classes` with `encoder_reads_class=True`; got None.")
+        return
+    check_positive_integer(num_classes=num_classes)
+    if num_components < num_classes:
+        raise ValueError(
+            f"Expected at least one component for each class; got num_components={num_components} for "
+            f"num_classes={num_classes}."
         )
 
 
@@ -224,22 +178,9 @@ def vamp(
     input_shape = check_shape("input_shape", input_shape)
     check_choice("weights", weights, ("uniform", "learned"))
     bounds = check_bounds(bounds)
-    check_finite("initial_mean", initial_mean)
+    check_initial_mean(initial_mean, bounds)
     check_positive(initial_scale=initial_scale)
-    if bounds is not None and not 0 <= initial_mean <= 1:
-        raise ValueError(
-            f"Expected `initial_mean` as a fraction of the range of `bounds`, from 0 to 1; got {initial_mean!r}. Where "
-            "it is in the units of the data, subtract the lower bound and divide by the range; so with `initial_scale`."
-        )
-    if num_classes is not None:
-        check_positive_integer(num_classes=num_classes)
-        if num_components < num_classes:
-            raise ValueError(
-                f"Expected at least one component for each class; got num_components={num_components} for "
-                f"num_classes={num_classes}."
-            )
-    elif encoder_reads_class:
-        raise ValueError("Expected `num_classes` with `encoder_reads_class=True`; got None.")
+    check_classes(num_components, num_classes, encoder_reads_class)
     classes = component_classes(num_components, num_classes or 1)
 
     def init(key: jax.Array) -> Any:
@@ -253,10 +194,7 @@ def vamp(
             return jax.nn.log_softmax(logits)
         if "y" not in context:
             raise TypeError("A `vamp` prior with `num_classes` reads the context 'y', which is missing. Pass `y=`.")
-        # One set of components and a mask: indexing components by class would copy them for each example.
-        members = take_class(jnp.asarray(classes == np.arange(num_classes)[:, None], logits.dtype), context["y"])
-        log_weights = jax.nn.log_softmax(jnp.where(members > 0, logits, -jnp.inf))
-        return jnp.where(jnp.isnan(members), jnp.nan, log_weights)
+        return log_weights_of_class(logits, classes == np.arange(num_classes)[:, None], context["y"])
 
     def apply(params: Any, *, encode: Callable[..., distrax.Distribution], **context: Any) -> Mixture:
         def encode_one(one: tuple[jax.Array, jax.Array]) -> distrax.Distribution:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from vaepriors_jax.base import Prior
 from vaepriors_jax.factories import plain_config, prior_from_config
-from vaepriors_jax.priors.vamp import MAP_VERSION, from_first_map
+from vaepriors_jax.priors.bounds import MAP_VERSION
+from vaepriors_jax.priors.vamp import convert_from_first_map
 from vaepriors_jax.training.saved_tree import put_together, take_apart
 from vaepriors_jax.vae import VAEParams
 
@@ -85,5 +86,5 @@ def load_model(
     params = VAEParams(**arrays) if description is None else VAEParams(*put_together(arrays, description, wanted))
     prior = prior or prior_from_config(saved["prior"])
     if saved.get("pseudo_input_map") != MAP_VERSION:  # saved when `vamp` mapped pseudo-inputs differently
-        params = params._replace(prior=from_first_map(prior, params.prior))
+        params = params._replace(prior=convert_from_first_map(prior, params.prior))
     return prior, params
