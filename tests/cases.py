@@ -26,7 +26,10 @@ def encode_laplace(x: jax.Array) -> distrax.Distribution:
 
 def encode_two_level(x: jax.Array) -> distrax.Distribution:
     raw = jnp.tanh(_WEIGHT.astype(x.dtype) @ (x - 0.5))
-    bottom = lambda z2: vp.normal_diag(raw[1:2] * z2, jnp.exp(0.5 * raw[3:4]))  # noqa: E731
+
+    def bottom(z2):
+        return vp.normal_diag(raw[1:2] * z2, jnp.exp(0.5 * raw[3:4]))
+
     return vp.two_level_posterior(vp.normal_diag(2 * raw[:1], jnp.exp(0.5 * raw[2:3])), bottom)
 
 

@@ -320,7 +320,9 @@ def use_distribution(make, value_of, shape):
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_a_likelihood_compiles_once(name, lowered):
-    pixels = lambda key: jax.random.bernoulli(key, 0.5, (6,)).astype(jnp.float32)  # noqa: E731
+    def pixels(key):
+        return jax.random.bernoulli(key, 0.5, (6,)).astype(jnp.float32)
+
     check_compiles_once(use_distribution(LIKELIHOODS[name], pixels, (6,)), lowered, calls=2)
 
 
@@ -328,8 +330,13 @@ def test_a_likelihood_compiles_once(name, lowered):
 @pytest.mark.parametrize(("components", "dim"), [(32, 3), (33, 2), (33, 3), (4097, 2), (4097, 3)])
 def test_a_mixture_compiles_once(components, dim, lowered):
     log_weights = jnp.full(components, -jnp.log(components))
-    make = lambda loc: vp.DiagonalMixture(log_weights, loc, jnp.exp(0.1 * loc))  # noqa: E731
-    points = lambda key: jax.random.normal(key, (4, dim))  # noqa: E731
+
+    def make(loc):
+        return vp.DiagonalMixture(log_weights, loc, jnp.exp(0.1 * loc))
+
+    def points(key):
+        return jax.random.normal(key, (4, dim))
+
     check_compiles_once(use_distribution(make, points, (components, dim)), lowered, calls=2)
 
 
@@ -347,8 +354,13 @@ def two_level(features):
 @pytest.mark.parametrize("encoder", [laplace, two_level])
 def test_a_mixture_of_posteriors_compiles_once(encoder, lowered):
     log_weights = jnp.full(150, -jnp.log(150.0))
-    make = lambda inputs: EncodedMixture(log_weights, inputs, lambda one: encoder(one))  # noqa: E731
-    points = lambda key: jax.random.normal(key, (4, 2))  # noqa: E731
+
+    def make(inputs):
+        return EncodedMixture(log_weights, inputs, lambda one: encoder(one))
+
+    def points(key):
+        return jax.random.normal(key, (4, 2))
+
     check_compiles_once(use_distribution(make, points, (150, 2)), lowered, calls=2)
 
 
@@ -365,7 +377,10 @@ def test_loops_outside_jit_are_those_inside():
         )
         for found in (outside, inside):
             jax.tree.map(np.testing.assert_array_equal, found, expected)
-    square = lambda one: {"square": one["a"] ** 2, "sum": jnp.sum(one["b"])}  # noqa: E731
+
+    def square(one):
+        return {"square": one["a"] ** 2, "sum": jnp.sum(one["b"])}
+
     expected = {"square": np.arange(7.0) ** 2, "sum": 4 * np.arange(7.0) + 1}
     for chunk_size in (1, 3, 7, 10):
         jax.tree.map(np.testing.assert_allclose, loops.map_chunks(square, inputs, chunk_size), expected)

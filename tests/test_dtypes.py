@@ -257,10 +257,16 @@ def test_what_the_transform_gives_is_judged():
 
 def test_standardised_data_may_be_transformed():
     vae = of_images(lambda loc: vp.normal_diag(loc, jnp.ones(6)))
-    noise = lambda key, batch: {"x": batch["x"] + jax.random.normal(key, batch["x"].shape)}  # noqa: E731
+
+    def noise(key, batch):
+        return {"x": batch["x"] + jax.random.normal(key, batch["x"].shape)}
+
     x = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
     check_data(vae, WEIGHTS, {"x": x}, KEY, transform=noise)
-    spoiling = lambda key, batch: {"x": jnp.log(batch["x"])}  # noqa: ARG005, E731
+
+    def spoiling(key, batch):
+        return {"x": jnp.log(batch["x"])}
+
     with pytest.raises(ValueError, match="x, transformed"):
         check_data(vae, WEIGHTS, {"x": x}, KEY, transform=spoiling)
 

@@ -243,7 +243,10 @@ def test_a_label_outside_the_classes_is_an_error_eagerly_and_nan_when_compiled()
 
 def test_start_from_data_checks_what_it_gets():
     x, z = np.random.default_rng(0).random((30, 6)), np.random.default_rng(1).normal(size=(30, 2))
-    start = lambda prior, **data: vp.init_from_data(prior, KEY, **data)  # noqa: E731
+
+    def start(prior, **data):
+        return vp.init_from_data(prior, KEY, **data)
+
     for run, message in [
         (lambda: start(vp.standard_normal(2), z=z), "which can start from data; got standard_normal"),
         (lambda: start(vp.mixture(2, 3)), "Expected `z=` to start"),

@@ -22,7 +22,9 @@ def placed(locations, scale):
     def encode(params, x):
         return vp.normal_diag(table[(x[0] @ 2.0 ** jnp.arange(8)).astype(int)] + 0 * params["zero"], scales)
 
-    decode = lambda params, z: vp.bernoulli(jnp.zeros((1, 8)) + params["zero"] * z[0])  # noqa: E731
+    def decode(params, z):
+        return vp.bernoulli(jnp.zeros((1, 8)) + params["zero"] * z[0])
+
     params = vp.VAEParams({"zero": jnp.zeros(())}, {"zero": jnp.zeros(())}, {})
     return Model("standard", 0, vp.VAE(encode, decode, vp.standard_normal(2)), params), x
 
@@ -68,7 +70,10 @@ def test_the_answer_on_classes_follows_from_the_numbers():
 
 def test_share_of_samples_in_their_class(monkeypatch):
     """Images whose first pixel is the class that the network sees."""
-    seen = lambda _, images: jnp.log(1e-9 + jax.nn.one_hot(images[:, 0, 0], 2))  # noqa: E731
+
+    def seen(_, images):
+        return jnp.log(1e-9 + jax.nn.one_hot(images[:, 0, 0], 2))
+
     monkeypatch.setattr(measures, "class_log_probabilities", seen)
     images = jnp.array([[0, 0, 1, 0], [1, 0, 0, 1]]).reshape(2, 4, 1, 1)
     scorer = measures.SampleScorer(network=None, references={})

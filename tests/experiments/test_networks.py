@@ -59,7 +59,10 @@ def test_convolutions_take_any_size_read_the_label_and_learn(network, levels):
     vae, init = make_vae("conditional", SIZES._replace(network=network, levels=levels), data)
     # Not as `init` makes them: residual branches start at zero, where not everything has a gradient.
     rng = np.random.default_rng(0)
-    draw = lambda leaf: jnp.asarray(0.3 * rng.normal(size=leaf.shape), jnp.float32)  # noqa: E731
+
+    def draw(leaf):
+        return jnp.asarray(0.3 * rng.normal(size=leaf.shape), jnp.float32)
+
     params = jax.tree.map(draw, jax.eval_shape(init, jax.random.key(0)))
     xs, ys = jnp.asarray(data.train["x"][:3]), jnp.asarray(data.train["y"][:3])
 
@@ -94,8 +97,13 @@ def test_layers_in_bfloat16_and_the_rest_in_float32():
 
 def test_two_levels_are_the_networks_of_the_paper():
     """Numbers of parameters by hand; a gated layer is two linear ones. Of p(z1|z2) the layers are not gated."""
-    gated = lambda inputs, outputs: 2 * (inputs + 1) * outputs  # noqa: E731
-    linear = lambda inputs, outputs: (inputs + 1) * outputs  # noqa: E731
+
+    def gated(inputs, outputs):
+        return 2 * (inputs + 1) * outputs
+
+    def linear(inputs, outputs):
+        return (inputs + 1) * outputs
+
     expected = {
         "q(z2|x)": gated(784, 300) + gated(300, 300) + linear(300, 80),
         "q(z1|x, z2)": gated(784, 300) + gated(40, 300) + gated(600, 300) + linear(300, 80),
@@ -105,7 +113,10 @@ def test_two_levels_are_the_networks_of_the_paper():
     sizes = SIZES._replace(latent_dim=40, hidden=(300, 300), levels=2)
     _, init = make_vae("standard", sizes, grey(num_levels=2, shape=(28, 28)))
     params = jax.eval_shape(init, jax.random.key(0))
-    count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))  # noqa: E731
+
+    def count(tree):
+        return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
     found = (params.encoder["top"], params.encoder["bottom"], params.decoder, params.prior)
     assert list(map(count, found)) == list(expected.values())
 

@@ -71,7 +71,9 @@ def user_module(tmp_path, monkeypatch):
 
 
 def test_a_function_gets_what_it_asks_for(user_module):
-    make = lambda name, **sizes: make_user_prior(f"mine:{name}", KNOWN | sizes)  # noqa: E731
+    def make(name, **sizes):
+        return make_user_prior(f"mine:{name}", KNOWN | sizes)
+
     assert repr(make("learned_normal")) == "learned_normal(dim=2)"
     assert make("examples") == vp.vamp(4, (6,))
     assert make("classes", num_classes=3) == vp.conditional_normal(2, num_classes=3)
@@ -169,8 +171,13 @@ def test_they_are_trained_refitted_and_loaded_again(user_module, tmp_path):
 
 def test_how_density_and_kl_are_computed_is_asked_of_the_distribution():
     key, normal = jax.random.key(0), vp.standard_normal(2)
-    over = lambda prior: vp.transformed(prior, vp.affine_coupling(2))  # noqa: E731
-    distribution = lambda prior: prior.apply(prior.init(key))  # noqa: E731
+
+    def over(prior):
+        return vp.transformed(prior, vp.affine_coupling(2))
+
+    def distribution(prior):
+        return prior.apply(prior.init(key))
+
     gumbel = vp.from_distribution(distrax.Independent(distrax.Gumbel(np.zeros(2), np.ones(2)), 1))
     for prior, density in [
         (normal, "exact"),

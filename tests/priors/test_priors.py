@@ -124,7 +124,10 @@ def test_density_and_samples_agree_statistically(case):
 def test_eager_jit_vmap_and_scan_agree(case):
     params = params_of(case)
     fixed = distribution(case, params)
-    density = lambda params, z: distribution(case, params).log_prob(z)  # noqa: E731
+
+    def density(params, z):
+        return distribution(case, params).log_prob(z)
+
     eager = density(params, POINTS)
     others = {
         "jit": log_prob(case, params),
@@ -145,7 +148,10 @@ def test_vmap_over_per_example_context(case):
     params = params_of(case)
     y = jnp.stack([jnp.asarray(case.context["y"]), 0 * jnp.asarray(case.context["y"])])
     shared = {name: value for name, value in case.context.items() if name != "y"}
-    one = lambda y, z: case.make().apply(params, **shared, y=y).log_prob(z)  # noqa: E731
+
+    def one(y, z):
+        return case.make().apply(params, **shared, y=y).log_prob(z)
+
     mapped = jax.jit(jax.vmap(one))(y, POINTS[:2])
     one = jax.jit(one)
     np.testing.assert_allclose(mapped, [one(y[i], POINTS[i]) for i in range(2)], rtol=1e-5, atol=1e-5)
@@ -225,7 +231,10 @@ def test_freeze_gives_the_same_distribution_without_context(case):
     params = params_of(case)
     fixed = vp.freeze(case.make(), params, **case.context)
     values = fixed.init(jax.random.key(9))
-    density = lambda values: fixed.apply(values).log_prob(POINTS)  # noqa: E731
+
+    def density(values):
+        return fixed.apply(values).log_prob(POINTS)
+
     np.testing.assert_allclose(jax.jit(density)(values), log_prob(case, params), rtol=1e-5, atol=1e-5)
     gradient = jax.jit(jax.grad(lambda values: density(values).sum(), allow_int=True))(values)
     assert all(np.abs(leaf).max() == 0 for leaf in jax.tree.leaves(gradient) if leaf.dtype == jnp.float32)

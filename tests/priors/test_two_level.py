@@ -45,7 +45,10 @@ class Model:
 
         def encode(params, x):
             loc1, loc2 = jnp.split(params["gain"] @ x, 2)  # what q(z1|x, z2) closes over
-            bottom = lambda z2: vp.normal_diag(loc1 + regression @ (z2 - loc2), bottom_scale)  # noqa: E731
+
+            def bottom(z2):
+                return vp.normal_diag(loc1 + regression @ (z2 - loc2), bottom_scale)
+
             return vp.two_level_posterior(vp.normal_diag(loc2, top_scale), bottom)
 
         prior = vp.two_level(vp.standard_normal(LEVEL), LEVEL, LEVEL, hidden=())
@@ -141,7 +144,10 @@ def test_latents_of_two_levels_by_quadrature(model):
     grid = np.linspace(-12, 12, 1501)[:, None, None]
     step = grid[1, 0, 0] - grid[0, 0, 0]
     own = scipy.stats.norm(means, scale).pdf(grid)  # [grid, N, dim]
-    entropy = lambda p: -np.sum(scipy.special.xlogy(p, p), axis=0) * step  # noqa: E731
+
+    def entropy(p):
+        return -np.sum(scipy.special.xlogy(p, p), axis=0) * step
+
     exact = entropy(own.mean(1)) - entropy(own).mean(0)
     # One z of each example; the log of a density over 64 draws is a little low.
     np.testing.assert_allclose(dimensions.mutual_information, exact, atol=0.4)

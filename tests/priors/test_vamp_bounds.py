@@ -77,10 +77,16 @@ def trained(bounds, num_steps=100, learning_rate=5e-3, num_components=10):
     """Pseudo-inputs as fractions of the range before and after training on encodings; their mean log-density after."""
     low, high = bounds
     prior = vp.vamp(num_components, (6,), bounds=bounds)
-    unit_encode = lambda u: encode((u - low) / (high - low))  # noqa: E731
+
+    def unit_encode(u):
+        return encode((u - low) / (high - low))
+
     z = jnp.concatenate([jnp.array([1.5, 0.0]), jnp.array([-1.5, 1.0])]).reshape(2, 2).repeat(50, axis=0)
     z = z + 0.1 * jax.random.normal(KEY, z.shape)
-    loss = lambda params: -prior.apply(params, encode=unit_encode).log_prob(z).mean()  # noqa: E731
+
+    def loss(params):
+        return -prior.apply(params, encode=unit_encode).log_prob(z).mean()
+
     optimizer = optax.adam(learning_rate)
 
     def step(carry, _):
@@ -232,11 +238,17 @@ def test_fit_trains_networks_beside_a_frozen_vampprior(name):
     prior, context = FROZEN[name]
     params = prior.init(KEY)
     frozen = vp.freeze(prior, params, **context)
-    laplace = lambda w, x: distrax.Independent(distrax.Laplace(w @ x, jnp.ones(2)), 1)  # noqa: E731
+
+    def laplace(w, x):
+        return distrax.Independent(distrax.Laplace(w @ x, jnp.ones(2)), 1)
+
     vae = vp.VAE(laplace, lambda w, z: vp.bernoulli(w @ z), frozen)
     start = vp.VAEParams(0.1 * jnp.ones((2, 6)), 0.1 * jnp.ones((6, 2)), frozen.init(KEY))
     x = np.random.default_rng(0).integers(0, 2, (40, 6)).astype(np.float32)
-    run = lambda: vp.fit(vae, start, KEY, {"x": x}, optax.adam(1e-2), num_epochs=2, batch_size=10)  # noqa: E731
+
+    def run():
+        return vp.fit(vae, start, KEY, {"x": x}, optax.adam(1e-2), num_epochs=2, batch_size=10)
+
     run()
     found = run().params  # a second run starts from the same arrays
     assert np.abs(found.encoder - start.encoder).max() > 0

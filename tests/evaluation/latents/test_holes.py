@@ -294,7 +294,10 @@ def test_mmd_against_numpy():
     pooled = np.concatenate([a, b]).astype(np.float64)
     square = ((pooled[:, None] - pooled[None]) ** 2).sum(-1)
     gram = np.exp(-square / (2 * np.median(square)))
-    within = lambda k: (k.sum() - np.trace(k)) / (30 * 29)  # noqa: E731
+
+    def within(k):
+        return (k.sum() - np.trace(k)) / (30 * 29)
+
     expected = within(gram[:30, :30]) + within(gram[30:, 30:]) - 2 * gram[:30, 30:].mean()
     found = vp.maximum_mean_discrepancy(KEY, a, b, num_permutations=10)
     assert found.statistic == pytest.approx(expected, abs=1e-5)

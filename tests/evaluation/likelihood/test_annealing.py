@@ -192,7 +192,10 @@ def test_increments_add_up_to_one(num_temperatures):
     settings["num_temperatures"] = num_temperatures
     x = np.float32(np.random.default_rng(0).random((3, 50)) < 0.5)
     log_odds = np.linspace(-3, 3, 50)
-    exact = lambda x: (x * log_odds - np.log1p(np.exp(log_odds))).sum(-1)  # noqa: E731
+
+    def exact(x):
+        return (x * log_odds - np.log1p(np.exp(log_odds))).sum(-1)
+
     found = annealed_importance_sampling(vae, params, KEY, x, **settings)
     np.testing.assert_allclose(found.values, exact(x), rtol=2e-5)
     bounds = bidirectional_monte_carlo(vae, params, KEY, num_examples=3, **settings)
