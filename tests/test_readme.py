@@ -1,4 +1,4 @@
-"""The README pages: their Python blocks run, their tables are those of the result files, their links lead somewhere."""
+"""The README pages and CONTRIBUTING: code blocks run, tables match the result files, links lead somewhere."""
 
 import re
 from pathlib import Path
@@ -9,6 +9,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = [
     README,
+    ROOT / ".github" / "CONTRIBUTING.md",
     *(page for folder in ("experiments", "vaepriors_jax") for page in sorted((ROOT / folder).rglob("README.md"))),
 ]
 

@@ -15,7 +15,8 @@ from experiments.models.trained import Model
 from experiments.models.user_priors import make_user_prior
 from experiments.models.vaes import Sizes, make_vae, prior_reads_label
 from experiments.options import command_line
-from experiments.options.config import Config, resolve
+from experiments.options.config import Config
+from experiments.options.resolve import resolve
 from experiments.report.choice import density_of, kind_of
 from tests.experiments.test_compare_priors import SMALL
 
