@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import vaepriors_jax as vp
-from experiments import choose_prior, compare_priors, evaluate, prior_visualization
+from experiments import choose_prior, evaluate, prior_visualization
+from experiments.comparison.compare import compare
 from experiments.data.dataset import load
 from experiments.models.trained import Model
 from experiments.models.user_priors import make_user_prior
@@ -116,7 +117,7 @@ def test_the_command_line_says_what_is_wrong(user_module, monkeypatch, capsys):
     ]:
         monkeypatch.setattr(sys, "argv", ["compare_priors", "--priors", option])
         with pytest.raises(SystemExit) as ended:
-            command_line.run(compare_priors.main, Config)
+            command_line.run(compare, Config)
         assert str(ended.value.code).startswith(message)
 
 
@@ -157,7 +158,7 @@ def test_a_prior_that_reads_the_label_makes_a_conditional_vae(user_module):
 def test_they_are_trained_refitted_and_loaded_again(user_module, tmp_path):
     options = {"priors": ("standard", "mine:learned_normal"), "refit": ("mine:flow",), "metrics": "likelihood"}
     config = Config(seeds=1, num_test=80, output_dir=str(tmp_path), **options, **SMALL)
-    content = compare_priors.main(config)
+    content = compare(config)
     names = ["standard", "standard, refit mine:flow", "mine:learned_normal"]
     assert [row["prior"] for row in content["rows"]] == names
     assert all(np.isfinite(row["test"]["elbo"]) for row in content["rows"])
