@@ -126,6 +126,16 @@ def share(data, name):
     return jax.tree.map(lambda array: array[half], data)
 
 
+def saved_model(folder, mesh):
+    """A model with an array of which each process has a part, as it is loaded; and the error of a save that fails."""
+    rows = np.arange(2.0, dtype=np.float32) + 2 * jax.process_index()
+    shared = jax.make_array_from_process_local_data(jax.NamedSharding(mesh, jax.P("data")), rows)
+    params = vp.VAEParams(shared, {"weight": jnp.ones(2)}, {})
+    vp.save_model(folder / "model", vp.standard_normal(2), params)
+    loaded = jax.tree.map(np.asarray, vp.load_model(folder / "model")[1])
+    return loaded, message_of(lambda: vp.save_model(folder / "model/model.npz", vp.standard_normal(2), params))
+
+
 def two_processes(folder):
     (vae, params), (train, validation) = bernoulli_vae(), data_sets()
     train, validation = share(train, "train"), share(validation, "validation")
@@ -141,6 +151,7 @@ def two_processes(folder):
     found = {
         "fit": values_of(fit(checkpoints=Path(folder) / "run")),
         "log_marginal": log_marginal(vae, params, validation, mesh),
+        "saved model": saved_model(Path(folder), mesh),
         "bad data": message_of(lambda: vp.fit(vae, params, KEY, {"x": bad}, OPTIMIZER, **common)),
         "mesh": message_of(
             lambda: run_fit(vae, params, KEY, train, validation, mesh=jax.make_mesh((4,), ("data",), devices=backwards))
@@ -249,6 +260,9 @@ def test_two_processes_with_unequal_shares_give_what_one_gives(expected, tmp_pat
         assert "runs through the devices of all 2 processes in their order" in found["mesh"]
         assert "Expected the same arguments in every process; processes [1] differ" in found["arguments"]
         assert "TrainingFailedError: Training stopped: replica 0 was frozen at step 6" in found["failure"]
+        np.testing.assert_array_equal(found["saved model"][0].encoder, np.arange(4))
+    assert "FileExistsError" in first["saved model"][1]
+    assert "Process 0 found an error" in second["saved model"][1]
     assert len(first["warnings"]) == 1
     assert not second["warnings"]
 

@@ -1,7 +1,5 @@
 """The map of pseudo-inputs into the bounds, and starts relative to them."""
 
-import json
-
 import distrax
 import jax
 import jax.numpy as jnp
@@ -11,6 +9,7 @@ import pytest
 
 import vaepriors_jax as vp
 from tests.cases import PRIORS, encode, encode_laplace
+from tests.support.first_format import save_in_first_format
 from vaepriors_jax.priors.bounds import from_bounds, to_bounds
 
 KEY = jax.random.key(0)
@@ -271,14 +270,10 @@ def test_models_that_were_saved_under_the_first_map_keep_their_pseudo_inputs(bou
     raw = np.concatenate([np.linspace(-5, 5, 30), [0.0, -300.0, 300.0, 20.0, -20.0, 1e4]]).reshape(6, 6)
     prior = over(vp.vamp(6, (6,), num_classes=2, bounds=bounds))
     params = wrap({"pseudo_inputs": jnp.asarray(raw, jnp.float32)})
-    vp.save_model(tmp_path, prior, vp.VAEParams({}, {}, params))
-    file = tmp_path / "prior.json"
-    described = json.loads(file.read_text())
-    # Saved and loaded now, nothing changes.
-    jax.tree.map(np.testing.assert_array_equal, vp.load_model(tmp_path)[1].prior, params)
-    del described["pseudo_input_map"]
-    file.write_text(json.dumps(described))
-    _, loaded = vp.load_model(tmp_path)
+    save_in_first_format(tmp_path / "now", prior, vp.VAEParams({}, {}, params))
+    jax.tree.map(np.testing.assert_array_equal, vp.load_model(tmp_path / "now")[1].prior, params)
+    save_in_first_format(tmp_path / "then", prior, vp.VAEParams({}, {}, params), pseudo_input_map=None)
+    _, loaded = vp.load_model(tmp_path / "then")
     found = loaded.prior.get("base", loaded.prior)["pseudo_inputs"]
     # The sine of the arctangent is what the first map was made of.
     expected = raw if bounds is None else bounds[0] + (bounds[1] - bounds[0]) * (1 + np.sin(np.arctan(raw))) / 2

@@ -1,4 +1,4 @@
-"""Runs that go on where they stopped, and saved models."""
+"""Runs that go on where they stopped."""
 
 import functools
 
@@ -43,16 +43,3 @@ def test_a_checkpoint_that_does_not_fit_or_is_damaged_is_explained(tmp_path):
             file.write_bytes(b"damaged")
     with pytest.raises(ValueError, match="move this one away to start anew"):
         run(vae, params, num_epochs=2)
-
-
-def test_save_and_load_a_model(tmp_path):
-    vae, params = bernoulli_vae()
-    vp.save_model(tmp_path / "model", vae.prior, params)
-    prior, loaded = vp.load_model(tmp_path / "model")
-    assert prior == vae.prior
-    jax.tree.map(np.testing.assert_array_equal, loaded, params)
-    (tmp_path / "model" / "prior.json").write_text("{")
-    with pytest.raises(ValueError, match="Expected a model saved by `save_model`"):
-        vp.load_model(tmp_path / "model")
-    with pytest.raises(ValueError, match="Expected a model saved by `save_model`"):
-        vp.load_model(tmp_path / "nothing")

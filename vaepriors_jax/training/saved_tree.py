@@ -1,5 +1,6 @@
 """Trees of parameters in a file: numbered arrays, and a description in JSON of where each belongs."""
 
+import math
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ def take_apart(tree: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     leaves, structure = jax.tree.flatten(tree)
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
     described = [_describe_leaf(path, leaf) for path, leaf in zip(paths, leaves, strict=True)]
-    arrays = {str(i): leaf for i, leaf in enumerate(leaves) if "array" in described[i] and np.size(leaf)}
+    arrays = {str(i): leaf for i, leaf in enumerate(leaves) if "array" in described[i]}
     numbered = jax.tree.unflatten(structure, [_Place(i) for i in range(len(leaves))])
     return arrays, {"leaves": described, "paths": paths, "tree": _describe(numbered)}
 
@@ -40,6 +41,13 @@ def put_together(arrays: dict[str, Any], description: dict[str, Any], like: Any 
     return _build(leaves, description["tree"])
 
 
+def is_number(dtype: Any) -> bool:
+    """Tells whether JAX has arrays of this dtype, and they hold numbers or booleans."""
+    if not (jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)):
+        return False
+    return np.dtype(dtype).itemsize <= (16 if jnp.issubdtype(dtype, jnp.complexfloating) else 8)  # no long doubles
+
+
 class _Place:
     """Stands for a leaf, by its number."""
 
@@ -49,15 +57,15 @@ class _Place:
 
 def _describe_leaf(path: str, leaf: Any) -> dict[str, Any]:
     if isinstance(leaf, (bool, int, float)) and not isinstance(leaf, np.generic):
-        return {"number": leaf}
+        return {"number": str(leaf) if leaf in (math.inf, -math.inf) or leaf != leaf else leaf}
     dtype = getattr(leaf, "dtype", None)
-    if dtype is None or not (jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)):
+    if dtype is None or not is_number(dtype):
         kind = type(leaf).__name__ if dtype is None else dtype
         raise ValueError(
             f"Expected parameters of arrays of numbers; params{path} is {kind}. Leave it out of the parameters, or "
             "make numbers of it."
         )
-    return {"array": str(dtype), "shape": list(np.shape(leaf))}
+    return {"array": np.dtype(dtype).name, "shape": list(np.shape(leaf))}
 
 
 def _describe(node: Any) -> Any:
@@ -78,6 +86,8 @@ def _others(tree: Any) -> set[str]:
     """The containers that the description names but cannot rebuild."""
     if isinstance(tree, int) or tree[0] == "none":
         return set()
+    if len(tree) != 2:
+        raise TypeError(f"a container is described by {len(tree)} entries")
     kind, content = tree
     if kind == "other":
         return {content}
@@ -97,10 +107,9 @@ def _build(leaves: list[Any], tree: Any) -> Any:
 
 def _leaf(array: Any, described: dict[str, Any]) -> Any:
     if "number" in described:
-        return described["number"]
-    if 0 not in described["shape"]:
-        return array
-    return jnp.zeros(described["shape"], jax.dtypes.canonicalize_dtype(described["array"]))
+        number = described["number"]
+        return number if isinstance(number, (bool, int, float)) else float(number)
+    return array
 
 
 def _as_like(leaves: list[Any], description: dict[str, Any], like: Any) -> Any:

@@ -1,0 +1,24 @@
+"""Saves models until the process is killed, for tests of what is then on the disk."""
+
+import itertools
+
+import numpy as np
+
+import vaepriors_jax as vp
+
+PRIOR = vp.mixture(2, 3)
+SIZE = 2**19  # 2 MB, so that a part of the time of a save is spent writing
+
+
+def model(value):
+    """Parameters that all have one value."""
+    shapes = {"loc": (3, 2), "log_scale": (3, 2), "logits": (3,)}
+    prior = {name: np.full(shape, value, np.float32) for name, shape in shapes.items()}
+    return vp.VAEParams(np.full(SIZE, value, np.float32), {}, prior)
+
+
+def save_for_ever(folder, saving):
+    """Saves models of the values 1, 2, ... in turn; `saving` is set when the first one is on the disk."""
+    for value in itertools.count(1):
+        vp.save_model(folder, PRIOR, model(value))
+        saving.set()
