@@ -193,7 +193,7 @@ def test_a_killed_process_leaves_the_old_model_or_the_new_one(tmp_path, kills):
         left = [name for name in os.listdir(tmp_path) if name != "model.npz"]
         assert len(left) <= 1
         num_partial += len(left)
-    assert num_partial  # some were killed while they wrote
+    assert num_partial >= kills // 10  # killed while they wrote
     vp.save_model(tmp_path, PRIOR, model(0))
     assert os.listdir(tmp_path) == ["model.npz"]
 
@@ -385,11 +385,20 @@ def test_a_prior_with_an_array_of_the_users_is_passed_again(tmp_path):
     prior = vp.from_distribution(vp.normal_diag(jnp.zeros(2), jnp.ones(2)))
     params = vp.VAEParams({"weight": jnp.ones(2)}, {}, prior.init(jax.random.key(0)))
     vp.save_model(tmp_path, prior, params)
-    with pytest.raises(ValueError, match="holds a function or an array that is not saved. Pass `prior=`"):
+    with pytest.raises(ValueError, match="holds a function, an array or a number that .* cannot hold. Pass `prior=`"):
         vp.load_model(tmp_path)
     loaded, found = vp.load_model(tmp_path, prior)
     assert loaded is prior
     assert_same(found, params)
+
+
+def test_a_prior_with_an_infinite_number_is_passed_again(tmp_path):
+    prior = vp.standard_normal(2)
+    prior = prior._replace(config=prior.config | {"limit": float("inf")})
+    vp.save_model(tmp_path, prior, vp.VAEParams({}, {}, {}))
+    with pytest.raises(ValueError, match="number that is not finite"):
+        vp.load_model(tmp_path)
+    assert vp.load_model(tmp_path, prior)[0] is prior
 
 
 def test_an_init_that_computes_with_numpy_is_compared_too(tmp_path):

@@ -57,9 +57,11 @@ def test_numbers_keep_their_kind(tmp_path):
 
 def test_arrays_of_numpy_come_back_whatever_their_order_in_memory(tmp_path):
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
-    loaded = round_trip(tmp_path, vp.VAEParams([array.T, array.astype(">f4"), array[:, ::2], np.float32(3)], {}, {}))
-    for found, expected in zip(loaded.encoder, [array.T, array, array[:, ::2], 3], strict=True):
+    arrays = [array.T, array.astype(">f4"), array[:, ::2], array.astype(np.float64), np.float32(3)]
+    loaded = round_trip(tmp_path, vp.VAEParams(arrays, {}, {}))
+    for found, expected in zip(loaded.encoder, arrays, strict=True):
         assert isinstance(found, jax.Array)
+        assert found.dtype == jnp.float32
         np.testing.assert_array_equal(found, expected)
 
 

@@ -52,7 +52,7 @@ def save_model(directory: str | Path, prior: Prior, params: VAEParams) -> None:
 
     Args:
         directory: a folder.
-        prior: the prior. If it holds a function or an array of yours, `load_model` needs it again.
+        prior: the prior. If it holds a function, an array or a number that is not finite, `load_model` needs it again.
         params: the parameters, in dicts, lists and tuples. For other containers, such as `nnx.State`, `load_model`
             needs `like=`.
 
@@ -117,8 +117,8 @@ def load_model(
     if prior is None:
         if saved["prior"] is None:
             raise ValueError(
-                f"The prior of this model, {saved['repr']}, holds a function or an array that is not saved. Pass "
-                "`prior=`."
+                f"The prior of this model, {saved['repr']}, holds a function, an array or a number that is not finite, "
+                "which JSON cannot hold. Pass `prior=`."
             )
         prior = rebuild_prior(saved["prior"])
     check_is_prior(prior)
