@@ -36,7 +36,7 @@ def test_the_two_commands_are_there_to_the_letter():
 def test_tables_are_those_of_the_result_files():
     from experiments import tables
 
-    with_tables = [page for page in PAGES if "<!-- results: " in page.read_text()]
+    with_tables = [page for page in PAGES if tables.BLOCK.search(page.read_text())]
     assert set(with_tables) == set(tables.PAGES)
     for page in with_tables:
         text = page.read_text()
