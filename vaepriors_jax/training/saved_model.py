@@ -117,7 +117,7 @@ def load_model(
     if prior is None:
         if saved["prior"] is None:
             raise ValueError(
-                f"The prior of this model, {saved['repr']}, holds a function, an array or a number that is not finite, "
+                f"The prior of this model, {saved['repr']!r}, holds a function, an array or a number that is not finite, "
                 "which JSON cannot hold. Pass `prior=`."
             )
         prior = rebuild_prior(saved["prior"])
