@@ -7,13 +7,12 @@ Format 2 is one file, `model.npz`, in a folder of the model's own. It is an .npz
     - "prior": the prior's configuration, as `plain_config` gives it, or null if it is not plain data;
     - "repr": the prior as text;
     - "pseudo_input_map": the version of the map that bounds pseudo-inputs;
-    - "params": {"leaves": ..., "paths": ..., "tree": ...}. Each leaf is {"array": dtype, "shape": [...]}, or
-      {"number": value} for a number of Python's, where infinities and NaN are text. A path names a leaf. The tree is
-      made of [kind, content], with the kinds "dict", "list", "tuple", "none" and "other", and of the numbers of leaves.
-- `0.npy`, `1.npy` and so on are the arrays, by the number of the leaf, in C order and little-endian. Members are not
+    - "params": {"leaves": ..., "paths": ..., "tree": ...}. A leaf is {"array": dtype, "shape": [...]}, or
+      {"number": value} for a Python number, with infinities and NaN as text. A path names a leaf. In the tree a
+      container is [kind, content], with the kinds "dict", "list", "tuple", "none" and "other", and a leaf is its index.
+- `0.npy`, `1.npy` and so on are the arrays, by the index of the leaf, in C order and little-endian. Members are not
   compressed.
-- The comment of the archive, which is the end of the file, is the SHA-256 of all bytes before it, in 64 hexadecimal
-  digits.
+- The file ends with the comment of the archive: the SHA-256 of all bytes before it, in 64 hexadecimal digits.
 
 Format 1 is a file `prior.json` and a folder `params`. `load_model` reads it where there is no `model.npz`.
 """
@@ -115,12 +114,7 @@ def load_model(
     path = Path(directory).absolute()
     saved, arrays = _read(path)
     if prior is None:
-        if saved["prior"] is None:
-            raise ValueError(
-                f"The prior of this model, {saved['repr']!r}, holds a function, an array or a number that is not finite, "
-                "which JSON cannot hold. Pass `prior=`."
-            )
-        prior = rebuild_prior(saved["prior"])
+        prior = _rebuild(saved)
     check_is_prior(prior)
     params = _params(path, saved.get("params"), arrays, wanted)
     check_prior_params(prior, params)
@@ -157,6 +151,15 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     except Exception as error:
         raise _unreadable(path, error) from error
     return saved, arrays
+
+
+def _rebuild(saved: dict[str, Any]) -> Prior:
+    if saved["prior"] is None:
+        raise ValueError(
+            f"The prior of this model, {saved['repr']!r}, holds a function, an array or a number that is not finite, "
+            "which are not saved. Pass `prior=`."
+        )
+    return rebuild_prior(saved["prior"])
 
 
 def _params(path: Path, described: Any, arrays: dict[str, Any], like: Any) -> VAEParams:
