@@ -1,4 +1,4 @@
-"""Priors p(z) and p(z|y): one factory a file. What is imported here is public, as `vp.NAME`."""
+"""Priors p(z) and p(z|y): one factory a file. What is imported here is public, such as `vp.vamp`."""
 
 from typing import TYPE_CHECKING
 
