@@ -1,4 +1,4 @@
-"""Every prior and every flow once, as a row. A new factory gets the whole suite by adding a row."""
+"""One row for every prior and every flow: the tests of `tests/priors` and `tests/flows` run over these rows."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Defects that were seen in public code; each has its test here."""
+"""Defects seen in public code: one test for each."""
 
 import jax
 import jax.numpy as jnp

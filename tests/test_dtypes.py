@@ -1,4 +1,4 @@
-"""Every dtype that holds the values gives the value: against float64, for numpy and jax, with and without x64."""
+"""Densities of every dtype agree with float64, for numpy and jax, with and without x64."""
 
 import json
 import tracemalloc

@@ -1,4 +1,4 @@
-"""Evaluation, starts from data and scores of every dtype: the numbers of the same values in float32."""
+"""Evaluation, starts from data and scores give the same numbers for every dtype."""
 
 import re
 

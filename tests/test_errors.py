@@ -1,4 +1,4 @@
-"""Bad input gets an error that says what was expected, what came, and what to do."""
+"""Bad input raises an error that says what was expected, what was passed, and what to do."""
 
 import distrax
 import jax

@@ -1,4 +1,4 @@
-"""The list of injected faults fits the code, and, at night, the tests catch them."""
+"""The injected faults fit the code; the nightly test checks that the tests catch them."""
 
 import ast
 import math

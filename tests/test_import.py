@@ -1,4 +1,4 @@
-"""What importing the package needs."""
+"""Importing the package with a broken build of TFP."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Two hundred calls of a public function leave no arrays, no programs and no memory behind."""
+"""Two hundred calls of a public function leave no arrays and no compiled programs in memory."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""Gradients where a formula switches or an argument sits exactly on an edge: random points never visit these."""
+"""Gradients at points where a formula switches, which random points never hit."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Derivatives of mixtures of Gaussians at ties, with nothing switched on, and on both sides of every switch."""
+"""Derivatives of Gaussian mixtures at ties, with zero weights, and for few and many components."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Generation by class: encodings whose mean and class are known, and images that show their class."""
+"""Generation by class, with encodings of known mean and class and images that show their class."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The end of training at a small learning rate: it takes the noise of large steps away, and spoils nothing."""
+"""`--cooldown-epochs`: small steps at the end of training raise the ELBO, and the better parameters are kept."""
 
 import functools
 from types import SimpleNamespace

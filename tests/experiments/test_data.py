@@ -1,4 +1,4 @@
-"""Data sets: the digits, TFDS's format read without tensorflow, the user's own files, and what is said of bad ones."""
+"""Data sets: the digits, TFDS files read without tensorflow, `.npz` files, and errors for bad files."""
 
 import importlib.util
 import io

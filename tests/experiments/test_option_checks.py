@@ -1,4 +1,4 @@
-"""Options that would be counted twice, or that a seed or float32 can't hold: each ends in one clear message."""
+"""Duplicate options, and numbers that a seed or float32 cannot hold, end in one clear message."""
 
 import sys
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The programs that answer one question each, small: the figures and files that they write."""
+"""Small runs of the other programs: the figures and files that they write."""
 
 import copy
 import json

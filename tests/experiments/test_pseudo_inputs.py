@@ -1,4 +1,4 @@
-"""What is said of pseudo-inputs follows from their distances to the data."""
+"""The conclusion of `pseudo_inputs` follows from the distances between pseudo-inputs and data."""
 
 import numpy as np
 import pytest

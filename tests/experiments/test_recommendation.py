@@ -1,4 +1,4 @@
-"""Which prior is recommended: the answer follows from the numbers, and so do its reasons."""
+"""`choose_prior` recommends the prior that the scores support, and gives the matching reasons."""
 
 import re
 

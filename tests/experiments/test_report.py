@@ -1,4 +1,4 @@
-"""The report: one description, written as Markdown and as a page that needs nothing else."""
+"""A report is written as Markdown and as one HTML file without other files."""
 
 import base64
 from html.parser import HTMLParser

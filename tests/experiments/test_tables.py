@@ -1,4 +1,4 @@
-"""Result files become tables: runs of other seeds are counted in, and what was not run is not made up."""
+"""Tables from result files: runs of several seeds are averaged, and missing runs stay empty."""
 
 import json
 

@@ -1,1 +1,1 @@
-"""Faults that the tests must catch: `python -m tests.faults` injects them one at a time, and counts."""
+"""Faults that the tests must catch: `python -m tests.faults` injects them one at a time."""

@@ -1,4 +1,4 @@
-"""What every flow promises, over every row of `cases.FLOWS`."""
+"""Properties of all flows, over the rows of `cases.FLOWS`."""
 
 import json
 

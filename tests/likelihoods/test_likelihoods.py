@@ -1,4 +1,4 @@
-"""Every likelihood, as a row of one table: against scipy, its own samples, and at parameters that break naive code."""
+"""All likelihoods, as rows of one table: against scipy, against their own samples, and at extreme parameters."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

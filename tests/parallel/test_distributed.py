@@ -1,4 +1,4 @@
-"""Several devices or processes compute what one device computes; when a process is lost, the others end.
+"""Several devices or processes give the result of one device; if a process is lost, the others end.
 
 The tests start programs of their own, since the test process has one device; each runs one of the jobs below.
 """

@@ -1,4 +1,4 @@
-"""Class y gives its own components, scales and weights, and no other class's; against scipy."""
+"""Conditional priors use the parameters of class y and of no other class."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What every prior promises, over every row of `cases.PRIORS`."""
+"""Properties of all priors, over the rows of `cases.PRIORS`."""
 
 import inspect
 import json

@@ -1,4 +1,4 @@
-"""Starts from data keep their numbers: the same key and data give the same parameters in every version."""
+"""The same key and data give the same start in every version."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""The two-level model where everything is linear and Gaussian: its evaluations against exact numbers."""
+"""The two-level model in the linear Gaussian case, against exact values."""
 
 import distrax
 import jax

@@ -1,4 +1,4 @@
-"""Priors of the user's own do what the library's do: start from data, wrap others, come back from a configuration."""
+"""Priors of the user's own start from data, wrap others and are rebuilt from a configuration, as the library's are."""
 
 import types
 

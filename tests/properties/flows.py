@@ -1,4 +1,4 @@
-"""Both directions of the flows of tests/cases.py as rows, and the spline itself; values on knots and interval ends."""
+"""Rows for both directions of every flow and for the spline, with values at knots and at the ends of intervals."""
 
 from functools import partial
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every likelihood as a row of one pixel or two, against scipy: ends of the data, ties and switches on purpose."""
+"""A row for every likelihood, against scipy, with values at the ends of the data and at ties."""
 
 from functools import partial
 from typing import Any

@@ -1,4 +1,4 @@
-"""Mixtures as rows, on both sides of the fast mixture's switches: log-weights of minus infinity, alone and together."""
+"""Rows for mixtures with few and many components, with log-weights of minus infinity."""
 
 from functools import partial
 from typing import Any

@@ -1,4 +1,4 @@
-"""The priors of tests/cases.py as rows: components that are equal or switched off, values on means, knots and ends."""
+"""Rows for the priors of tests/cases.py, with equal or zero-weight components and values at means and knots."""
 
 from functools import partial
 from typing import Any

@@ -1,4 +1,4 @@
-"""One function of parameters and a value, and what must hold for it wherever it is evaluated."""
+"""One function of parameters and a value, and the properties that are tested at every point."""
 
 from collections.abc import Callable
 from functools import cache

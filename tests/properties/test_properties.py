@@ -1,4 +1,4 @@
-"""Log-densities, likelihoods and flows at points where formulas switch and arguments coincide, and elsewhere."""
+"""Log-densities, likelihoods and flows at random points and where formulas switch or arguments coincide."""
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings

@@ -1,4 +1,4 @@
-"""A small VAE of binary pixels, data for it, and an optimiser that breaks down, for tests of training."""
+"""A small VAE of binary pixels with data, and an optimiser that fails, for tests of training."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Sets of features to score."""
+"""Feature sets for tests of scores."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A user's file, as type checkers see it: what must pass, and on the lines marked so what must be an error."""
+"""A user's file for type checkers: marked lines must be errors, and all others must pass."""
 
 from functools import partial
 from typing import Any

@@ -1,4 +1,4 @@
-"""Runs that go on where they stopped."""
+"""Runs that resume from a checkpoint."""
 
 import functools
 

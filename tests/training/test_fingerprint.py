@@ -1,4 +1,4 @@
-"""A folder of checkpoints knows its run: what may be other when a run goes on, and what may not."""
+"""A folder of checkpoints refuses to resume another run, and says what differs."""
 
 import json
 import subprocess

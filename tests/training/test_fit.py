@@ -1,4 +1,4 @@
-"""`fit`: what it trains, when it stops, its replicas, and that one that fails harms no other."""
+"""`fit`: training, early stopping, replicas, and replicas that fail."""
 
 import functools
 

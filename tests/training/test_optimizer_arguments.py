@@ -1,4 +1,4 @@
-"""What optimisers get beside the gradient, gradients in float16, and the weight of the KL as a schedule."""
+"""Optimisers that need the loss value, gradients in float16, and schedules of the KL's weight."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""One step of training: what it reuses, what it draws, and what it does where something is not finite."""
+"""One training step: its random numbers, buffers that are reused, and values that are not finite."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""A flow in the other direction."""
+"""The inverse of a flow."""
 
 from typing import Any
 
@@ -11,7 +11,15 @@ from vaepriors_jax.flows.bijector import FlowBijector
 
 @factory
 def invert(flow: Flow) -> Flow:
-    """Swaps the two directions of a flow: `invert(masked_autoregressive(dim))` is an inverse autoregressive flow.
+    """Inverts a flow: `forward` of the result is `inverse` of the flow, and the other way round.
+
+    `invert(masked_autoregressive(dim))` is an inverse autoregressive flow.
+
+    Args:
+        flow: any flow.
+
+    Returns:
+        A flow with the parameters of `flow`.
 
     Example:
         >>> import jax.numpy as jnp, vaepriors_jax as vp

@@ -1,4 +1,4 @@
-"""One flow, repeated with parameters of its own each time."""
+"""Several layers of one flow, each with its own parameters."""
 
 from typing import Any
 
@@ -14,14 +14,28 @@ from vaepriors_jax.loops import scan
 
 @factory
 def repeat(flow: Flow, num_layers: int) -> Flow:
-    """Applies a flow `num_layers` times, each layer with parameters of its own.
+    """Stacks `num_layers` layers of one flow, each with its own parameters.
 
-    The layers are scanned: compile time does not grow with depth.
+    The layers run in a scan, so compile time does not grow with depth.
 
-    In float32, depth and large weights cost digits. With every weight of the networks moved by N(0, 0.1^2) from its
-    start, in 8 dimensions, log-determinants of the inverse are within 0.02 nats of float64 for 4 affine couplings, and
-    off by 16 at worst for 8; moved by 0.3, one coupling is right to 3e-4 and four are off by 20. Four masked
-    autoregressive layers are right to 1e-5 in the latter case.
+    In float32, deep flows with large weights lose digits. The table gives the largest error of the inverse's
+    log-determinant against float64, in nats, in 8 dimensions. Noise of the given scale was added to all weights of the
+    networks.
+
+    | layers | noise | error |
+    |---|---|---|
+    | 4 affine couplings | 0.1 | 0.02 |
+    | 8 affine couplings | 0.1 | 16 |
+    | 1 affine coupling | 0.3 | 0.0003 |
+    | 4 affine couplings | 0.3 | 20 |
+    | 4 masked autoregressive layers | 0.3 | 0.00001 |
+
+    Args:
+        flow: the flow of one layer.
+        num_layers: number of layers.
+
+    Returns:
+        A flow whose parameters are those of `flow` with a leading axis [num_layers].
 
     Example:
         >>> import jax, vaepriors_jax as vp

@@ -1,4 +1,4 @@
-"""The ELBO against log p(x) and its own exact value, where both are integrals over two latents on a grid."""
+"""The ELBO against its own exact value and log p(x), both integrated over two latents on a grid."""
 
 import distrax
 import jax

@@ -1,4 +1,4 @@
-"""Intervals against known errors, and how often they hold the expectation."""
+"""Bootstrap intervals against known standard errors, and their coverage."""
 
 import jax
 import numpy as np

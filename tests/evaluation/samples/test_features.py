@@ -1,4 +1,4 @@
-"""The feature network: what it learns, what it computes, and what its file holds."""
+"""The feature network: training, features, and saved files."""
 
 import os
 from functools import partial

@@ -1,4 +1,4 @@
-"""Copies of training examples are told from fresh samples."""
+"""The memorisation score tells copies of training examples from new samples."""
 
 import numpy as np
 import pytest

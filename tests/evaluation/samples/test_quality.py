@@ -1,4 +1,4 @@
-"""All scores of generated images, and of what they are read against."""
+"""`sample_quality` and `reference_quality`: all scores of generated images at once."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""What holds for all scores of samples: what they refuse, and the values of other people's code."""
+"""Scores of samples: bad input is refused, and values agree with other implementations."""
 
 from functools import partial
 
