@@ -19,6 +19,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+collect_ignore = ["support/typed_user.py"]  # wrong on purpose: it is read by type checkers
+
 
 @pytest.fixture(autouse=True)
 def _quiet_progress(monkeypatch):
