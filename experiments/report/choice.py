@@ -74,6 +74,11 @@ def scores_table(measured: Measurements, num_seeds: int) -> Table:
     return Table("Candidates", ["prior", *(MEASURES[name][1] for name in names)], cells, notes)
 
 
+def _cost(row: dict[str, Any], base: dict[str, Any]) -> str:
+    ratio = f"{row['seconds_per_epoch'] / base['seconds_per_epoch']:.1f}x"
+    return f"{ratio} and the fit" if "refit" in row["prior"] else ratio
+
+
 def cost_table(content: dict[str, Any]) -> Table:
     """How the KL of each prior is computed, and the measured holes and cost."""
     measured = content["measured"]
@@ -87,20 +92,20 @@ def cost_table(content: dict[str, Any]) -> Table:
                 *kind,
                 *(_cell(without_old_holes(measured[prior]).get(name), MEASURES[name][2]) for name in HOLES),
                 f"{row['num_parameters'] - base['num_parameters']:,}",
-                f"{row['seconds_per_epoch'] / base['seconds_per_epoch']:.1f}x"
-                + (" and the fit" if "refit" in prior else ""),
+                "–" if content.get("busy") else _cost(row, base),
             ]
         )
+    seconds = f"{base['seconds_per_epoch']:.2g} s for {base['replicas_at_once']} replicas at once"
     header = ["prior", "density", "KL in the ELBO", *(MEASURES[name][1] for name in HOLES), "parameters", "an epoch"]
     notes = [
         f"Measured on {Path(content['dataset']).stem}, {content['config']['latent_dim']} latent dimensions, "
         f"{content['config']['num_components']} components: expressiveness is what a prior leaves of the divergence "
-        "from the encodings (nats; 0 where p = q) and of the hole (0.01). Parameters of the prior; time of an "
-        f"epoch against N(0, I), {base['seconds_per_epoch']:.2g} s for {base['replicas_at_once']} replicas at once. A "
-        "flow prior's density is exact, by the change of variables; its KL is a Monte Carlo estimate, as that of the "
+        "from the encodings (nats; 0 where p = q) and of the hole (0.01). Parameters are those of the prior.",
+        "" if content.get("busy") else f"An epoch: time against that of N(0, I), {seconds}.",
+        "A flow prior's density is exact, by the change of variables; its KL is a Monte Carlo estimate, as that of the "
         "mixtures is: only a Gaussian prior has it in closed form.",
     ]
-    return Table("KL computation, expressiveness and cost", header, cells, notes)
+    return Table("KL computation, expressiveness and cost", header, cells, [note for note in notes if note])
 
 
 def tables(content: dict[str, Any]) -> list[Table]:

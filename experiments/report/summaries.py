@@ -81,6 +81,10 @@ def _said(columns: Mapping[str, Sequence[str]], num_encodings: Sequence[float]) 
     return [text.strip() for title, text in said.items() if set(columns[title]) - {"–"}]
 
 
+# Of a result file with the entry "busy", set by hand.
+BUSY = "The machine had other work during this run, so its times are left out."
+
+
 def of_choice(content: Mapping[str, Any]) -> Table:
     """What each candidate gives, and what it costs."""
     measured = content["measured"]
@@ -92,13 +96,17 @@ def of_choice(content: Mapping[str, Any]) -> Table:
         "divergence": [_over_seeds(without_old_holes(values).get("divergence"), 3) for values in measured.values()],
         "an epoch": [f"{seconds[prior] / seconds[STANDARD]:.1f}x" for prior in measured],
     }
+    cost = "An epoch: time against that of N(0, I)."
+    if content.get("busy"):
+        del columns["an epoch"]
+        cost = BUSY
     config = content["config"]
     counts = [min(values["num_encodings"]) for values in measured.values() if "num_encodings" in values]
     return _table(
         columns,
         f"On {content['dataset']}: {config['latent_dim']} latents, {config['num_components']} components, "
         f"{config['epochs']} epochs, {len(measured[STANDARD]['elbo'])} seeds. ELBO of test images in nats: larger is "
-        "better. An epoch: time against that of N(0, I).",
+        f"better. {cost}",
         *_said(columns, counts),
         _refitted(columns["prior"]),
     )
