@@ -36,6 +36,7 @@ FACTORY_ERRORS = [
     (lambda: vp.conditional_normal(2, num_classes=3, condition_dim=3), r"one of the two"),
     (lambda: vp.conditional_mixture(2, 3, num_classes=0), r"`num_classes` to be an integer >= 1; got 0"),
     (lambda: vp.marginalize(vp.conditional_normal(2, num_classes=3), (0.5, 0.6, 0.0)), r"that sum to 1"),
+    (lambda: vp.marginalize(vp.conditional_normal(2, num_classes=3), (0.5, float("nan"), 0.5)), r"that sum to 1"),
     (lambda: vp.marginalize(vp.conditional_normal(2, num_classes=3), (0.5, 0.5)), r"each of the 3 classes"),
     (lambda: vp.from_distribution(distrax.Normal(0.0, 1.0)), r"over one vector"),
     (lambda: vp.prior_from_config({"factory": "no_such_prior"}), r"Expected a factory among .*; got 'no_such_prior'"),

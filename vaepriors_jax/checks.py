@@ -31,6 +31,17 @@ def check_not_negative(**values: Any) -> None:
             raise ValueError(f"Expected `{name}` to be finite and >= 0; got {value!r}.")
 
 
+def check_probabilities(name: str, value: Any) -> np.ndarray:
+    """Returns `value` as probabilities in float64, or raises ValueError unless they are >= 0 and sum to 1."""
+    probabilities = np.asarray(value, np.float64)
+    if probabilities.ndim != 1 or (probabilities < 0).any() or not abs(probabilities.sum() - 1) <= 1e-5:
+        raise ValueError(
+            f"Expected `{name}` >= 0 that sum to 1; got {value!r}, with sum {probabilities.sum():.6g}. Divide by the "
+            "sum."
+        )
+    return probabilities
+
+
 def check_precision(name: str, value: Any) -> None:
     """Raises ValueError if a number that is not 0 would be 0 or infinite as the program has it."""
     given = np.asarray(value)

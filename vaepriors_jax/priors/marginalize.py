@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaepriors_jax.base import Inner, Prior
+from vaepriors_jax.checks import check_probabilities
 from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.factories import factory
 
@@ -35,12 +36,7 @@ def marginalize(prior: Prior, class_probabilities: tuple[float, ...]) -> Prior:
         >>> prior.apply(params).sample(seed=jax.random.key(1)).shape
         (2,)
     """
-    probabilities = np.asarray(class_probabilities, np.float64)
-    if probabilities.ndim != 1 or (probabilities < 0).any() or abs(probabilities.sum() - 1) > 1e-5:
-        raise ValueError(
-            f"Expected `class_probabilities` >= 0 that sum to 1; got {class_probabilities!r}, with sum "
-            f"{probabilities.sum():.6g}. Divide by the sum."
-        )
+    probabilities = check_probabilities("class_probabilities", class_probabilities)
     num_classes = prior.config.get("num_classes", len(probabilities))
     if num_classes != len(probabilities):
         raise ValueError(

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from vaepriors_jax.checks import check_probabilities
 from vaepriors_jax.data_checks import check_model, label_counts
 from vaepriors_jax.evaluation.likelihood.importance_sampling import LogMarginal, log_marginal_of, weigh_examples
 from vaepriors_jax.evaluation.likelihood.importance_weights import WeightSummary
@@ -63,9 +64,7 @@ def log_marginal_over_classes(
 
 
 def _check_probabilities(vae: VAE, class_probabilities: Any) -> np.ndarray:
-    probabilities = np.asarray(class_probabilities, np.float64)
-    if probabilities.ndim != 1 or (probabilities < 0).any() or abs(probabilities.sum() - 1) > 1e-5:
-        raise ValueError(f"Expected `class_probabilities` >= 0 that sum to 1; got {class_probabilities!r}.")
+    probabilities = check_probabilities("class_probabilities", class_probabilities)
     for num_classes in label_counts(vae.prior.config):
         if num_classes != len(probabilities):
             raise ValueError(f"Expected one probability for each of {num_classes} classes; got {len(probabilities)}.")
