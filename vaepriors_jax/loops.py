@@ -14,7 +14,7 @@ from jax.core import Tracer
 
 
 def is_compiling() -> bool:
-    """Whether JAX is tracing a program (`jit`, `scan`); under `grad` and `vmap` alone operations run at once."""
+    """Returns whether JAX is tracing a program (`jit`, `scan`). Under `grad` and `vmap` alone it computes at once."""
     # A constant that is created while a program is traced is a tracer.
     return isinstance(jnp.zeros(()), Tracer)
 

@@ -37,7 +37,7 @@ def normal_diag(loc: jax.Array, scale: jax.Array) -> NormalDiag:
 
 
 def is_normal_diag(distribution: Any) -> bool:
-    """Whether a distribution is a diagonal Gaussian in the form that `normal_diag` creates."""
+    """Returns whether a distribution is a diagonal Gaussian in the form that `normal_diag` creates."""
     if type(distribution) not in (NormalDiag, distrax.Independent):
         return False
     return type(distribution.distribution) in (distrax.Normal, distrax.LogStddevNormal)

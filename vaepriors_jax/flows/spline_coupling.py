@@ -33,7 +33,7 @@ class Bin(NamedTuple):
 
     @property
     def curvature(self) -> jax.Array:
-        """How far the slopes at the knots are above the mean slope, both together."""
+        """The sum of both slopes at the knots, minus twice the mean slope."""
         return self.slope_left + self.slope_right - 2 * self.mean_slope
 
 

@@ -83,7 +83,7 @@ def _check_divides(mesh: Mesh, batch_size: int) -> None:
 
 
 def _devices_of_processes(mesh: Mesh) -> np.ndarray:
-    """How many devices of the axis "data" belong to each process [num_processes]."""
+    """Counts the devices of the axis "data" that belong to each process [num_processes]."""
     owners = np.vectorize(lambda device: device.process_index)(mesh.devices)
     owners = np.moveaxis(owners, mesh.axis_names.index(DATA), 0).reshape(mesh.shape[DATA], -1)
     first = owners[:, 0]

@@ -1,4 +1,4 @@
-"""What a classifier of latents reads: standardised z, and log-distances to the nearest training samples."""
+"""Inputs of a classifier of latents: standardised z, and log-distances to the nearest training samples."""
 
 from collections.abc import Callable
 from functools import partial

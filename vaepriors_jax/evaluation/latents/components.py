@@ -1,4 +1,4 @@
-"""How many components of a mixture are used, and how far pseudo-inputs lie from data."""
+"""The use of mixture components, and the distance of pseudo-inputs from data."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from vaepriors_jax.vae import VAE, VAEParams, context_of
 
 
 class Usage(NamedTuple):
-    """How many components of a mixture are used.
+    """The use of the components of a mixture.
 
     Attributes:
         weight_perplexity: exp of the entropy of the weights; K if all are equal.

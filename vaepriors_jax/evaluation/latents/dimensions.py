@@ -16,7 +16,7 @@ from vaepriors_jax.vae import VAE, VAEParams, context_of
 
 
 class Dimensions(NamedTuple):
-    """What each dimension of z carries; all [dim].
+    """Statistics of each dimension of z; all [dim].
 
     Attributes:
         active: whether the unit is active by the rule of `active_units`.

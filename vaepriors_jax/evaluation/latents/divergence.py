@@ -12,7 +12,7 @@ from vaepriors_jax.evaluation.latents.latent_samples import check_samples, hold_
 
 
 class ClassifierDivergence(NamedTuple):
-    """How well a classifier distinguishes encodings from samples of the prior.
+    """Scores of a classifier that distinguishes encodings from samples of the prior.
 
     Attributes:
         jensen_shannon: lower bound on the Jensen-Shannon divergence, in nats: 0 for q = p, at most log 2 = 0.693.

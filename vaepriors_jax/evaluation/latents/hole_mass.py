@@ -15,7 +15,7 @@ from vaepriors_jax.evaluation.latents.latent_samples import check_distributions,
 
 
 class HoleMass(NamedTuple):
-    """How much of each distribution lies where the density of the other is low.
+    """The part of each distribution that lies where the density of the other is low.
 
     Attributes:
         prior_in_holes: mass of p where log q(z) is below its `quantile` under q: the mass of the holes.

@@ -43,7 +43,7 @@ def check_settings(settings: Settings) -> None:
 
 
 class ChainWeights(NamedTuple):
-    """What the chains of N examples give.
+    """The results of the chains of N examples.
 
     Attributes:
         forward: log-weights of the chains from the initial distribution to p(x, z) [N, C].

@@ -1,4 +1,4 @@
-"""How good generated samples are: scores that compare their features [N, F] with those of real images."""
+"""Scores of generated samples, which compare their features [N, F] with those of real images."""
 
 from vaepriors_jax.evaluation.samples.bootstrap import Interval, bootstrap
 from vaepriors_jax.evaluation.samples.density_coverage import DensityCoverage, density_coverage

@@ -1,4 +1,4 @@
-"""How close generated samples are to training examples."""
+"""Distances of generated samples to training examples."""
 
 from typing import Any, NamedTuple
 

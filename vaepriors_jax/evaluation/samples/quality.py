@@ -12,7 +12,7 @@ from vaepriors_jax.evaluation.samples.scores import ScoreOptions, Scores, score_
 
 
 class SampleQuality(NamedTuple):
-    """How good generated images are.
+    """The scores of generated images, of reference rows, and copies of training images.
 
     Attributes:
         scores: the scores of each row, {"generated", "reconstructions", "floor", "noise"}, each an `Interval` by the
