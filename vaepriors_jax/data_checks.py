@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_finite, check_integer_range, check_key, check_labels
-from vaepriors_jax.vae import VAE, VAEParams, context_of
+from vaepriors_jax.factories import check_is
+from vaepriors_jax.vae import VAE, VAEParams, check_params, context_of
 
 
 def label_counts(config: Any) -> Iterator[int]:
@@ -26,19 +28,16 @@ def label_counts(config: Any) -> Iterator[int]:
             yield from label_counts(item)
 
 
-def check_params(params: Any) -> VAEParams:
-    """Returns parameters as `VAEParams`, or raises TypeError."""
-    if not isinstance(params, tuple) or len(params) != len(VAEParams._fields):
-        raise TypeError(f"Expected `params` as `vp.VAEParams(encoder, decoder, prior)`; got {type(params).__name__}.")
-    return VAEParams(*params)
+def check_vae(vae: Any, order: str) -> None:
+    """Raises TypeError unless it is a `VAE` with a prior; `order` is that of the function's arguments."""
+    if not isinstance(vae, VAE):
+        raise TypeError(f"Expected a `vp.VAE` as the first argument; got {type(vae).__name__}. The order is {order}.")
+    check_is(Prior, vae.prior, ", as the `prior` of the `vp.VAE`")
 
 
 def check_model(vae: VAE, params: VAEParams, key: jax.Array) -> tuple[VAEParams, jax.Array]:
     """Returns the parameters and the key, or raises TypeError for the first argument that is of another kind."""
-    if not isinstance(vae, VAE):
-        raise TypeError(
-            f"Expected a `vp.VAE` as the first argument; got {type(vae).__name__}. The order is vae, params, key, data."
-        )
+    check_vae(vae, "vae, params, key, data")
     return check_params(params), check_key(key)
 
 
@@ -150,6 +149,9 @@ def _trace_networks(
     try:
         jax.eval_shape(trace, params, key, example)
     except Exception as error:
-        error.add_note(f"This came from the networks or the prior given one example of the data, {shapes} [N, ...].")
+        error.add_note(
+            f"This came from the networks or the prior given one example of the data, {shapes} [N, ...]. The first "
+            "axis is that of the examples; a single example x is passed as `x[None]`."
+        )
         raise
     return checks[0]

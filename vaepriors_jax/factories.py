@@ -92,13 +92,42 @@ def _plain(value: Any, annotation: Any = None) -> Any:
     return tuple(plain) if isinstance(plain, list) else plain
 
 
+_EXAMPLES = {Prior: "a prior, such as `vp.standard_normal(2)`", Flow: "a flow, such as `vp.affine_coupling(2)`"}
+
+
+def check_is(kind: type[Prior] | type[Flow], value: Any, place: str = "") -> None:
+    """Raises TypeError unless a value is a prior, or a flow; `place` says where it was passed."""
+    if isinstance(value, kind):
+        return
+    if isinstance(value, (Prior, Flow)):
+        got, advice = f"the {type(value).__name__.lower()} {value!r}", "Check the order of the arguments"
+    elif callable(value):
+        name = format_config(value)
+        got, advice = f"the function `{name}`", f"Call the factory, as in `{name}(...)`, and pass what it returns"
+    else:
+        got, advice = type(value).__name__, "Call a factory, and pass what it returns"
+    raise TypeError(f"Expected {_EXAMPLES[kind]}{place}; got {got}. {advice}.")
+
+
+def _check_pieces(signature: inspect.Signature, name: str, arguments: Mapping[str, Any]) -> None:
+    """Raises TypeError unless the arguments that are annotated as a prior or a flow are one."""
+    for argument, value in arguments.items():
+        parameter = signature.parameters[argument]
+        if parameter.annotation in (Prior, Flow):
+            call = f"{name}({', '.join(map(str, signature.parameters))})"
+            several = parameter.kind is inspect.Parameter.VAR_POSITIONAL
+            for piece in value if several else [value]:
+                check_is(parameter.annotation, piece, f", as `{argument}` of `{call}`")
+
+
 def factory(make: Callable[P, R]) -> Callable[P, R]:
     """Records the arguments of a factory in the `config` of the prior or flow that it makes.
 
     Arguments that are left at their default are left out; a list of positional ones (`chain`) is named "*". A prior or
     flow among the arguments goes in by its own configuration. Numbers of numpy and JAX become Python's, as do
     arrays for an argument that is annotated as a tuple. Other arrays and functions go in as they are: such a
-    configuration is not plain data (see `plain_config`).
+    configuration is not plain data (see `plain_config`). An argument that is annotated as `Prior` or `Flow` has to be
+    one.
 
     The decorated function may leave `config` empty: `return Prior(init, apply, {})`. It may also return what another
     factory made: the prior is then known by the new name, and wraps the other one.
@@ -115,6 +144,7 @@ def factory(make: Callable[P, R]) -> Callable[P, R]:
         bound = signature.bind(*args, **kwargs)
         for name, value in bound.arguments.items():
             bound.arguments[name] = _plain(value, signature.parameters[name].annotation)
+        _check_pieces(signature, make.__name__, bound.arguments)
         made = make(*bound.args, **bound.kwargs)
         config: Config = {"factory": make.__name__}
         for name, value in bound.arguments.items():

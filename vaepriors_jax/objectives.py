@@ -63,6 +63,12 @@ class Objective:
         check_choice("kl_method", self.kl_method, KL_METHODS)
 
 
+def check_objective(objective: Any) -> None:
+    """Raises TypeError unless it is an `Objective`."""
+    if not isinstance(objective, Objective):
+        raise TypeError(f"Expected `objective` as an object such as `vp.Objective(beta=0.5)`; got {objective!r}.")
+
+
 # The ELBO itself.
 DEFAULT = Objective()
 
@@ -145,6 +151,7 @@ def elbo(
     References:
         Kingma & Welling (2014), eq. 3. For the options see `Objective`.
     """
+    check_objective(objective)
     beta, free_bits = objective.beta, objective.free_bits
     if callable(beta):
         raise TypeError(

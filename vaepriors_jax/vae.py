@@ -5,10 +5,12 @@ from typing import Any, NamedTuple, Protocol
 
 import distrax
 import jax
+import numpy as np
 
 from vaepriors_jax.base import Params, Prior
 from vaepriors_jax.checks import check_positive_integer
-from vaepriors_jax.distributions.conversion import as_latent_distribution
+from vaepriors_jax.distributions.conversion import as_latent_distribution, check_returned
+from vaepriors_jax.factories import check_is
 
 
 class Network(Protocol):
@@ -69,19 +71,50 @@ class VAE(NamedTuple):
     def posterior(self, params: VAEParams, x: jax.Array, **context: Any) -> distrax.Distribution:
         """Returns q(z|x) for one example."""
         read = _select(context, self.encoder_context, "encoder")
-        return as_latent_distribution(self.encode(params.encoder, x, **read))
+        networks = check_params(params)
+        try:
+            q = self.encode(networks.encoder, x, **read)
+        except Exception as error:
+            error.add_note(_taken("encoder", "x", x))
+            raise
+        return as_latent_distribution(q)
 
     def likelihood(self, params: VAEParams, z: jax.Array, **context: Any) -> distrax.Distribution:
         """Returns p(x|z) for one z [dim]."""
-        return self.decode(params.decoder, z, **_select(context, self.decoder_context, "decoder"))
+        read = _select(context, self.decoder_context, "decoder")
+        networks = check_params(params)
+        try:
+            likelihood = self.decode(networks.decoder, z, **read)
+        except Exception as error:
+            error.add_note(_taken("decoder", "z", z))
+            raise
+        check_returned(likelihood, "decoder", "x", "vp.bernoulli(logits)")
+        return likelihood
 
     def latent_prior(self, params: VAEParams, **context: Any) -> distrax.Distribution:
         """Returns p(z). Priors that read the encoder, such as `vamp`, get it as context."""
+        check_is(Prior, self.prior, ", as the `prior` of the `vp.VAE`")
 
         def encode(x: jax.Array, **encoder_context: Any) -> distrax.Distribution:
             return self.posterior(params, x, **encoder_context)
 
-        return as_latent_distribution(self.prior.apply(params.prior, **({"encode": encode} | context)), "prior")
+        prior_params = check_params(params).prior
+        return as_latent_distribution(self.prior.apply(prior_params, **({"encode": encode} | context)), "prior")
+
+
+def check_params(params: Any) -> VAEParams:
+    """Returns parameters as `VAEParams`, or raises TypeError."""
+    if not isinstance(params, tuple) or len(params) != len(VAEParams._fields):
+        raise TypeError(f"Expected `params` as `vp.VAEParams(encoder, decoder, prior)`; got {type(params).__name__}.")
+    return VAEParams(*params)
+
+
+def _taken(network: str, name: str, value: Any) -> str:
+    """The note on an error of a network: what it was given."""
+    return (
+        f"This came from the {network}, which takes one example; it was given {name} of shape {list(np.shape(value))}. "
+        "For a batch, map over the examples with `jax.vmap`."
+    )
 
 
 def _select(context: Mapping[str, Any], names: tuple[str, ...], reader: str) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from typing import Any
 
 import distrax
+import jax
 import jax.numpy as jnp
+import numpy as np
 from tensorflow_probability.substrates.jax import distributions as tfd
 
 from vaepriors_jax.distributions.gaussian_parameters import diagonal_gaussian, full_gaussian
@@ -32,6 +34,18 @@ def as_library_distribution(distribution: Any) -> distrax.Distribution:
     return distrax.as_distribution(distribution)
 
 
+def check_returned(value: Any, source: str, variable: str, example: str) -> None:
+    """Raises TypeError unless what `source` returned is a distribution; `example` says what to return."""
+    if hasattr(value, "log_prob"):
+        return
+    is_array = isinstance(value, (jax.Array, np.ndarray))
+    got = f"an array of shape {list(value.shape)}" if is_array else type(value).__name__
+    raise TypeError(
+        f"Expected the {source} to return a distrax distribution over {variable}; got {got}. Return for instance "
+        f"`{example}`."
+    )
+
+
 def as_latent_distribution(distribution: Any, source: str = "encoder") -> distrax.Distribution:
     """Checks that an encoder or a prior returned a distribution over one z, and converts it.
 
@@ -46,12 +60,8 @@ def as_latent_distribution(distribution: Any, source: str = "encoder") -> distra
         TypeError: `distribution` is not a distribution.
         ValueError: it is not over one vector.
     """
+    check_returned(distribution, source, "z", "vp.normal_diag(loc, scale)")
     name = type(distribution).__name__
-    if not hasattr(distribution, "log_prob"):
-        raise TypeError(
-            f"Expected the {source} to return a distrax distribution over z; got {name}. "
-            "Return for instance `vp.normal_diag(loc, scale)`."
-        )
     if len(distribution.event_shape) != 1 or tuple(distribution.batch_shape) != ():
         raise ValueError(
             f"Expected the {source} to return a distribution over one vector, with batch_shape () and event_shape "

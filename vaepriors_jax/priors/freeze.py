@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from vaepriors_jax.base import Inner, Prior
 from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.distributions.full_mixture import FullMixture
-from vaepriors_jax.factories import factory
+from vaepriors_jax.factories import check_is, factory
 from vaepriors_jax.priors.mixture import mixture_parameters
 
 
@@ -52,6 +52,7 @@ def freeze(prior: Prior, params: Any, **context: Any) -> Prior:
         >>> bool(abs(gap) < 1e-5)
         True
     """
+    check_is(Prior, prior)
     distribution = prior.apply(params, **context)
     if isinstance(distribution, (DiagonalMixture, FullMixture)):
         fixed, values = mixture_parameters(distribution)

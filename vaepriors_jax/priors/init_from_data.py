@@ -11,6 +11,7 @@ from scipy.cluster.vq import kmeans2
 
 from vaepriors_jax.base import Prior, chain_of
 from vaepriors_jax.checks import check_finite, check_labels
+from vaepriors_jax.factories import check_is
 
 
 def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None, y: Any = None, **context: Any) -> Any:
@@ -48,6 +49,7 @@ def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None
         >>> print(sorted(params["loc"][:, 0].tolist()))
         [-3.0, 3.0]
     """
+    check_is(Prior, prior)
     if prior.init_from_data is None:
         raise ValueError(f"Expected a prior which can start from data; got {prior!r}, which has only `init`.")
     data = {name: value for name, value in {"z": z, "x": x, "y": y, **context}.items() if value is not None}

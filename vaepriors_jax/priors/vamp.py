@@ -202,7 +202,14 @@ def vamp(
             return as_latent_distribution(encode(u, y=y) if encoder_reads_class else encode(u))
 
         inputs = (to_bounds(params["pseudo_inputs"], bounds), jnp.asarray(classes))
-        encoded = jax.vmap(lambda one: gaussian_arrays(encode_one(one)))(inputs)
+        try:
+            encoded = jax.vmap(lambda one: gaussian_arrays(encode_one(one)))(inputs)
+        except Exception as error:
+            error.add_note(
+                f"The encoder was given a pseudo-input of a `vamp` prior, of input_shape={input_shape}. Give the shape "
+                "of one example of the data as `input_shape`."
+            )
+            raise
         return mixture_of_posteriors(log_weights(params, context), encode_one, inputs, encoded)
 
     def init_from_data(key: jax.Array, *, x: Any, y: Any = None, **data: Any) -> Any:

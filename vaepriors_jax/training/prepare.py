@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data, check_model
-from vaepriors_jax.objectives import Objective
+from vaepriors_jax.objectives import Objective, check_objective
 from vaepriors_jax.parallel.distributed import check_same
 from vaepriors_jax.parallel.sharding import Data, check_mesh, load, num_examples, replicate, to_one_device
 from vaepriors_jax.training.checks import (
@@ -104,6 +104,7 @@ def check_run(
     params, key = check_model(vae, params, key)
     hyperparameters = check_hyperparameters(hyperparameters)
     check_optimizer(optimizer, hyperparameters)
+    check_objective(objective)
     objective, beta = _split_beta(objective)
     replicas = _stack_replicas(params, key, beta, hyperparameters)
     num_replicas = len(replicas.keys)

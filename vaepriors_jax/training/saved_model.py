@@ -26,12 +26,13 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from vaepriors_jax.base import Prior
+from vaepriors_jax.factories import check_is
 from vaepriors_jax.parallel.distributed import explain_lost_process, together
 from vaepriors_jax.priors.bounds import MAP_VERSION
 from vaepriors_jax.priors.vamp import convert_from_first_map
 from vaepriors_jax.training import saved_earlier
 from vaepriors_jax.training.saved_archive import read_archive, write_archive
-from vaepriors_jax.training.saved_prior import check_is_prior, check_prior_params, rebuild_prior, saved_config
+from vaepriors_jax.training.saved_prior import check_prior_params, rebuild_prior, saved_config
 from vaepriors_jax.training.saved_tree import put_together, take_apart
 from vaepriors_jax.vae import VAEParams
 from vaepriors_jax.version import __version__
@@ -69,7 +70,7 @@ def save_model(directory: str | Path, prior: Prior, params: VAEParams) -> None:
         >>> prior
         standard_normal(dim=2)
     """
-    check_is_prior(prior)
+    check_is(Prior, prior)
     arrays, described = take_apart(tuple(VAEParams(*params)))
     description = {
         "format": FORMAT,
@@ -115,7 +116,7 @@ def load_model(
     saved, arrays = _read(path)
     if prior is None:
         prior = _rebuild(saved)
-    check_is_prior(prior)
+    check_is(Prior, prior)
     params = _params(path, saved.get("params"), arrays, wanted)
     check_prior_params(prior, params)
     if saved.get("pseudo_input_map") != MAP_VERSION:  # saved when `vamp` mapped pseudo-inputs differently

@@ -12,15 +12,6 @@ from vaepriors_jax.factories import plain_config, prior_from_config
 from vaepriors_jax.vae import VAEParams
 
 
-def check_is_prior(prior: Any) -> None:
-    """Raises TypeError for what is not a prior."""
-    if not isinstance(prior, Prior):
-        raise TypeError(
-            f"Expected a prior, such as `vp.standard_normal(2)`; got {prior!r}. Call the factory, and pass what it "
-            "returns."
-        )
-
-
 def saved_config(prior: Prior) -> Config | None:
     """The configuration of a prior, or None if JSON cannot hold it."""
     try:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from vaepriors_jax.training.checks import check_optimizer
-from vaepriors_jax.vae import VAEParams
+from vaepriors_jax.vae import VAEParams, check_params
 
 
 class TrainState(NamedTuple):
@@ -39,6 +39,6 @@ def init_train_state(params: VAEParams, optimizer: optax.GradientTransformation)
         0
     """
     check_optimizer(optimizer)
-    params = jax.tree.map(jnp.array, VAEParams(*params))
+    params = jax.tree.map(jnp.array, check_params(params))
     step, none = jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32)
     return TrainState(step, params, optimizer.init(params), none, jnp.array(none))

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from vaepriors_jax.data_checks import check_vae
 from vaepriors_jax.moved import moved_keywords
-from vaepriors_jax.objectives import DEFAULT, ELBO, MOVED_OPTIONS, Objective, elbo
+from vaepriors_jax.objectives import DEFAULT, ELBO, MOVED_OPTIONS, Objective, check_objective, elbo
 from vaepriors_jax.parallel.sharding import check_mesh, over_devices
 from vaepriors_jax.training.checks import check_optimizer, check_schedule
 from vaepriors_jax.training.state import TrainState
@@ -138,7 +139,9 @@ def make_train_step(
         >>> int(state.step), metrics.elbo.shape
         (1, ())
     """
+    check_vae(vae, "vae, optimizer")
     check_optimizer(optimizer)
+    check_objective(objective)
     if objective.warmup_epochs:
         raise ValueError(
             f"Expected no `warmup_epochs` in `make_train_step`, which knows steps but no epochs; got "

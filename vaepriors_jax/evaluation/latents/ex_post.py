@@ -11,6 +11,7 @@ from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data, check_model
 from vaepriors_jax.evaluation.latents.aggregated_posterior import posterior_of
+from vaepriors_jax.factories import check_is
 from vaepriors_jax.priors.init_from_data import init_from_data, required_data
 from vaepriors_jax.vae import VAE, VAEParams, context_of
 
@@ -91,6 +92,8 @@ def fit_prior(
     References:
         Ghosh et al. (2020), From variational to deterministic autoencoders, section 4 (ex-post density estimation).
     """
+    if isinstance(vae, VAE):
+        check_is(Prior, prior, ", as `prior`")
     if not isinstance(prior, Prior) or not isinstance(vae, VAE):
         raise TypeError(
             f"Expected a `vp.Prior` and a `vp.VAE` as the first arguments; got {type(prior).__name__} and "

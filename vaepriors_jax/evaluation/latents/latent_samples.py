@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_finite
 from vaepriors_jax.distributions.numerics import full_precision_as
 
@@ -13,7 +14,8 @@ def check_distributions(**distributions: Any) -> None:
     """Raises TypeError for the first argument that is not a distribution."""
     for name, value in distributions.items():
         if not hasattr(value, "log_prob"):
-            raise TypeError(f"Expected `{name}` to be a distribution over z; got {type(value).__name__}.")
+            advice = " Pass `prior.apply(params)` of it." if isinstance(value, Prior) else ""
+            raise TypeError(f"Expected `{name}` to be a distribution over z; got {type(value).__name__}.{advice}")
 
 
 def check_samples(least: int = 4, *, by_example: bool = False, **samples: Any) -> list[jax.Array]:
