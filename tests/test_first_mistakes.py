@@ -96,6 +96,75 @@ def test_an_argument_of_another_kind(run, message):
         run()
 
 
+DATA = [
+    (None, r"Expected `x` to be an array \[N, ...\]; got NoneType"),
+    ((row for row in X), r"Expected `x` to be an array \[N, ...\]; got generator"),
+    ({"x": X}, r"Expected `x` to be an array \[N, ...\]; got dict"),
+    (
+        (X, X),
+        r"Expected `x` to be one array .*; got a tuple of shapes \[\[20, 6\], \[20, 6\]\]. Pass one of its arrays",
+    ),
+    ([[1.0, 0.0], [1.0]], r"Expected `x` to be an array \[N, ...\]; it cannot be made one"),
+    (
+        X.astype(object),
+        r"Expected numbers in `x`; got an array of dtype object. Convert it, such as by `np.asarray\(x, ",
+    ),
+    (X.astype(str), r"Expected numbers in `x`; got an array of dtype <U32"),
+    (X.astype("datetime64[s]"), r"Expected numbers in `x`; got an array of dtype datetime64\[s\]"),
+    (X.astype(">f4"), r"byte order of this machine; got dtype >f4. Convert it with `x.astype\(x.dtype.newbyteorder"),
+]
+
+
+@pytest.mark.parametrize(("x", "message"), DATA)
+def test_data_of_another_kind(x, message):
+    for run in (fit, lambda **given: vp.log_marginal(VAE, PARAMS, KEY, **given)):
+        with pytest.raises((TypeError, ValueError), match=message):
+            run(x=x)
+
+
+def test_rows_in_a_list_are_data():
+    rows = vp.evaluate_elbo(VAE, PARAMS, KEY, list(X)).elbo
+    np.testing.assert_array_equal(rows, vp.evaluate_elbo(VAE, PARAMS, KEY, X).elbo)
+
+
+TEN = vp.mixture(2, 10)
+OPTIONS = [
+    (lambda: fit(mesh=3), r"`mesh` as a `jax.sharding.Mesh`, such as `vaepriors_jax.parallel.make_mesh\(\)`; got int"),
+    (lambda: vp.log_marginal(VAE, PARAMS, KEY, X, mesh=3), r"`mesh` as a `jax.sharding.Mesh`, .*; got int"),
+    (lambda: fit(hyperparameters=[1]), r'`hyperparameters` by name, such as {"learning_rate": rates}; got list'),
+    (lambda: fit(transform=lambda key, batch: None), r"`transform\(key, batch\)` to return a batch .*; got NoneType"),
+    (lambda: fit(transform=lambda key, batch: {"y": batch["x"]}), r"an entry 'x', .*; got the entries \['y'\]"),
+    (lambda: fit(transform=3), r"`transform` to be a function of a key and a batch; got 3"),
+    (
+        lambda: fit(VAE._replace(prior=TEN), make_params(vp.mixture(2, 5))),
+        r"`init` of mixture\(dim=2, num_components=10\) makes them; the shape of loc is \[5, 2\] instead of \[10, 2\]",
+    ),
+    (
+        lambda: vp.log_marginal(VAE._replace(prior=TEN), make_params(vp.mixture(2, 5)), KEY, X),
+        r"is \[5, 2\] instead of \[10, 2\]. Pass `prior.init\(key\)` of this prior",
+    ),
+    (lambda: vp.normal_diag(jnp.zeros(3), jnp.ones(2)), r"`loc` and `scale` of one shape; got \[3\] and \[2\]"),
+    (lambda: vp.normal_diag(jnp.zeros(2), jnp.array([1.0, -2.0])), r"`scale` > 0, .*; got values from -2.0 to 1.0"),
+    (lambda: vp.normal_diag(np.zeros(2), np.zeros(2)), r"`scale` > 0, .* such as by `jnp.exp` or `jax.nn.softplus`"),
+]
+
+
+@pytest.mark.parametrize(("run", "message"), OPTIONS)
+def test_an_option_that_does_not_fit(run, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        run()
+
+
+def test_a_scale_whose_values_are_not_known_yet_passes():
+    assert np.isnan(jax.jit(lambda scale: vp.normal_diag(jnp.zeros(2), scale).log_prob(jnp.zeros(2)))(-jnp.ones(2)))
+
+
+def test_a_transform_of_a_training_step_returns_a_batch():
+    step = vp.make_train_step(VAE, OPTIMIZER, transform=lambda key, batch: batch["x"])
+    with pytest.raises(TypeError, match=r"`transform\(key, batch\)` to return a batch with an entry 'x'"):
+        step(vp.init_train_state(PARAMS, OPTIMIZER), KEY, {"x": X})
+
+
 NOTES = [
     (lambda: vp.elbo(VAE, PARAMS, KEY, X), r"takes one example; it was given x of shape \[20, 6\]. For a batch, map"),
     (lambda: vp.log_marginal(VAE, PARAMS, KEY, X[0]), r"{'x': \[6\]} .* a single example x is passed as `x\[None\]`"),
@@ -104,6 +173,10 @@ NOTES = [
         r"a pseudo-input of a `vamp` prior, of input_shape=\(5,\). Give the shape of one example",
     ),
     (lambda: fit(VAE._replace(prior=VAMP), make_params(VAMP)), r"of input_shape=\(5,\)"),
+    (
+        lambda: fit(transform=lambda batch: batch),
+        r"from `transform\(key, batch\)`, given a batch of the entries \['x'\]",
+    ),
     (lambda: VAE.likelihood(PARAMS, jnp.ones(3)), r"from the decoder, .* it was given z of shape \[3\]"),
 ]
 

@@ -1,6 +1,6 @@
 """Checks of arguments; each message says what was expected, what was passed, and what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -87,6 +87,33 @@ def check_key(key: Any) -> jax.Array:
     raise TypeError(f"Expected a random key, such as `jax.random.key(0)`; got {key!r}.")
 
 
+def check_array(name: str, value: Any) -> None:
+    """Raises TypeError unless a value is an array [N, ...] of numbers, or nested lists of numbers."""
+    if not (hasattr(value, "__array__") or isinstance(value, Sequence)):
+        raise TypeError(f"Expected `{name}` to be an array [N, ...]; got {type(value).__name__}.")
+    if isinstance(value, tuple) and any(np.ndim(item) for item in value):
+        raise TypeError(
+            f"Expected `{name}` to be one array [N, ...]; got a tuple of shapes {[list(np.shape(v)) for v in value]}. "
+            "Pass one of its arrays, or stack examples with `np.stack`."
+        )
+    dtype: Any = getattr(value, "dtype", None)
+    if not isinstance(value, jax.Array) and not isinstance(dtype, np.dtype):
+        try:
+            dtype = np.asarray(value).dtype
+        except ValueError as error:
+            raise ValueError(f"Expected `{name}` to be an array [N, ...]; it cannot be made one: {error}") from error
+    if not (jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)):
+        raise TypeError(
+            f"Expected numbers in `{name}`; got an array of dtype {dtype}. Convert it, such as by "
+            f"`np.asarray({name}, np.float32)`."
+        )
+    if isinstance(dtype, np.dtype) and not dtype.isnative:
+        raise TypeError(
+            f"Expected `{name}` in the byte order of this machine; got dtype {dtype.str}. Convert it with "
+            f"`{name}.astype({name}.dtype.newbyteorder('='))`."
+        )
+
+
 def check_finite(name: str, value: Any) -> None:
     """Raises ValueError if a concrete array holds NaN or infinity (traced arrays pass)."""
     if isinstance(value, Tracer):
@@ -135,6 +162,16 @@ def check_grey(x: Any) -> None:
         raise ValueError(
             "Expected levels from 0 to 255 in integers to binarise; got only zeros and ones. Black and white images "
             "need no `transform=vp.binarize`; otherwise pass them as booleans or floating-point numbers."
+        )
+
+
+def check_transformed(batch: Any) -> None:
+    """Raises TypeError unless a transform returned a batch."""
+    if not isinstance(batch, Mapping) or "x" not in batch:
+        got = f"the entries {sorted(batch)}" if isinstance(batch, Mapping) else type(batch).__name__
+        raise TypeError(
+            "Expected `transform(key, batch)` to return a batch with an entry 'x', such as `{**batch, 'x': x}`; got "
+            f"{got}."
         )
 
 

@@ -9,8 +9,15 @@ import numpy as np
 from jax.core import Tracer
 
 from vaepriors_jax.base import Prior
-from vaepriors_jax.checks import check_finite, check_integer_range, check_key, check_labels
-from vaepriors_jax.factories import check_is
+from vaepriors_jax.checks import (
+    check_array,
+    check_finite,
+    check_integer_range,
+    check_key,
+    check_labels,
+    check_transformed,
+)
+from vaepriors_jax.factories import check_is, check_shapes
 from vaepriors_jax.vae import VAE, VAEParams, check_params, context_of
 
 
@@ -69,6 +76,8 @@ def check_data(
     if not isinstance(data, Mapping) or "x" not in data:
         got = f"the entries {sorted(data)}" if isinstance(data, Mapping) else type(data).__name__
         raise ValueError(f"Expected data with an entry 'x' [N, ...], such as {{'x': images}}; got {got}.")
+    for name, value in data.items():
+        check_array(name, value)
     lengths = {name: np.shape(value)[0] if np.ndim(value) else 0 for name, value in data.items()}
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         raise ValueError(f"Expected arrays of one length [N, ...], at least 1; got {lengths}.")
@@ -107,6 +116,7 @@ def _check_support(
     """
     if key.ndim:
         key, params = key[0], jax.tree.map(lambda leaf: leaf[0], params)
+    check_shapes(vae.prior, params.prior)
     count = len(data["x"])
     size = max(1, min(count, chunk_size * count // max(1, int(np.size(data["x"])))))
     batch = {
@@ -114,7 +124,7 @@ def _check_support(
         for name, value in data.items()
     }
     if transform is not None:
-        batch = jax.eval_shape(transform, key, batch)
+        batch = _transformed(transform, key, batch)
     check_support = _trace_networks(vae, params, key, batch, {name: list(value.shape) for name, value in data.items()})
     if transform is None and check_support is None or isinstance(data["x"], Tracer):
         return
@@ -129,6 +139,19 @@ def _check_support(
             check_finite("x, transformed", chunk["x"])
         if check_support is not None:
             check_support(chunk["x"])
+
+
+def _transformed(transform: Callable[..., Any], key: jax.Array, batch: dict[str, Any]) -> Any:
+    """The shapes of a transformed batch."""
+    if not callable(transform):
+        raise TypeError(f"Expected `transform` to be a function of a key and a batch; got {transform!r}.")
+    try:
+        batch = jax.eval_shape(transform, key, batch)
+    except Exception as error:
+        error.add_note(f"This came from `transform(key, batch)`, given a batch of the entries {sorted(batch)}.")
+        raise
+    check_transformed(batch)
+    return batch
 
 
 def _trace_networks(

@@ -47,8 +47,30 @@ def _find(name: str) -> Callable[..., Any]:
     return next(iter(known.values()))
 
 
+def shapes_of_init(made: Prior | Flow) -> Params:
+    """The parameters that `init` makes, as shapes and dtypes."""
+    key = jax.random.key(0)
+    try:
+        return jax.eval_shape(made.init, key)
+    except jax.errors.JAXTypeError:  # an `init` that computes with NumPy
+        return made.init(key)
+
+
 def _shapes(params: Params) -> Any:
     return jax.tree.map(lambda leaf: list(np.shape(leaf)), params)
+
+
+def check_shapes(made: Prior | Flow, params: Params) -> None:
+    """Raises ValueError if parameters have the names, but not the shapes of those that `init` makes."""
+    expected, found = (dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (shapes_of_init(made), params))
+    for path, leaf in found.items():
+        shape, wanted = np.shape(leaf), np.shape(expected.get(path, leaf))
+        if shape != wanted:
+            raise ValueError(
+                f"Expected parameters as the `init` of {made!r} makes them; the shape of "
+                f"{jax.tree_util.keystr(path, simple=True, separator='.')} is {list(shape)} instead of {list(wanted)}. "
+                "Pass `prior.init(key)` of this prior."
+            )
 
 
 def _explaining(made: Prior | Flow, config: Config) -> Callable[..., Any]:
@@ -68,7 +90,7 @@ def _explaining(made: Prior | Flow, config: Config) -> Callable[..., Any]:
         try:
             return apply(params, **context)
         except (AttributeError, KeyError, TypeError) as error:
-            expected, got = _shapes(jax.eval_shape(made.init, jax.random.key(0))), _shapes(params)
+            expected, got = _shapes(shapes_of_init(made)), _shapes(params)
             if got == expected:
                 raise
             raise ValueError(

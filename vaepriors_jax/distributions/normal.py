@@ -5,6 +5,8 @@ from typing import Any
 import distrax
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from vaepriors_jax.distributions.numerics import as_event, full_precision
 
@@ -22,18 +24,43 @@ def normal_diag(loc: jax.Array, scale: jax.Array) -> NormalDiag:
 
     Args:
         loc: mean $\mu$ [...]; bfloat16 and float16 become float32.
-        scale: standard deviation $\sigma$ [...], of the same shape.
+        scale: standard deviation $\sigma$ > 0 [...], of the same shape.
 
     Returns:
         A distrax distribution whose event has the shape of `loc`; log-densities in nats.
+
+    Raises:
+        ValueError: shapes that do not fit, or a `scale` that is not > 0 (where its values are known: not in a compiled
+            function).
 
     Example:
         >>> import jax.numpy as jnp, vaepriors_jax as vp
         >>> print(vp.normal_diag(jnp.zeros(2), jnp.ones(2)).log_prob(jnp.zeros(2)))
         -1.837877
     """
+    _check_scale(loc, scale)
     loc, scale = jnp.broadcast_arrays(full_precision(loc), full_precision(scale))
     return NormalDiag(distrax.Normal(loc, scale), reinterpreted_batch_ndims=loc.ndim)
+
+
+def _check_scale(loc: Any, scale: Any) -> None:
+    """Raises ValueError unless a scale has a shape that fits, and, where its values are known, is above 0."""
+    shapes = np.shape(loc), np.shape(scale)
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ValueError(
+            f"Expected `loc` and `scale` of one shape; got {list(shapes[0])} and {list(shapes[1])}. Let the network "
+            "return one standard deviation for each dimension."
+        ) from None
+    if isinstance(scale, jax.Array) and (isinstance(scale, Tracer) or not scale.is_fully_addressable):
+        return
+    values = np.asarray(scale)
+    if (values <= 0).any():
+        raise ValueError(
+            f"Expected `scale` > 0, a standard deviation; got values from {values.min()} to {values.max()}. Make the "
+            "output of a network positive, such as by `jnp.exp` or `jax.nn.softplus`."
+        )
 
 
 def is_normal_diag(distribution: Any) -> bool:

@@ -52,9 +52,14 @@ def make_mesh(num_replicas: int = 1) -> Mesh:
 
 
 def check_mesh(mesh: Mesh | None, batch_size: int | None = None, num_replicas: int = 1) -> Mesh | None:
-    """Returns the mesh in the form that the compiled programs use; raises ValueError if it does not fit."""
+    """Returns the mesh in the form that the compiled programs use; raises an error if it does not fit."""
     if mesh is None:
         return None
+    if not isinstance(mesh, Mesh):
+        raise TypeError(
+            "Expected `mesh` as a `jax.sharding.Mesh`, such as `vaepriors_jax.parallel.make_mesh()`; got "
+            f"{type(mesh).__name__}."
+        )
     names = mesh.axis_names
     if DATA not in names or set(names) - {DATA, REPLICAS}:
         raise ValueError(

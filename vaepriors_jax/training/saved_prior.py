@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaepriors_jax.base import Config, Prior
-from vaepriors_jax.factories import plain_config, prior_from_config
+from vaepriors_jax.factories import plain_config, prior_from_config, shapes_of_init
 from vaepriors_jax.vae import VAEParams
 
 
@@ -30,7 +30,7 @@ def rebuild_prior(config: Config) -> Prior:
     """
     try:
         prior = prior_from_config(config)
-        _shapes_of_init(prior)
+        shapes_of_init(prior)
     except ValueError:
         raise
     except Exception as error:
@@ -47,7 +47,7 @@ def check_prior_params(prior: Prior, params: VAEParams) -> None:
     """
     axes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(params) if hasattr(leaf, "shape")}
     replicas = axes.pop() if len(axes) == 1 else ()
-    expected, found = _described(_shapes_of_init(prior)), _described(params.prior)
+    expected, found = _described(shapes_of_init(prior)), _described(params.prior)
     stacked = {name: (replicas + shape, kind) for name, (shape, kind) in expected.items()}
     if found in (expected, stacked):
         return
@@ -57,14 +57,6 @@ def check_prior_params(prior: Prior, params: VAEParams) -> None:
         f"Expected a model with the parameters of {prior!r}; for '{name}' the model holds {in_model}, and `init` of "
         f"this prior makes {of_init}. Pass the prior that was trained as `prior=`."
     )
-
-
-def _shapes_of_init(prior: Prior) -> Any:
-    key = jax.random.key(0)
-    try:
-        return jax.eval_shape(prior.init, key)
-    except jax.errors.JAXTypeError:  # an `init` that computes with NumPy
-        return prior.init(key)
 
 
 def _described(params: Any) -> dict[str, tuple[tuple[int, ...], str]]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from vaepriors_jax.checks import check_transformed
 from vaepriors_jax.data_checks import check_vae
 from vaepriors_jax.moved import moved_keywords
 from vaepriors_jax.objectives import DEFAULT, ELBO, MOVED_OPTIONS, Objective, check_objective, elbo
@@ -52,6 +53,7 @@ def update(
     key_transform, key_elbo = jax.random.split(jax.random.fold_in(key, state.step))
     if transform is not None:
         batch = transform(key_transform, batch)
+        check_transformed(batch)
     if callable(objective.beta):
         objective = replace(objective, beta=objective.beta(state.step))
 
