@@ -14,62 +14,75 @@ except Exception as error:  # whatever a nightly build of TFP may raise
         f"tfp-nightly=={TESTED_TFP_NIGHTLY}"
     ) from None
 
-from vaepriors_jax import distributions, evaluation, flows, likelihoods, parallel, priors, training
-from vaepriors_jax.base import Flow, Inner, Prior
-from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
-from vaepriors_jax.distributions.full_mixture import FullMixture
-from vaepriors_jax.distributions.kl_divergence import kl_divergence
-from vaepriors_jax.distributions.mixture import Mixture
-from vaepriors_jax.distributions.normal import normal_diag
-from vaepriors_jax.distributions.two_level import TwoLevel, two_level_posterior
+from vaepriors_jax import distributions as distributions
+from vaepriors_jax import evaluation as evaluation
+from vaepriors_jax import flows as flows
+from vaepriors_jax import likelihoods as likelihoods
+from vaepriors_jax import parallel as parallel
+from vaepriors_jax import priors as priors
+from vaepriors_jax import training as training
+from vaepriors_jax.base import Flow as Flow
+from vaepriors_jax.base import Inner as Inner
+from vaepriors_jax.base import Prior as Prior
+from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture as DiagonalMixture
+from vaepriors_jax.distributions.full_mixture import FullMixture as FullMixture
+from vaepriors_jax.distributions.kl_divergence import kl_divergence as kl_divergence
+from vaepriors_jax.distributions.mixture import Mixture as Mixture
+from vaepriors_jax.distributions.normal import normal_diag as normal_diag
+from vaepriors_jax.distributions.two_level import TwoLevel as TwoLevel
+from vaepriors_jax.distributions.two_level import two_level_posterior as two_level_posterior
 from vaepriors_jax.evaluation import latents, likelihood
-from vaepriors_jax.evaluation.estimates import Estimate
+from vaepriors_jax.evaluation.estimates import Estimate as Estimate
 from vaepriors_jax.evaluation.latents import *  # noqa: F403
 from vaepriors_jax.evaluation.likelihood import *  # noqa: F403
-from vaepriors_jax.factories import factory, flow_from_config, plain_config, prior_from_config
+from vaepriors_jax.factories import factory as factory
+from vaepriors_jax.factories import flow_from_config as flow_from_config
+from vaepriors_jax.factories import plain_config as plain_config
+from vaepriors_jax.factories import prior_from_config as prior_from_config
 from vaepriors_jax.flows import *  # noqa: F403
 from vaepriors_jax.likelihoods import *  # noqa: F403
-from vaepriors_jax.objectives import ELBO, Objective, elbo, iwae
+from vaepriors_jax.objectives import ELBO as ELBO
+from vaepriors_jax.objectives import Objective as Objective
+from vaepriors_jax.objectives import elbo as elbo
+from vaepriors_jax.objectives import iwae as iwae
 from vaepriors_jax.priors import *  # noqa: F403
 from vaepriors_jax.training import *  # noqa: F403
-from vaepriors_jax.vae import VAE, VAEParams, generate
+from vaepriors_jax.vae import VAE as VAE
+from vaepriors_jax.vae import VAEParams as VAEParams
+from vaepriors_jax.vae import generate as generate
 
-__all__ = [
-    "ELBO",
-    "VAE",
-    "DiagonalMixture",
-    "Estimate",
-    "Flow",
-    "FullMixture",
-    "Inner",
-    "Mixture",
-    "Objective",
-    "Prior",
-    "TwoLevel",
-    "VAEParams",
-    "__version__",
-    "elbo",
-    "factory",
-    "flow_from_config",
-    "generate",
-    "iwae",
-    "kl_divergence",
-    "normal_diag",
-    "plain_config",
-    "prior_from_config",
-    "two_level_posterior",
-    "distributions",
-    "evaluation",
-    "flows",
-    "likelihoods",
-    "parallel",
-    "priors",
-    "training",
-]
-__all__ += flows.__all__
-__all__ += likelihoods.__all__
-__all__ += training.__all__
-__all__ += latents.__all__
-__all__ += likelihood.__all__
-if not TYPE_CHECKING:  # checkers read the imports of `priors` themselves
-    __all__ += priors.__all__
+if not TYPE_CHECKING:  # checkers read the imports: `import NAME as NAME` and `import *` are public
+    __all__ = [
+        "DiagonalMixture",
+        "ELBO",
+        "Estimate",
+        "Flow",
+        "FullMixture",
+        "Inner",
+        "Mixture",
+        "Objective",
+        "Prior",
+        "TwoLevel",
+        "VAE",
+        "VAEParams",
+        "__version__",
+        "distributions",
+        "elbo",
+        "evaluation",
+        "factory",
+        "flow_from_config",
+        "flows",
+        "generate",
+        "iwae",
+        "kl_divergence",
+        "likelihoods",
+        "normal_diag",
+        "parallel",
+        "plain_config",
+        "prior_from_config",
+        "priors",
+        "training",
+        "two_level_posterior",
+    ]
+    for _package in (flows, likelihoods, priors, training, latents, likelihood):
+        __all__ += _package.__all__
