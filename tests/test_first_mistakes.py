@@ -186,3 +186,23 @@ def test_an_error_of_a_network_says_what_it_was_given(run, note):
     with pytest.raises((TypeError, ValueError)) as caught:
         run()
     assert any(re.search(note, text) for text in caught.value.__notes__)
+
+
+def test_a_result_prints_on_a_screen():
+    """Sizes and last values instead of arrays; a replica that failed and one of many are named."""
+    prior = vp.mixture(2, 1000)
+    result = fit(VAE._replace(prior=prior), make_params(prior), num_epochs=2, validation={"x": X})
+    text = repr(result)
+    assert text.startswith("FitResult(\n  params: 5,024 numbers (encoder 12, decoder 12, prior 5,000)\n  best_epoch: ")
+    assert f"history['validation_elbo']: [2], at last {result.history['validation_elbo'][-1]:.2f}" in text
+    assert "failures: 0\n" in text
+    assert isinstance(result, tuple)
+    many = result._replace(
+        best_epoch=np.arange(50),
+        history={"elbo": np.array([[-3.0, np.nan], [-2.0, -1.5]] * 25)},
+        failures=tuple(vp.Failure(replica, 7, "kl") for replica in range(50)),
+    )
+    assert "history['elbo']: [50, 2], at last [-3.00, -1.50, -3.00, ..., -1.50, -3.00, -1.50]" in repr(many)
+    assert "failures: 50, first: replica 0 was frozen at step 7: kl is not finite\n" in repr(many)
+    assert max(map(len, repr(many).splitlines())) < 100
+    assert repr(many).count("\n") < 10

@@ -1,6 +1,7 @@
 """The user's own images: an .npz file, checked."""
 
 from pathlib import Path
+from zipfile import is_zipfile
 
 import numpy as np
 
@@ -26,11 +27,15 @@ def read_npz(path: Path) -> Source:
     """
     if not path.is_file():
         raise FileNotFoundError(f"Expected an .npz file of images; {path} does not exist. {WANTED}")
+    if not is_zipfile(path):
+        raise ValueError(f"Expected an .npz file of plain arrays; {path} is no zip file, as .npz files are. {WANTED}")
     try:
         with np.load(path, allow_pickle=False) as stored:
             given = {name: stored[name] for name in stored.files}
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
+        if "allow_pickle" in reason:
+            reason = "it holds objects of Python."
         raise ValueError(f"Expected an .npz file of plain arrays; {path} cannot be read: {reason} {WANTED}") from error
     if "images" not in given:
         raise ValueError(f"Expected an array 'images' in {path}; it holds {sorted(given) or 'nothing'}. {WANTED}")

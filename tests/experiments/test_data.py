@@ -214,7 +214,7 @@ GOOD = np.zeros((100, 8, 8), np.uint8)
         ({"images": GOOD[:, :7]}, "at least 8x8 pixels .*; got 7x8"),
         ({"images": GOOD, "labels": np.zeros(99, int)}, r"shape \(100,\), .*; got shape \(99,\)"),
         ({"images": GOOD, "labels": np.zeros(100)}, "integer labels .*; got dtype float64"),
-        ({"images": np.array([None] * 100)}, "cannot be read: Object arrays cannot be loaded"),
+        ({"images": np.array([None] * 100)}, "cannot be read: it holds objects of Python. Save them with"),
     ],
 )
 def test_own_images_that_cannot_be_used(tmp_path, arrays, message):
@@ -227,8 +227,13 @@ def test_own_file_that_cannot_be_read(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         load(str(tmp_path / "none.npz"))
     (tmp_path / "text.npz").write_text("no zip file")
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match=r"is no zip file, .* Save them with `np.savez") as caught:
         load(str(tmp_path / "text.npz"))
+    assert "pickle" not in str(caught.value)
+    np.savez(tmp_path / "whole.npz", images=GOOD)
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:-200])
+    with pytest.raises(ValueError, match="Expected an .npz file of plain arrays"):
+        load(str(tmp_path / "cut.npz"))
 
 
 @NEEDS_TFDS

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from vaepriors_jax.parallel.sharding import to_host
@@ -30,7 +31,7 @@ class Failure(NamedTuple):
 
 
 class FitResult(NamedTuple):
-    """What `fit` returns. With replicas every array has a leading axis for them.
+    """What `fit` returns. With replicas every array has a leading axis for them. `repr` gives a summary.
 
     Attributes:
         params: parameters of the best epoch by validation ELBO, or of the last epoch without validation data.
@@ -50,6 +51,29 @@ class FitResult(NamedTuple):
     failures: tuple[Failure, ...]
     seconds_per_epoch: float
     compile_seconds: float
+
+    def __repr__(self) -> str:
+        counts = {name: sum(map(np.size, jax.tree.leaves(part))) for name, part in self.params._asdict().items()}
+        sizes = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        lines = [f"params: {sum(counts.values()):,} numbers ({sizes})", f"best_epoch: {_in_short(self.best_epoch)}"]
+        for name, values in self.history.items():
+            lines.append(f"history[{name!r}]: {list(np.shape(values))}, at last {_in_short(_last(values))}")
+        first = f", first: {self.failures[0]}" if self.failures else ""
+        lines.append(f"failures: {len(self.failures)}{first}")
+        lines.append(f"seconds_per_epoch: {self.seconds_per_epoch:.3g}, compile_seconds: {self.compile_seconds:.3g}")
+        return "\n".join(["FitResult(", *(f"  {line}" for line in lines), ")"])
+
+
+def _last(values: np.ndarray) -> np.ndarray:
+    """The last value of each replica [...], of those before it stopped, given [..., epochs]."""
+    rows = np.reshape(values, (-1, np.shape(values)[-1]))
+    last = [row[~np.isnan(row)][-1] if (~np.isnan(row)).any() else np.nan for row in rows]
+    return np.reshape(last, np.shape(values)[:-1])
+
+
+def _in_short(values: np.ndarray) -> str:
+    """A number, or the numbers of replicas: of many the first and the last three."""
+    return np.array2string(np.asarray(values), precision=2, threshold=6, floatmode="fixed", separator=", ")
 
 
 class TrainingFailedError(RuntimeError):
