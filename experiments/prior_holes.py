@@ -104,12 +104,12 @@ def train(data: Dataset, latent_dim: int, num_images: int, epochs: int) -> Model
     vae = vp.VAE(encoder.apply, decoder.apply, vp.standard_normal(latent_dim))
     params = vp.VAEParams(encoder.init(keys[0], x[0]), decoder.init(keys[1], jnp.zeros(latent_dim)), {})
     optimizer = optax.adam(2e-3 if latent_dim == 2 else 1e-3)
-    found = vp.fit(vae, params, keys[2], {"x": x}, optimizer, num_epochs=epochs, transform=data.transform)
+    outcome = vp.fit(vae, params, keys[2], {"x": x}, optimizer, num_epochs=epochs, transform=data.transform)
     held_out = _flat(np.concatenate([data.validation["x"], data.test["x"]]))
     labels = np.zeros(len(held_out), int)  # one colour where there are none
     if data.num_classes is not None:
         labels = np.concatenate([data.validation["y"], data.test["y"]])
-    return Model(vae, found.params, _flat(data.fixed_train["x"][:num_images]), held_out, labels)
+    return Model(vae, outcome.params, _flat(data.fixed_train["x"][:num_images]), held_out, labels)
 
 
 def refit(model: Model, latent_dim: int, num_components: int) -> Model:
@@ -126,10 +126,10 @@ def plane_of(model: Model) -> Plane:
     z = model.encodings(jax.random.key(2))
     mass = vp.hole_mass(prior, aggregated, jax.random.key(3), quantile=QUANTILE, held_out=z)
     samples = prior.sample(seed=jax.random.key(4), sample_shape=10_000)
-    found = vp.hole_map(prior, aggregated, half_width=4.5)
+    outcome = vp.hole_map(prior, aggregated, half_width=4.5)
     return Plane(
-        map=found,
-        encodings=np.asarray((z - found.origin) @ found.axes.T),
+        map=outcome,
+        encodings=np.asarray((z - outcome.origin) @ outcome.axes.T),
         labels=model.labels,
         threshold=float(jnp.quantile(vp.log_prob_in_chunks(aggregated, z), QUANTILE)),
         levels=np.quantile(np.asarray(prior.log_prob(samples)), (0.01, 0.1, 0.5)),
@@ -142,8 +142,8 @@ def divergence_of(model: Model) -> tuple[float, float]:
     z = model.encodings(jax.random.key(2))
     half = len(z) // 2
     samples = model.vae.latent_prior(model.params).sample(seed=jax.random.key(3), sample_shape=len(z))
-    found = vp.classifier_divergence(jax.random.key(4), z[:half], samples[:half], z[half:], samples[half:])
-    return float(found.jensen_shannon.mean), float(found.jensen_shannon.standard_error)
+    outcome = vp.classifier_divergence(jax.random.key(4), z[:half], samples[:half], z[half:], samples[half:])
+    return float(outcome.jensen_shannon.mean), float(outcome.jensen_shannon.standard_error)
 
 
 def samples_of(model: Model, image_shape: tuple[int, ...]) -> np.ndarray:

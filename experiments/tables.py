@@ -66,8 +66,8 @@ def describe(content: dict[str, Any], part: str | None) -> str:
         made = [folded("The command", [_made(content), ""])] if content["experiment"] == "benchmark" else []
         return "\n".join([*_lines([summaries.of(content)]), *made])
     if part is not None:
-        found = tables_of(content, part)
-        return folded(" and ".join(_capital(table.title) for table in found), _lines(found))
+        part_tables = tables_of(content, part)
+        return folded(" and ".join(_capital(table.title) for table in part_tables), _lines(part_tables))
     said = [line for paragraph in _conclusion(content) for line in (f"> {paragraph}", "")]
     everything = [*_lines(tables_of(content, part)), *said, _made(content), ""]
     return "\n".join([*_lines([summaries.of(content)]), folded("All measures, and the command", everything)])

@@ -62,8 +62,10 @@ def _shapes(params: Params) -> Any:
 
 def check_shapes(made: Prior | Flow, params: Params) -> None:
     """Raises ValueError if parameters have the names, but not the shapes of those that `init` makes."""
-    expected, found = (dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (shapes_of_init(made), params))
-    for path, leaf in found.items():
+    expected, given_params = (
+        dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (shapes_of_init(made), params)
+    )
+    for path, leaf in given_params.items():
         shape, wanted = np.shape(leaf), np.shape(expected.get(path, leaf))
         if shape != wanted:
             raise ValueError(

@@ -152,8 +152,8 @@ def generate(
     key_z, key_x = jax.random.split(key)
     z = vae.latent_prior(params, **context).sample(seed=key_z, sample_shape=num_samples)
 
-    def one(z: jax.Array, key: jax.Array) -> jax.Array:
+    def draw(z: jax.Array, key: jax.Array) -> jax.Array:
         likelihood = vae.likelihood(params, z, **context)
         return likelihood.mean() if mean else likelihood.sample(seed=key)
 
-    return jax.vmap(one)(z, jax.random.split(key_x, num_samples))
+    return jax.vmap(draw)(z, jax.random.split(key_x, num_samples))

@@ -66,16 +66,16 @@ def samples(model: Model, data: Dataset, settings: EvaluationSettings) -> dict[s
         references=settings.scorer.references,
         num_resamples=NUM_RESAMPLES,
     )
-    found = {row: _as_numbers(scores) for row, scores in quality.scores.items()}
+    values = {row: _as_numbers(scores) for row, scores in quality.scores.items()}
     copied = quality.memorization
-    found["generated"] |= {"memorization_ratio": copied.ratio, "memorization_close_share": copied.close_share}
-    return found
+    values["generated"] |= {"memorization_ratio": copied.ratio, "memorization_close_share": copied.close_share}
+    return values
 
 
 def _as_numbers(scores: dict[str, Interval]) -> dict[str, float]:
     """Each score by its name, with `_low`, `_high` and `_standard_error` where these are known."""
-    found = {}
+    values = {}
     for name, (estimate, low, high) in scores.items():
         ends = {"_low": low, "_high": high, "_standard_error": estimate.standard_error}
-        found |= {name: estimate.mean, **{name + end: value for end, value in ends.items() if not math.isnan(value)}}
-    return found
+        values |= {name: estimate.mean, **{name + end: value for end, value in ends.items() if not math.isnan(value)}}
+    return values

@@ -7,11 +7,12 @@ import numpy as np
 
 import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
+from experiments.models.vaes import prior_reads_label
 
 
 def reads_label(vae: vp.VAE) -> bool:
-    """Whether a VAE of these programs reads the label: its networks read it where its prior does."""
-    return "y" in vae.encoder_context
+    """Whether a VAE of these programs reads the label, in its networks or in its prior."""
+    return "y" in vae.encoder_context or prior_reads_label(vae.prior)
 
 
 class Model(NamedTuple):

@@ -52,14 +52,14 @@ def make_user_prior(name: str, known: Mapping[str, Any]) -> vp.Prior:
     parameters = inspect.signature(function).parameters.values()
     named = (p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY, p.POSITIONAL_ONLY))
     asked = [p.name for p in named if p.name == "dim" or p.default is p.empty]
-    if unknown := [one for one in asked if one not in known]:
+    if unknown := [parameter_name for parameter_name in asked if parameter_name not in known]:
         raise ValueError(
             f"Expected {name} to ask for {', '.join(known)} alone; it asks for {', '.join(unknown)}. Give "
             f"{'it' if len(unknown) == 1 else 'them'} a default."
         )
-    if lacking := [one for one in asked if known[one] is None]:
+    if lacking := [parameter_name for parameter_name in asked if known[parameter_name] is None]:
         raise ValueError(f"Expected data with {', '.join(lacking)}, which {name} asks for; these have none.")
-    arguments = {one: known[one] for one in asked}
+    arguments = {parameter_name: known[parameter_name] for parameter_name in asked}
     prior = function(**arguments)
     if not isinstance(prior, vp.Prior):
         raise ValueError(f"Expected {name} to return a `vp.Prior`; got {type(prior).__name__}.")

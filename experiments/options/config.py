@@ -87,8 +87,8 @@ class Config:
     precision: Literal["float32", "bfloat16"] = "float32"
     """In what the networks compute; parameters and densities are float32."""
     devices: Literal["one", "all"] = "one"
-    """Train on one device, or on all of this machine: replicas are shared out over as many as divide both, and each
-    batch over the rest."""
+    """Train on one device, or on all of this machine: replicas are distributed over as many devices as divide
+    both numbers, and each batch over the rest."""
     epochs: int | None = None
     """The most epochs."""
     batch_size: int | None = None

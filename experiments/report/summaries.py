@@ -140,12 +140,12 @@ def of_holes(content: Mapping[str, Any]) -> Table:
 def of_quality(content: Mapping[str, Any]) -> Table:
     """FID and coverage, with the difference in FID to the first prior."""
     summary = content["summary"]
-    found = differences(content["rows"], summary[0]["prior"])
+    by_prior = differences(content["rows"], summary[0]["prior"])
     rows = [(_name(entry["prior"]), entry["generated"]) for entry in summary]
     rows.append(
         ("training images", {name: {**value, "standard_error": None} for name, value in summary[0]["floor"].items()})
     )
-    gains = ["–", *(_difference(found[entry["prior"]]["fid"]) for entry in summary[1:]), "–"]
+    gains = ["–", *(_difference(by_prior[entry["prior"]]["fid"]) for entry in summary[1:]), "–"]
     columns = {
         "samples of": [name for name, _ in rows],
         "FID": [_of_entry(scores["fid"]) for _, scores in rows],
@@ -160,10 +160,10 @@ def of_quality(content: Mapping[str, Any]) -> Table:
     )
 
 
-def _difference(found: paired.Difference) -> str:
-    signed = short(found.mean, found.standard_error)
+def _difference(difference: paired.Difference) -> str:
+    signed = short(difference.mean, difference.standard_error)
     sign = "" if signed.startswith("-") else "+"
-    return f"{sign}{signed}" + ("" if math.isnan(found.p_value) else f" ({found.p_text})")
+    return f"{sign}{signed}" + ("" if math.isnan(difference.p_value) else f" ({difference.p_text})")
 
 
 def of_pseudo_inputs(rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -9,9 +9,11 @@ import pytest
 
 import vaepriors_jax as vp
 from experiments import conditional_generation, measures
-from experiments.data.dataset import Dataset
+from experiments.data.dataset import Dataset, load
 from experiments.measures import Model
+from experiments.options.resolve import resolve
 from experiments.report.classes import BLIND, CONDITIONAL, SHARED, answer
+from experiments.training.train import train
 
 
 def placed(locations, scale):
@@ -78,3 +80,14 @@ def test_share_of_samples_in_their_class(monkeypatch):
     images = jnp.array([[0, 0, 1, 0], [1, 0, 0, 1]]).reshape(2, 4, 1, 1)
     scorer = measures.SampleScorer(network=None, references={})
     assert conditional_generation.shares_in_class(scorer, images) == pytest.approx([0.75, 0.5])
+
+
+@pytest.mark.slow
+def test_a_prior_alone_can_read_the_label(tmp_path):
+    data = load("digits")
+    options = conditional_generation.Options(epochs=1, seeds=1, latent_dim=2, num_test=50)
+    settings = resolve(options.comparison(priors=("conditional",)), data)
+    made = conditional_generation.make_all(settings, data)[BLIND]
+    model = train(BLIND, settings, data, tmp_path, made).model(0)
+    assert model.vae.encoder_context == model.vae.decoder_context == ()
+    np.testing.assert_array_equal(model.context(data.test)["y"], data.test["y"])

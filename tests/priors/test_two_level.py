@@ -72,7 +72,7 @@ class Model:
 
 
 def with_vampprior_on_top(model):
-    """The same model, but for the prior of z2: that of the encoder at the first three examples."""
+    """The same model with another prior of z2: the encoder's posteriors at the first three examples."""
     prior = vp.two_level(vp.vamp(3, (DATA,), bounds=None), LEVEL, LEVEL, hidden=())
     params = model.params.prior | {"top": {"pseudo_inputs": jnp.asarray(model.x[:3])}}
     return model.vae._replace(prior=prior), model.params._replace(prior=params)

@@ -122,7 +122,8 @@ def test_patience_counts_from_the_end_of_warm_up():
 
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
 def test_replicas_are_what_separate_runs_are(backend, monkeypatch):
-    # One after another on a CPU, to the bit; mapped elsewhere. Each is left as it was when it stopped.
+    # A CPU runs replicas one after another, and the results are equal; elsewhere they are mapped, and agree up to float
+    # error. A replica that has stopped does not change any more.
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     vae, params = bernoulli_vae()
     keys = jax.random.split(KEY, 3)

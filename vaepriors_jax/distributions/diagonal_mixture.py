@@ -145,10 +145,10 @@ class DiagonalMixture(Mixture):
         if self.num_components <= FEW_COMPONENTS or self.event_shape[0] <= FEW_DIMS:
             return super().log_prob(value)
 
-        def one(value: jax.Array) -> jax.Array:
+        def evaluate(value: jax.Array) -> jax.Array:
             return _compiled_log_prob(value, self.log_weights, *self.parameters)
 
-        return over_leading_axes(one, value)
+        return over_leading_axes(evaluate, value)
 
     def streamed_log_prob(self, value: jax.Array) -> jax.Array:
         """Log-sum-exp over chunks of components; the gradient recomputes each chunk."""

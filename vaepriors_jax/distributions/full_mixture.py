@@ -25,14 +25,14 @@ class FullMixture(Mixture):
         """Log-density in nats of each component at z [..., dim]: [..., K]."""
         value = as_event(value, self.event_shape, self.log_weights.dtype)
 
-        def one(loc: jax.Array, scale_tril: jax.Array) -> jax.Array:
+        def evaluate(loc: jax.Array, scale_tril: jax.Array) -> jax.Array:
             # Solves L u = z - mu for all points at once: [dim, ...] on the right.
             centred = jnp.moveaxis(value - loc, -1, 0)
             flat = jax.scipy.linalg.solve_triangular(scale_tril, centred.reshape(loc.shape[-1], -1), lower=True)
             square = jnp.sum(flat**2, axis=0).reshape(centred.shape[1:])
             return -0.5 * (square + loc.shape[-1] * LOG_2PI) - jnp.sum(jnp.log(jnp.diagonal(scale_tril)))
 
-        return jax.vmap(one, out_axes=-1)(*self.parameters)
+        return jax.vmap(evaluate, out_axes=-1)(*self.parameters)
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
         loc, scale_tril = self.parameters

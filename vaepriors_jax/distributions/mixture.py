@@ -51,12 +51,12 @@ class Mixture(distrax.Distribution):
     def component_log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats of each component at z [..., dim]: [..., K]."""
 
-        def one(value: jax.Array) -> jax.Array:
+        def evaluate(value: jax.Array) -> jax.Array:
             return jax.vmap(lambda slice_: self._component(slice_).log_prob(value))(self.parameters)
 
         event_shape = self.event_shape  # traces a component
         value = as_event(value, event_shape, self.log_weights.dtype)
-        return over_leading_axes(one, value, event_ndims=len(event_shape))
+        return over_leading_axes(evaluate, value, event_ndims=len(event_shape))
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats at z [..., dim]: [...]."""

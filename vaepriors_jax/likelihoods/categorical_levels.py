@@ -24,10 +24,10 @@ class CategoricalLevels(Levels):
     def pixel_log_prob(self, value: jax.Array) -> jax.Array:
         """Log-probability in nats of each pixel."""
 
-        def one(level: jax.Array) -> jax.Array:
+        def pick(level: jax.Array) -> jax.Array:
             return jnp.take_along_axis(self.log_probs, level[..., None], axis=-1)[..., 0]
 
-        return over_leading_axes(one, self.level(value, jnp.int32), event_ndims=len(self.event_shape))
+        return over_leading_axes(pick, self.level(value, jnp.int32), event_ndims=len(self.event_shape))
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
         levels = jax.random.categorical(key, self.log_probs, shape=(n, *self.event_shape))

@@ -1,7 +1,7 @@
 """Many devices and many processes.
 
-`fit`, `make_train_step`, `log_marginal` and `evaluate_elbo` take a mesh. Examples and batches are shared out over its
-devices, parameters are copied to all of them, and the results are those of one device up to float error.
+`fit`, `make_train_step`, `log_marginal` and `evaluate_elbo` take a mesh. Its devices share the examples and
+each batch, all of them hold the parameters, and the results are those of one device up to float error.
 
     # train.py
     import os

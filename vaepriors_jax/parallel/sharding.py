@@ -160,16 +160,16 @@ def take(mesh: Mesh | None, data: Data, rows: jax.Array) -> dict[str, jax.Array]
     def read(arrays: dict[str, jax.Array], places: jax.Array) -> dict[str, jax.Array]:
         device = jax.lax.axis_index(DATA)
 
-        def one(array: jax.Array) -> jax.Array:
+        def take_rows(array: jax.Array) -> jax.Array:
             local = places - device * array.shape[0]
             here = (local >= 0) & (local < array.shape[0])
-            found = array[jnp.where(here, local, 0)]
-            found = jnp.where(here.reshape(-1, *[1] * (found.ndim - 1)), found, jnp.zeros_like(found))
-            whole = jax.lax.psum(found, DATA).astype(array.dtype)
+            rows_here = array[jnp.where(here, local, 0)]
+            rows_here = jnp.where(here.reshape(-1, *[1] * (rows_here.ndim - 1)), rows_here, jnp.zeros_like(rows_here))
+            whole = jax.lax.psum(rows_here, DATA).astype(array.dtype)
             size = rows.shape[0] // mesh.shape[DATA]
             return jax.lax.dynamic_slice_in_dim(whole, device * size, size)
 
-        return jax.tree.map(one, arrays)
+        return jax.tree.map(take_rows, arrays)
 
     read_all = jax.shard_map(read, mesh=mesh, in_specs=(P(DATA), P()), out_specs=P(DATA), check_vma=False)
     return read_all(data.arrays, data.positions[rows])

@@ -53,8 +53,8 @@ def _over_replicas(epoch: Callable[..., Any], num_replicas: int, mesh: Mesh | No
     a third at the sizes of published models. Each replica then gives exactly the numbers of a run of its own.
     """
     if num_replicas == 1 or (mesh is None and jax.default_backend() == "cpu"):
-        one = epoch if num_replicas == 1 else partial(_unless_done, epoch)
-        return lambda *arguments: jax.lax.map(lambda mapped: one(*mapped, *arguments[4:]), arguments[:4])
+        run_replica = epoch if num_replicas == 1 else partial(_unless_done, epoch)
+        return lambda *arguments: jax.lax.map(lambda mapped: run_replica(*mapped, *arguments[4:]), arguments[:4])
     axis = REPLICAS if mesh is not None and REPLICAS in mesh.axis_names else None
     in_axes = (0, 0, 0, 0, None, None, None)
     return jax.vmap(partial(_unless_done, epoch), in_axes=in_axes, spmd_axis_name=axis)

@@ -47,12 +47,12 @@ def check_prior_params(prior: Prior, params: VAEParams) -> None:
     """
     axes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(params) if hasattr(leaf, "shape")}
     replicas = axes.pop() if len(axes) == 1 else ()
-    expected, found = _described(shapes_of_init(prior)), _described(params.prior)
+    expected, saved = _described(shapes_of_init(prior)), _described(params.prior)
     stacked = {name: (replicas + shape, kind) for name, (shape, kind) in expected.items()}
-    if found in (expected, stacked):
+    if saved in (expected, stacked):
         return
-    name = next(name for name in {**expected, **found} if expected.get(name) != found.get(name))
-    in_model, of_init = (_in_words(described.get(name)) for described in (found, expected))
+    name = next(name for name in {**expected, **saved} if expected.get(name) != saved.get(name))
+    in_model, of_init = (_in_words(described.get(name)) for described in (saved, expected))
     raise ValueError(
         f"Expected a model with the parameters of {prior!r}; for '{name}' the model holds {in_model}, and `init` of "
         f"this prior makes {of_init}. Pass the prior that was trained as `prior=`."

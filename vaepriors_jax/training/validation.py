@@ -18,10 +18,10 @@ def map_elbo(
     def of_device(keys: jax.Array, data: dict[str, jax.Array], params: VAEParams) -> ELBO:
         context = context_of(data)
 
-        def one(inputs: Any) -> ELBO:
+        def evaluate(inputs: Any) -> ELBO:
             key, x, context = inputs
             return elbo(vae, params, key, x, **context)
 
-        return jax.lax.map(one, (keys, data["x"], context), batch_size=chunk_size)
+        return jax.lax.map(evaluate, (keys, data["x"], context), batch_size=chunk_size)
 
     return map_examples(mesh, of_device, key, data, params)

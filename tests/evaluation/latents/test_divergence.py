@@ -17,7 +17,7 @@ def normal(dim):
 
 
 def outside_slab(dim):
-    """N(0, I) but for |z_1| < 0.5, where N(0, I) has 38 % of its mass."""
+    """N(0, I) without the slab |z_1| < 0.5, which holds 38 % of the mass of N(0, I)."""
 
     def draw(key, num):
         key_first, key_rest = jax.random.split(key)

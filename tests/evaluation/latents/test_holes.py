@@ -50,7 +50,7 @@ def test_aggregated_posterior_of_another_kind_of_posterior():
 
 
 def test_surgery_adds_up_and_is_zero_for_a_prior_that_matches():
-    """x ~ N(0, 0.75), q(z|x) = N(x, 0.25): q(z) is N(0, 1) but for the finite data set."""
+    """x ~ N(0, 0.75), q(z|x) = N(x, 0.25): q(z) is N(0, 1), up to the finite size of the data set."""
     vae, params = latent_vae()
     x = means(20_000, np.sqrt(0.75))
     surgery = vp.elbo_surgery(vae, params, KEY, x, num_points=4000)
@@ -228,7 +228,7 @@ def test_many_components_are_added_up_in_chunks():
 
 
 def slab(num=10_000, dim=10):
-    """A q(z) like N(0, I) but for a slab |z . u| < 0.5 that is empty, and u; u is no axis of z."""
+    """A q(z) that is N(0, I) without the slab |z . u| < 0.5, and the vector u, which is no axis of z."""
     rng = np.random.default_rng(0)
     z = rng.normal(size=(3 * num, dim))
     z = z[np.abs(z[:, 0]) > 0.5][:num]

@@ -39,7 +39,7 @@ def _perplexity(probabilities: jax.Array) -> jax.Array:
 
 @partial(jax.jit, static_argnums=(0, 4))
 def _usage(vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], chunk_size: int) -> Usage:
-    def one(inputs: tuple[jax.Array, dict[str, jax.Array]]) -> tuple[jax.Array, jax.Array]:
+    def assign(inputs: tuple[jax.Array, dict[str, jax.Array]]) -> tuple[jax.Array, jax.Array]:
         key, example = inputs
         prior = vae.latent_prior(params, **context_of(example))
         z = posterior_of(vae, params, example).sample(seed=key)
@@ -50,7 +50,7 @@ def _usage(vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Arra
         return prior.responsibilities(z), jnp.exp(prior.log_weights)
 
     keys = jax.random.split(key, data["x"].shape[0])
-    responsibilities, weights = jax.lax.map(one, (keys, data), batch_size=chunk_size)
+    responsibilities, weights = jax.lax.map(assign, (keys, data), batch_size=chunk_size)
     share, weights = jnp.mean(responsibilities, axis=0), jnp.mean(weights, axis=0)
     return Usage(_perplexity(weights), _perplexity(share), share, jnp.sum(share < 0.01 / share.shape[0]))
 

@@ -116,11 +116,11 @@ def fit_prior(
 
 @partial(jax.jit, static_argnums=0)
 def _sample_latents(vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array]) -> jax.Array:
-    def one(inputs: tuple[jax.Array, dict[str, jax.Array]]) -> jax.Array:
+    def draw(inputs: tuple[jax.Array, dict[str, jax.Array]]) -> jax.Array:
         key, example = inputs
         return posterior_of(vae, params, example).sample(seed=key)
 
-    return jax.lax.map(one, (jax.random.split(key, data["x"].shape[0]), data), batch_size=1000)
+    return jax.lax.map(draw, (jax.random.split(key, data["x"].shape[0]), data), batch_size=1000)
 
 
 def _start(prior: Prior, vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array]) -> Any:
