@@ -102,7 +102,7 @@ PRIORS = [
     PriorCase(
         "two_level_vamp", lambda: vp.two_level(vp.vamp(3, (6,)), 1, 1, hidden=(8,)), {"encode": encode_two_level}
     ),
-    PriorCase("frozen", lambda: vp.frozen(vp.mixture(2, 3)), learns=False),
+    PriorCase("stop_gradient", lambda: vp.stop_gradient(vp.mixture(2, 3)), learns=False),
     PriorCase(
         "from_distribution",
         lambda: vp.from_distribution(_laplace()),

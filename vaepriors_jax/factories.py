@@ -18,7 +18,7 @@ R = TypeVar("R", Prior, Flow)
 _FACTORIES: dict[str, dict[str, Callable[..., Any]]] = {}
 
 
-def _register(name: str, module: str, function: Callable[..., Any]) -> None:
+def register(name: str, module: str, function: Callable[..., Any]) -> None:
     """Makes a factory known to `prior_from_config`; names of this package's own factories are taken."""
     known = _FACTORIES.setdefault(name, {})
     package = __name__.partition(".")[0]
@@ -185,7 +185,7 @@ def factory(make: Callable[P, R]) -> Callable[P, R]:
         return named._replace(inner=Inner(made)) if isinstance(made, Prior) and made.config else named
 
     vars(wrapped)["is_factory"] = True
-    _register(make.__name__, make.__module__, wrapped)
+    register(make.__name__, make.__module__, wrapped)
     return wrapped
 
 

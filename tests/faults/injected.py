@@ -328,7 +328,7 @@ PRIORS = [
         "priors/freeze.py",
         "return prior.apply(jax.lax.stop_gradient(params), **context)",
         "return prior.apply(params, **context)",
-        "priors/test_priors.py::test_gradient_reaches_every_parameter[frozen]",
+        "priors/test_priors.py::test_gradient_reaches_every_parameter[stop_gradient]",
     ),
 ]
 

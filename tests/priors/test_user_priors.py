@@ -78,7 +78,7 @@ def test_it_reads_context_of_its_own():
     "wrap",
     [
         lambda prior: vp.transformed(prior, vp.affine_coupling(2)),
-        vp.frozen,
+        vp.stop_gradient,
         wrapped,
         lambda prior: wrapped(vp.transformed(prior, vp.affine_coupling(2))),
     ],
@@ -92,7 +92,7 @@ def test_what_wraps_it_starts_from_the_same_data(wrap):
         vp.init_from_data(prior, KEY)
 
 
-@pytest.mark.parametrize("wrap", [vp.frozen, wrapped, lambda prior: wrapped(vp.frozen(prior))])
+@pytest.mark.parametrize("wrap", [vp.stop_gradient, wrapped, lambda prior: wrapped(vp.stop_gradient(prior))])
 def test_pseudo_inputs_are_found_under_it(wrap):
     prior = wrap(vp.vamp(4, (6,)))
     params = prior.init(KEY)
@@ -112,7 +112,7 @@ def test_a_factory_may_return_what_another_one_made():
 
 def test_a_frozen_prior_with_fixed_parameters_has_no_start_from_data():
     prior = vp.freeze(vp.mixture(2, 3), vp.mixture(2, 3).init(KEY))
-    with pytest.raises(ValueError, match="which can start from data; got frozen"):
+    with pytest.raises(ValueError, match="which can start from data; got stop_gradient"):
         vp.init_from_data(prior, KEY, z=Z)
 
 
@@ -176,3 +176,11 @@ def test_every_public_name_is_of_this_package():
             assert value.__name__ == f"vaepriors_jax.{name}"
             continue
         assert value.__module__.startswith("vaepriors_jax."), name
+
+
+def test_the_earlier_name_of_stop_gradient_warns_and_is_still_read():
+    with pytest.warns(DeprecationWarning, match=r"`vp\.frozen` is now called `vp\.stop_gradient`"):
+        prior = vp.frozen(vp.mixture(2, 3))
+    assert prior == vp.stop_gradient(vp.mixture(2, 3))
+    config = vp.plain_config(prior)
+    assert vp.prior_from_config(config | {"factory": "frozen"}) == prior

@@ -6,6 +6,7 @@ from vaepriors_jax.priors.conditional_mixture import conditional_mixture as cond
 from vaepriors_jax.priors.conditional_normal import conditional_normal as conditional_normal
 from vaepriors_jax.priors.freeze import freeze as freeze
 from vaepriors_jax.priors.freeze import frozen as frozen
+from vaepriors_jax.priors.freeze import stop_gradient as stop_gradient
 from vaepriors_jax.priors.from_distribution import from_distribution as from_distribution
 from vaepriors_jax.priors.init_from_data import init_from_data as init_from_data
 from vaepriors_jax.priors.marginalize import marginalize as marginalize

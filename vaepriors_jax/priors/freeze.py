@@ -1,5 +1,6 @@
-"""A prior whose parameters and context are fixed."""
+"""A prior whose parameters, or whose parameters and context, are fixed."""
 
+import warnings
 from typing import Any
 
 import distrax
@@ -9,18 +10,27 @@ import jax.numpy as jnp
 from vaepriors_jax.base import Inner, Prior
 from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.distributions.full_mixture import FullMixture
-from vaepriors_jax.factories import check_is, factory
+from vaepriors_jax.factories import check_is, factory, register
 from vaepriors_jax.priors.mixture import mixture_parameters
 
 
 @factory
-def frozen(prior: Prior) -> Prior:
+def stop_gradient(prior: Prior) -> Prior:
     """The same prior, whose parameters get no gradient."""
 
     def apply(params: Any, **context: Any) -> distrax.Distribution:
         return prior.apply(jax.lax.stop_gradient(params), **context)
 
     return Prior(prior.init, apply, {}, prior.init_from_data, Inner(prior))
+
+
+register("frozen", __name__, stop_gradient)  # its name in models of version 0.1
+
+
+def frozen(prior: Prior) -> Prior:
+    """The name of `stop_gradient` in version 0.1."""
+    warnings.warn("`vp.frozen` is now called `vp.stop_gradient`.", DeprecationWarning, stacklevel=2)
+    return stop_gradient(prior)
 
 
 def freeze(prior: Prior, params: Any, **context: Any) -> Prior:
@@ -37,8 +47,8 @@ def freeze(prior: Prior, params: Any, **context: Any) -> Prior:
 
     Returns:
         A prior whose `init` ignores its key. A mixture (and so a VampPrior with a Gaussian posterior) becomes a
-        `frozen(mixture(...))`, which can be rebuilt from its configuration; another prior is rebuilt only where its
-        configuration is plain data.
+        `stop_gradient(mixture(...))`, which can be rebuilt from its configuration; another prior is rebuilt only where
+        its configuration is plain data.
 
     Example:
         >>> import jax, jax.numpy as jnp, vaepriors_jax as vp
@@ -56,9 +66,9 @@ def freeze(prior: Prior, params: Any, **context: Any) -> Prior:
     distribution = prior.apply(params, **context)
     if isinstance(distribution, (DiagonalMixture, FullMixture)):
         fixed, values = mixture_parameters(distribution)
-        return frozen(fixed)._replace(init=lambda key: values, init_from_data=None)
+        return stop_gradient(fixed)._replace(init=lambda key: values, init_from_data=None)
     if not context:
-        return frozen(prior)._replace(init=lambda key: params, init_from_data=None)
+        return stop_gradient(prior)._replace(init=lambda key: params, init_from_data=None)
     leaves, structure = jax.tree.flatten(distribution)
     # Parameters are floats: the classes of pseudo-inputs, numbers of components and keys stay constants.
     values = {str(i): leaf for i, leaf in enumerate(leaves) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)}

@@ -24,7 +24,7 @@ def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None
       at least 0.002 of the range of its bounds from either end.
     - `transformed`: its base prior from data; the flow as `init` makes it.
     - `two_level`: its top prior from data (z is that of both levels); the network as `init` makes it.
-    - `frozen`: as the prior that it wraps.
+    - `stop_gradient`: as the prior that it wraps.
     - A prior of your own: what its `init_from_data` does.
 
     Args:
