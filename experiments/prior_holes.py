@@ -156,8 +156,8 @@ def samples_of(model: Model, image_shape: tuple[int, ...]) -> np.ndarray:
 def main(options: Options) -> dict[str, Any]:
     """Trains, fits the mixtures, measures and draws."""
     began = time.perf_counter()
-    output_dir = results.make_output_dir(options.output_dir, "prior_holes", options.dataset)
     digits, images = load("digits", binarization="none"), load(options.dataset, data_dir=options.data_dir)
+    output_dir = results.make_output_dir(options.output_dir, "prior_holes", options.dataset)
     flat = train(digits, 2, len(digits.train["x"]), options.epochs_of_plane)
     deep = train(images, options.latent_dim, options.num_images, options.epochs)
     planes = [plane_of(model) for model in (flat, refit(flat, 2, 50))]
