@@ -111,9 +111,9 @@ def train(start: str, config: Settings, data: Dataset) -> Training:
 
     snapshots = {0: inputs_of(params)}
 
-    def keep(epoch: int, params: vp.VAEParams) -> None:
-        if epoch in SNAPSHOTS:
-            snapshots[epoch] = inputs_of(params)
+    def keep(epoch: vp.Epoch) -> None:
+        if epoch.epoch in SNAPSHOTS:
+            snapshots[epoch.epoch] = inputs_of(epoch.params)
 
     result = vp.fit(
         vae,

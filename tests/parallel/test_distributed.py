@@ -148,8 +148,10 @@ def two_processes(folder):
     none = jax.tree.map(lambda array: array[: 0 if jax.process_index() else None], train)
     backwards = jax.devices()[::-1]
     common = {"num_epochs": 1, "mesh": mesh, "progress": False}
+    of_process_1 = (lambda epoch: epoch.epoch == 2) if jax.process_index() == 1 else None
     found = {
         "fit": values_of(fit(checkpoints=Path(folder) / "run")),
+        "stopped": len(fit(num_epochs=9, callback=of_process_1).history["elbo"]),
         "log_marginal": log_marginal(vae, params, validation, mesh),
         "saved model": saved_model(Path(folder), mesh),
         "bad data": message_of(lambda: vp.fit(vae, params, KEY, {"x": bad}, OPTIMIZER, **common)),
@@ -253,6 +255,7 @@ def test_two_processes_with_unequal_shares_give_what_one_gives(expected, tmp_pat
     for name, value in expected.items():
         assert_close(first[name], value)
         jax.tree.map(np.testing.assert_array_equal, first[name], second[name])
+    assert (first["stopped"], second["stopped"]) == (2, 2)
     assert "Process 1 found an error" in first["bad data"]
     assert "Expected finite values in `x`" in second["bad data"]
     for found in (first, second):

@@ -95,7 +95,7 @@ def test_early_stopping_keeps_the_best_parameters():
         batch_size=50,
         validation=validation,
         progress=False,
-        callback=lambda epoch, params: seen.update({epoch: jax.tree.map(np.array, params)}),
+        callback=lambda epoch: seen.update({epoch.epoch: jax.tree.map(np.array, epoch.params)}),
     )
     assert list(seen) == list(range(1, int(result.best_epoch) + 1))
     for params in (again.params, seen[int(result.best_epoch)]):

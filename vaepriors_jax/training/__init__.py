@@ -1,5 +1,6 @@
 """Training: `fit` does all of it; `make_train_step` makes one step for a loop of your own."""
 
+from vaepriors_jax.training.callback import Callback, Epoch
 from vaepriors_jax.training.checkpoint import Checkpoints
 from vaepriors_jax.training.fit import fit
 from vaepriors_jax.training.optimizers import normalize_per_tensor, parameter_groups
@@ -10,7 +11,9 @@ from vaepriors_jax.training.step import make_train_step
 from vaepriors_jax.training.transforms import binarize
 
 __all__ = [
+    "Callback",
     "Checkpoints",
+    "Epoch",
     "Failure",
     "FitResult",
     "TrainState",

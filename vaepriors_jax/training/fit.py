@@ -17,7 +17,8 @@ from vaepriors_jax.moved import moved_keywords
 from vaepriors_jax.objectives import DEFAULT, MOVED_OPTIONS, Objective
 from vaepriors_jax.parallel.distributed import explain_lost_process
 from vaepriors_jax.parallel.sharding import to_host
-from vaepriors_jax.training.checkpoint import Checkpoints, Folder, NoFolder, check_checkpoints, open_folder
+from vaepriors_jax.training.callback import Callback, Epoch, check_callback, wants_to_stop
+from vaepriors_jax.training.checkpoint import Checkpoints, Folder, History, NoFolder, check_checkpoints, open_folder
 from vaepriors_jax.training.epoch import FitState
 from vaepriors_jax.training.fingerprint import fingerprint
 from vaepriors_jax.training.prepare import Run, check_epochs, check_run, place_run
@@ -51,7 +52,7 @@ def fit(
     hyperparameters: Mapping[str, Any] | None = None,
     checkpoints: str | Path | Checkpoints | None = None,
     progress: bool | str = True,
-    callback: Callable[[int, VAEParams], Any] | None = None,
+    callback: Callback | None = None,
     mesh: Mesh | None = None,
 ) -> FitResult:
     """Trains a VAE, or several replicas of it as one program.
@@ -90,8 +91,9 @@ def fit(
             there. Only `num_epochs`, `patience`, the progress bar, the interval and the devices may differ from the
             first call.
         progress: show a progress bar with the running ELBO (mean over replicas). Text is shown in front of it.
-        callback: `callback(epoch, params)` is called after each epoch with the present parameters. The next epoch
-            reuses their memory: keep copies, such as `jax.tree.map(np.array, params)`.
+        callback: `callback(epoch)` is called after each epoch with a `vp.Epoch`: its number, the metrics, the
+            parameters and the train state. If it returns True, the run stops there: a checkpoint is written, and the
+            result is returned. `fit` goes on from that checkpoint when it is called again.
         mesh: devices to train on, such as `vaepriors_jax.parallel.make_mesh()`. Its axis "data" shares the examples,
             an axis "replicas" the replicas. Each device holds its part of the data (a copy for each place on
             "replicas"), two integers for each example of the whole data set, and the parameters of its replicas.
@@ -120,6 +122,7 @@ def fit(
         (3,)
     """
     check_epochs(num_epochs, batch_size, patience, validation)
+    check_callback(callback)
     checkpoints = check_checkpoints(checkpoints)
     options, replicas = check_run(
         vae,
@@ -154,14 +157,15 @@ def train_epochs(
     folder: Folder | NoFolder,
     num_epochs: int,
     progress: bool | str,
-    callback: Callable[[int, VAEParams], Any] | None,
+    callback: Callback | None,
 ) -> Trained:
     """Runs the epochs that are left, until all replicas have stopped; checkpoints on the way and at the end."""
     state, history = folder.restore(run.start)
     seconds: list[float] = []
     failures: list[Failure] = []
+    stop = False
     with _bar(run, progress, num_epochs, len(history)) as bar, explain_lost_process():
-        while len(history) < num_epochs and not _finished(state):
+        while len(history) < num_epochs and not stop and not _finished(state):
             began = time.perf_counter()
             state, metrics = program(*run.arguments(state, len(history) + 1))
             history.append({name: to_host(value) for name, value in metrics.items()})
@@ -169,12 +173,21 @@ def train_epochs(
             failures += _new_failures(run, state, failures, bar)
             bar.set_postfix({name: f"{_mean(value):.2f}" for name, value in history[-1].items()}, refresh=False)
             bar.update()
-            if callback is not None:
-                callback(len(history), run.as_given(state.train.params))
+            stop = _ends_here(run, state, history, callback)
             folder.after_epoch(state, history)
         failures += _new_failures(run, state, failures, bar)
     folder.save(state, history)
     return Trained(state, history, failures, seconds)
+
+
+def _ends_here(run: Run, state: FitState, history: History, callback: Callback | None) -> bool:
+    """Calls the callback after an epoch, and says whether the run stops there."""
+    several = run.options.mesh is not None and jax.process_count() > 1
+    if callback is None and not several:
+        return False
+    metrics = {name: np.asarray(run.unstack(value)) for name, value in history[-1].items()}
+    train = run.as_given(state.train)
+    return wants_to_stop(callback, Epoch(len(history), metrics, train.params, train), several=several)
 
 
 def _bar(run: Run, progress: bool | str, num_epochs: int, done: int) -> tqdm:
