@@ -1,6 +1,7 @@
 """Places examples and replicas on the devices of a mesh, and reads them from there."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -135,6 +136,23 @@ def load(
     return Sharded({k: place(array) for k, array in arrays.items()}, replicate(mesh, positions.astype(np.int32)))
 
 
+def place_batch(mesh: Mesh | None, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+    """Puts a batch on the device, or on the devices of the mesh; with several processes, the part of this one.
+
+    The arrays are copies: whoever made the batch may use its memory again.
+    """
+    if mesh is None:
+        return {name: jnp.asarray(np.array(value)) for name, value in batch.items()}
+    sharding = NamedSharding(mesh, P(DATA))
+    devices = _devices_of_processes(mesh)[jax.process_index()]
+
+    def place(array: np.ndarray) -> jax.Array:
+        shape = (len(array) * mesh.shape[DATA] // int(devices), *array.shape[1:])
+        return jax.make_array_from_process_local_data(sharding, np.array(array), shape)
+
+    return {name: place(value) for name, value in batch.items()}
+
+
 def on_host(value: Any) -> np.ndarray:
     """Returns a NumPy array with the dtype that JAX would give it."""
     array = np.asarray(value)
@@ -193,19 +211,36 @@ def over_devices(mesh: Mesh | None, function: Callable[..., Any]) -> Callable[..
     return call
 
 
-def map_examples(mesh: Mesh | None, function: Callable[..., Any], key: jax.Array, data: Data, *shared: Any) -> Any:
+def map_examples(
+    mesh: Mesh | None,
+    function: Callable[..., Any],
+    key: jax.Array,
+    data: Data,
+    *shared: Any,
+    first: jax.Array | None = None,
+) -> Any:
     """Applies `function(keys, data, *shared)` to all examples; results [N, ...] are on all devices.
 
-    Each device has its own rows. Every example has its own key, which does not depend on the number of devices.
+    Each device has its own rows. Every example has its own key, which does not depend on the number of devices. A batch
+    of a stream comes with the number of examples before it, `first`: its keys are those that its examples would have in
+    one array with all others.
     """
-    keys = jax.random.split(key, num_examples(data))
-    if mesh is None or not isinstance(data, Sharded):
+    keys = jax.random.split(key, num_examples(data)) if first is None else _keys_from(key, first, num_examples(data))
+    if mesh is None:
         return function(keys, data, *shared)
+    if not isinstance(data, Sharded):
+        results = over_devices(mesh, function)(keys, data, *shared)
+        return jax.lax.with_sharding_constraint(results, NamedSharding(mesh, P()))
     num_rows = jax.tree.leaves(data.arrays)[0].shape[0]
     examples = jnp.zeros(num_rows, jnp.int32).at[data.positions].set(jnp.arange(len(keys), dtype=jnp.int32))
     results = over_devices(mesh, function)(keys[examples], data.arrays, *shared)
     results = jax.lax.with_sharding_constraint(results, NamedSharding(mesh, P()))
     return jax.tree.map(lambda array: array[data.positions], results)
+
+
+def _keys_from(key: jax.Array, first: jax.Array, count: int) -> jax.Array:
+    """The keys `first`, ..., `first + count - 1` of those into which `jax.random.split` splits a key."""
+    return jax.vmap(partial(jax.random.fold_in, key))(first + jnp.arange(count))
 
 
 def over_replicas(mesh: Mesh) -> NamedSharding:

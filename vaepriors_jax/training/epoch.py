@@ -16,9 +16,11 @@ from vaepriors_jax.objectives import ELBO, Objective
 from vaepriors_jax.parallel.sharding import Data, num_examples, take
 from vaepriors_jax.training.state import TrainState
 from vaepriors_jax.training.step import update
-from vaepriors_jax.training.transforms import Transform
+from vaepriors_jax.training.transforms import Batch, Transform
 from vaepriors_jax.training.validation import map_elbo
 from vaepriors_jax.vae import VAE, VAEParams
+
+METRICS = ("elbo", "reconstruction", "kl")
 
 # An optax transformation, or what makes one from hyperparameters.
 Optimizer = optax.GradientTransformation | Callable[..., optax.GradientTransformation]
@@ -74,46 +76,80 @@ def one_epoch(
     validation: Data | None,
 ) -> tuple[FitState, dict[str, jax.Array]]:
     """One epoch of one replica: shuffle, train, validate, keep the best. `epoch` counts from 1."""
-    key_epoch, key_validation = jax.random.split(key)
-    key_shuffle, key_steps = jax.random.split(jax.random.fold_in(key_epoch, epoch))
+    keys = epoch_keys(key, epoch)
     num_steps = num_examples(data) // options.batch_size
-    order = jax.random.permutation(key_shuffle, num_examples(data))
+    order = jax.random.permutation(keys.shuffle, num_examples(data))
     order = order[: num_steps * options.batch_size].reshape(num_steps, options.batch_size)
-    objective = replace(options.objective, beta=_weight(options.objective, beta, num_steps))
 
     def step(train: TrainState, rows: jax.Array) -> tuple[TrainState, ELBO]:
-        return update(
-            options.vae,
-            optimizer_of(options.optimizer, hyperparameters),
-            train,
-            key_steps,
-            take(options.mesh, data, rows),
-            objective=objective,
-            transform=options.transform,
-            mesh=options.mesh,
-        )
+        batch = take(options.mesh, data, rows)
+        return train_step(options, train, keys.steps, beta, hyperparameters, num_steps, batch)
 
     train, terms = jax.lax.scan(step, state.train, order)
-    metrics = {name: jnp.mean(getattr(terms, name)) for name in ("elbo", "reconstruction", "kl")}
-    score = None
+    metrics = {name: jnp.mean(getattr(terms, name)) for name in METRICS}
     if validation is not None:
-        per_example = map_elbo(options.vae, train.params, key_validation, validation, options.batch_size, options.mesh)
-        score = metrics["validation_elbo"] = jnp.mean(per_example.elbo)
-    return _keep_best(options, state, train, epoch, score), metrics
+        metrics["validation_elbo"] = jnp.mean(validation_elbo(options, train, keys.validation, validation))
+    return keep_best(options, state, train, epoch, metrics.get("validation_elbo")), metrics
 
 
-def _weight(objective: Objective, beta: jax.Array, num_steps: int) -> Callable[[jax.Array], jax.Array]:
+class EpochKeys(NamedTuple):
+    """The keys of a replica in an epoch; that of validation is the same in all epochs."""
+
+    shuffle: jax.Array
+    steps: jax.Array
+    validation: jax.Array
+
+
+def epoch_keys(key: jax.Array, epoch: jax.Array) -> EpochKeys:
+    """Splits the key of a replica for an epoch."""
+    key_epoch, key_validation = jax.random.split(key)
+    key_shuffle, key_steps = jax.random.split(jax.random.fold_in(key_epoch, epoch))
+    return EpochKeys(key_shuffle, key_steps, key_validation)
+
+
+def train_step(
+    options: Options,
+    train: TrainState,
+    key: jax.Array,
+    beta: jax.Array,
+    hyperparameters: Mapping[str, jax.Array],
+    num_steps: int | jax.Array,
+    batch: Batch,
+) -> tuple[TrainState, ELBO]:
+    """A step of a replica on a batch, in an epoch of `num_steps`."""
+    return update(
+        options.vae,
+        optimizer_of(options.optimizer, hyperparameters),
+        train,
+        key,
+        batch,
+        objective=replace(options.objective, beta=_weight(options.objective, beta, num_steps)),
+        transform=options.transform,
+        mesh=options.mesh,
+    )
+
+
+def validation_elbo(
+    options: Options, train: TrainState, key: jax.Array, data: Data, first: jax.Array | None = None
+) -> jax.Array:
+    """The ELBO of each validation example [N], or of those of a batch with `first` examples before it."""
+    return map_elbo(options.vae, train.params, key, data, options.batch_size, options.mesh, first).elbo
+
+
+def _weight(objective: Objective, beta: jax.Array, num_steps: int | jax.Array) -> Callable[[jax.Array], jax.Array]:
     """The weight of a replica's KL by step: its own beta, times the schedule, times the warm-up."""
-    warmup_steps = objective.warmup_epochs * num_steps
 
     def weight(step: jax.Array) -> jax.Array:
         weight = beta * objective.beta(step) if callable(objective.beta) else beta
-        return weight * jnp.minimum(1.0, step / warmup_steps) if warmup_steps else weight
+        if not objective.warmup_epochs:
+            return weight
+        warmup_steps = objective.warmup_epochs * num_steps
+        return weight * jnp.minimum(1.0, step / warmup_steps)
 
     return weight
 
 
-def _keep_best(
+def keep_best(
     options: Options, before: FitState, train: TrainState, epoch: jax.Array, score: jax.Array | None
 ) -> FitState:
     """The state after an epoch: the best parameters so far, and early stopping by `patience`.

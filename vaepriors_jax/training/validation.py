@@ -11,9 +11,18 @@ from vaepriors_jax.vae import VAE, VAEParams, context_of
 
 
 def map_elbo(
-    vae: VAE, params: VAEParams, key: jax.Array, data: Data, chunk_size: int, mesh: Mesh | None = None
+    vae: VAE,
+    params: VAEParams,
+    key: jax.Array,
+    data: Data,
+    chunk_size: int,
+    mesh: Mesh | None = None,
+    first: jax.Array | None = None,
 ) -> ELBO:
-    """The ELBO at beta = 1 of each example [N], computed in chunks on each device. The caller compiles and checks."""
+    """The ELBO at beta = 1 of each example [N], computed in chunks on each device. The caller compiles and checks.
+
+    A batch of a stream comes with the number of examples before it, `first`.
+    """
 
     def of_device(keys: jax.Array, data: dict[str, jax.Array], params: VAEParams) -> ELBO:
         context = context_of(data)
@@ -24,4 +33,4 @@ def map_elbo(
 
         return jax.lax.map(evaluate, (keys, data["x"], context), batch_size=chunk_size)
 
-    return map_examples(mesh, of_device, key, data, params)
+    return map_examples(mesh, of_device, key, data, params, first=first)
