@@ -774,6 +774,27 @@ TRAINING = [
         "weight = beta",
         "training/test_optimizer_arguments.py::test_beta_as_a_schedule_of_the_step",
     ),
+    _fault(
+        "average-not-validated",
+        "training/epoch.py",
+        "options.vae, evaluated_params(train), key",
+        "options.vae, train.params, key",
+        "training/test_averaging.py::test_fit_validates_chooses_by_and_keeps_the_average",
+    ),
+    _fault(
+        "average-holds-the-initial-parameters",
+        "training/averaging.py",
+        "(1 - decay) / -jnp.expm1(count * math.log(decay))",
+        "jnp.float32(1 - decay)",
+        "training/test_averaging.py::test_the_average_is_the_weighted_mean_of_the_parameters_after_each_step",
+    ),
+    _fault(
+        "callback-does-not-stop-the-run",
+        "training/fit.py",
+        "stop = _ends_here(run, state, history, callback)",
+        "_ends_here(run, state, history, callback)",
+        "training/test_callback.py::test_a_signal_stops_the_run_at_the_end_of_the_epoch",
+    ),
 ]
 
 CHECKPOINTS = [

@@ -1,5 +1,6 @@
 """Training: `fit` does all of it; `make_train_step` makes one step for a loop of your own."""
 
+from vaepriors_jax.training.averaging import average_params, averaged_params
 from vaepriors_jax.training.callback import Callback, Epoch
 from vaepriors_jax.training.checkpoint import Checkpoints
 from vaepriors_jax.training.fit import fit
@@ -18,6 +19,8 @@ __all__ = [
     "FitResult",
     "TrainState",
     "TrainingFailedError",
+    "average_params",
+    "averaged_params",
     "binarize",
     "fit",
     "init_train_state",

@@ -19,8 +19,8 @@ class Epoch(NamedTuple):
         epoch: its number, from 1.
         metrics: "elbo", "reconstruction", "kl" of training and "validation_elbo", in nats: scalars, or [R] with
             replicas.
-        params: the present parameters.
-        state: the train state.
+        params: the present parameters, or their average where the optimiser is one of `average_params`.
+        state: the train state, whose `params` are those that the next step starts from.
     """
 
     epoch: int

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from vaepriors_jax.objectives import ELBO, Objective
 from vaepriors_jax.parallel.sharding import Data, num_examples, take
+from vaepriors_jax.training.averaging import evaluated_params
 from vaepriors_jax.training.state import TrainState
 from vaepriors_jax.training.step import update
 from vaepriors_jax.training.transforms import Batch, Transform
@@ -133,7 +134,7 @@ def validation_elbo(
     options: Options, train: TrainState, key: jax.Array, data: Data, first: jax.Array | None = None
 ) -> jax.Array:
     """The ELBO of each validation example [N], or of those of a batch with `first` examples before it."""
-    return map_elbo(options.vae, train.params, key, data, options.batch_size, options.mesh, first).elbo
+    return map_elbo(options.vae, evaluated_params(train), key, data, options.batch_size, options.mesh, first).elbo
 
 
 def _weight(objective: Objective, beta: jax.Array, num_steps: int | jax.Array) -> Callable[[jax.Array], jax.Array]:
@@ -161,7 +162,8 @@ def keep_best(
         score = before.best_elbo
     else:
         improved = improved & (score > before.best_elbo)
-    best_params = jax.tree.map(lambda new, old: jnp.where(improved, new, old), train.params, before.best_params)
+    params = evaluated_params(train)
+    best_params = jax.tree.map(lambda new, old: jnp.where(improved, new, old), params, before.best_params)
     best_epoch = jnp.where(improved, epoch, before.best_epoch)
     stopped = before.stopped
     if options.patience is not None:

@@ -17,6 +17,7 @@ from vaepriors_jax.moved import moved_keywords
 from vaepriors_jax.objectives import DEFAULT, MOVED_OPTIONS, Objective
 from vaepriors_jax.parallel.distributed import explain_lost_process
 from vaepriors_jax.parallel.sharding import to_host
+from vaepriors_jax.training.averaging import evaluated_params
 from vaepriors_jax.training.callback import Callback, Epoch, check_callback, wants_to_stop
 from vaepriors_jax.training.checkpoint import Checkpoints, Folder, History, NoFolder, check_checkpoints, open_folder
 from vaepriors_jax.training.epoch import FitState
@@ -79,7 +80,8 @@ def fit(
         key: a key, or a batch of keys [R].
         data: {"x": [N, ...]} and per-example context such as "y": [N].
         optimizer: an optax transformation, or with `hyperparameters` a function that makes one from them. See
-            `make_train_step` for the extra arguments that it gets.
+            `make_train_step` for the extra arguments that it gets, and `average_params` for an average of the
+            parameters over the steps, which is then validated and returned.
         num_epochs: number of epochs, at most.
         batch_size: examples in a step, over all devices.
         validation: like `data`. Where training binarises, pass it binarised.
@@ -187,7 +189,7 @@ def _ends_here(run: Run, state: FitState, history: History, callback: Callback |
         return False
     metrics = {name: np.asarray(run.unstack(value)) for name, value in history[-1].items()}
     train = run.as_given(state.train)
-    return wants_to_stop(callback, Epoch(len(history), metrics, train.params, train), several=several)
+    return wants_to_stop(callback, Epoch(len(history), metrics, evaluated_params(train), train), several=several)
 
 
 def _bar(run: Run, progress: bool | str, num_epochs: int, done: int) -> tqdm:

@@ -34,7 +34,8 @@ class FitResult(NamedTuple):
     """What `fit` returns. With replicas every array has a leading axis for them. `repr` gives a summary.
 
     Attributes:
-        params: parameters of the best epoch by validation ELBO, or of the last epoch without validation data.
+        params: parameters of the best epoch by validation ELBO, or of the last epoch without validation data. Where the
+            optimiser is one of `average_params`, they are averages.
         state: the train state at the end.
         best_epoch: the epoch of `params`, counted from 1; 0 for the initial parameters.
         history: "elbo", "reconstruction", "kl" of training and "validation_elbo", in nats, by epoch [epochs]. NaN where
