@@ -226,7 +226,7 @@ def main(options: Options) -> dict[str, Any]:
     """Trains from each start, prints table and answer, and writes the output folder."""
     began = time.perf_counter()
     data = load(options.dataset, data_dir=options.data_dir)
-    config = resolve(options.comparison(seeds=1, priors=("vamp",)), data)
+    config = resolve(options.comparison(seeds=1, priors=("vamp",), pseudo_inputs="random"), data)
     output_dir = results.make_output_dir(options.output_dir, "pseudo_inputs", options.dataset)
     rest, held_out = hold_out(data)
     num = len(rest.train["x"])

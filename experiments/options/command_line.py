@@ -7,16 +7,23 @@ from typing import Any, TypeVar
 import jax
 import tyro
 
+import vaepriors_jax as vp
 from experiments.data.sources import cache_folder
 from experiments.options.checks import check_options
+from experiments.report.printable import printable
 
 Options = TypeVar("Options")
 
+# What a user's input can cause. Anything else is a mistake in the code, and keeps its traceback.
+USER_ERRORS = (ValueError, TypeError, OSError, vp.TrainingFailedError)
+MOST_CHARACTERS = 2000
+
 
 def run(main: Callable[[Options], Any], options: type[Options] | Options) -> None:
-    """Runs a program with the options of the command line; a wrong option ends it with a message of one line.
+    """Runs a program with the options of the command line; bad input ends it with a message of one line.
 
     Options instead of their class are the defaults of the command line; its help is then the docstring of the file.
+    `python -X dev` shows the traceback of each error.
     """
     given: Any = {}
     if not isinstance(options, type):
@@ -27,8 +34,16 @@ def run(main: Callable[[Options], Any], options: type[Options] | Options) -> Non
     try:
         check_options(chosen)
         main(chosen)
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
+    except USER_ERRORS as error:
+        if sys.flags.dev_mode:
+            raise
+        sys.exit(f"error: {in_one_line(error)}")
+
+
+def in_one_line(error: Exception) -> str:
+    """The message of an error, as one line that is fit for a terminal."""
+    text = printable(" ".join(str(error).split())) or type(error).__name__
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]} ..."
 
 
 def keep_compiled() -> None:

@@ -2,19 +2,21 @@
 
 from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
 from experiments.models.likelihoods import check_likelihood
-from experiments.models.vaes import PRIORS, make_prior, prior_reads_label
-from experiments.options.checks import check_options, check_rate, flag
+from experiments.models.vaes import PRIORS, make_networks, make_prior, prior_reads_label, starts_from_examples
+from experiments.options.checks import check_options
 from experiments.options.config import Config
 from experiments.options.settings import Settings, fill
+from vaepriors_jax.factories import shapes_of_init
 
 MAX_ENCODED = 5000  # training images up to which q(z) is evaluated where each density runs a network
-AT_LEAST_ONE = ("seeds", "epochs", "batch_size", "latent_dim", "num_components", "num_samples", "patience")
-AT_LEAST_ONE += ("hidden", "channels", "likelihood_components", "annealing", "flow_layers", "flow_hidden")
-RATES = ("learning_rate", "learning_rates", "prior_learning_rate_factor", "betas", "likelihood_scale")
+MOST_PARAMETERS = 2**28  # of all replicas: 1 GiB, and several times that with the optimiser's state
 
 
 def resolve(config: Config, data: Dataset, *, conditional: bool = True) -> Settings:
@@ -35,13 +37,8 @@ def resolve(config: Config, data: Dataset, *, conditional: bool = True) -> Setti
             f"Expected --learning-rate or --learning-rates; got both, {config.learning_rate} and "
             f"{config.learning_rates}. Add the one to the others, or leave it out."
         )
-    settings = fill(config)
-    _check_counts(settings)
-    settings = _fit_warmup(config, settings)
-    _check_schedule(settings)
-    for name in RATES:
-        if (value := getattr(settings, name)) is not None:
-            check_rate(name, value)
+    settings = _fit_warmup(config, fill(config))
+    _check_schedule(settings, data)
     _check_images(data)
     check_likelihood(settings.likelihood, data)
     if settings.num_test is not None and not 2 <= settings.num_test <= len(data.test["x"]):
@@ -51,15 +48,6 @@ def resolve(config: Config, data: Dataset, *, conditional: bool = True) -> Setti
         raise ValueError("Expected the prior 'standard' among --priors, since --refit refits its VAE; add it.")
     _check_priors(settings, data, conditional)
     return _fit_metrics(settings, data)
-
-
-def _check_counts(settings: Settings) -> None:
-    """Raises ValueError if a number that counts something, or one of several, is below one."""
-    for name in AT_LEAST_ONE:
-        value = getattr(settings, name)
-        if np.size(value) == 0 or np.min(value) < 1:
-            shown = tuple(value) if isinstance(value, tuple) else value
-            raise ValueError(f"Expected {flag(name)} >= 1; got {shown}.")
 
 
 def _fit_warmup(config: Config, settings: Settings) -> Settings:
@@ -74,15 +62,17 @@ def _fit_warmup(config: Config, settings: Settings) -> Settings:
     return settings
 
 
-def _check_schedule(settings: Settings) -> None:
-    """Raises ValueError if epochs of warm-up or cooldown are negative, or the warm-up would not end."""
-    for name in ("warmup_epochs", "cooldown_epochs"):
-        if (value := getattr(settings, name)) < 0:
-            raise ValueError(f"Expected {flag(name)} >= 0; got {value}.")
+def _check_schedule(settings: Settings, data: Dataset) -> None:
+    """Raises ValueError if the warm-up would not end, or the images do not fill one batch."""
     if settings.warmup_epochs > settings.epochs:
         raise ValueError(
             f"Expected --warmup-epochs <= --epochs; got {settings.warmup_epochs} of {settings.epochs}: the weight of "
             "the KL would never be that of --betas."
+        )
+    if settings.batch_size > len(data.train["x"]):
+        raise ValueError(
+            f"Expected at least one batch of {settings.batch_size} examples; got {len(data.train['x'])}. Lower "
+            "--batch-size."
         )
 
 
@@ -117,12 +107,35 @@ def _fit_priors(config: Config, settings: Settings, data: Dataset) -> Settings:
 
 
 def _check_priors(settings: Settings, data: Dataset, conditional: bool) -> None:
-    """Raises ValueError for a prior that cannot be made, or that reads the label where none is given to it."""
+    """Raises ValueError for a prior that cannot be made, started or trained, before any of them is trained."""
+    num_images = len(data.train["x"])
     for option, names in (("priors", settings.priors), ("refit", settings.refit)):
         for name in names:
-            needs_label = prior_reads_label(make_prior(name, settings.sizes, data))
-            if needs_label and not (conditional and option == "priors"):
+            prior = make_prior(name, settings.sizes, data)
+            if prior_reads_label(prior) and not (conditional and option == "priors"):
                 raise ValueError(f"Expected priors that read no label as --{option} here; got {name}.")
+            starts = option == "refit" or (settings.pseudo_inputs == "data" and starts_from_examples(prior))
+            if starts and name in PRIORS and settings.num_components > num_images:
+                raise ValueError(
+                    f"Expected --num-components <= {num_images}, the number of training images, to start {name} at "
+                    f"data; got {settings.num_components}."
+                )
+            _check_size(name, prior, settings, data)
+
+
+def _check_size(name: str, prior: vp.Prior, settings: Settings, data: Dataset) -> None:
+    """Raises ValueError for a model with more parameters than these programs are made for."""
+    encoder, decoder = make_networks(settings.sizes, data, None)
+    key, image, z = jax.random.key(0), jnp.zeros(data.image_shape), jnp.zeros(settings.sizes.dim)
+    made = (jax.eval_shape(encoder.init, key, image), jax.eval_shape(decoder.init, key, z), shapes_of_init(prior))
+    size = sum(leaf.size for leaf in jax.tree.leaves(made))
+    replicas = settings.seeds * len(settings.all_learning_rates) * len(settings.betas)
+    if size * replicas > MOST_PARAMETERS:
+        raise ValueError(
+            f"Expected at most {MOST_PARAMETERS:,} parameters in all models that are trained at once; the prior {name} "
+            f"and its networks have {size:,}, {replicas} times. Lower sizes such as --hidden and --num-components, or "
+            "--seeds."
+        )
 
 
 def _empty_classes(data: Dataset) -> list[int]:

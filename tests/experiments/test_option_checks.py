@@ -1,11 +1,13 @@
 """Duplicate options, and numbers that a seed or float32 cannot hold, end in one clear message."""
 
+import re
 import sys
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
+import vaepriors_jax as vp
 from experiments import (
     choose_prior,
     conditional_generation,
@@ -22,6 +24,39 @@ from experiments.options.resolve import resolve
 from experiments.report import results
 
 DIGITS = load("digits")
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (
+            OSError(28, "No space left on device", "results.json"),
+            r"\[Errno 28\] No space left on device: 'results.json'$",
+        ),
+        (TypeError("Expected a prior;\n  got \x1b[2J3"), r"Expected a prior; got \\x1b\[2J3$"),
+        (vp.TrainingFailedError("All replicas failed", None), "All replicas failed$"),
+        (ValueError(), "ValueError$"),
+        (ValueError("x" * 10_000), r"x{2000} \.\.\.$"),
+    ],
+)
+def test_what_a_user_can_cause_ends_in_one_line(monkeypatch, raised, said):
+    def fail(options):
+        raise raised
+
+    monkeypatch.setattr(sys, "argv", ["program"])
+    with pytest.raises(SystemExit) as ended:
+        command_line.run(fail, Seeds(0))
+    assert re.match(f"error: {said}", str(ended.value.code))
+
+
+@pytest.mark.parametrize("error", [KeyError, AssertionError, RuntimeError, IndexError])
+def test_a_mistake_in_the_code_keeps_its_traceback(monkeypatch, error):
+    def fail(options):
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["program"])
+    with pytest.raises(error):
+        command_line.run(fail, Seeds(0))
 
 
 @dataclass(frozen=True)
@@ -84,6 +119,19 @@ def test_each_program_checks_seeds_and_repeats(program, options, repeated, monke
         ({"betas": (1e-45,)}, r"--betas from .*; got \(1e-45,\)"),
         ({"learning_rate": 1e-3, "learning_rates": (1e-3,)}, r"--learning-rate or --learning-rates; got both"),
         ({"warmup_epochs": 1000}, r"--warmup-epochs <= --epochs; got 1000 of 150"),
+        ({"learning_rate": 10**400}, r"--learning-rate from .*; got 1000"),
+        ({"learning_rate": float("nan")}, r"--learning-rate > 0 and finite; got nan"),
+        ({"epochs": 10**30}, r"--epochs <= 1,000,000; got 1000"),
+        ({"hidden": (8, 10**6)}, r"--hidden <= 100,000; got \(8, 1000000\)"),
+        ({"hidden": (8,) * 65}, r"at most 64 values of --hidden; got 65"),
+        ({"priors": ()}, r"at least one value of --priors; got none"),
+        ({"batch_size": 1198}, r"at least one batch of 1198 examples; got 1197. Lower --batch-size"),
+        (
+            {"priors": ("vamp",), "num_components": 1198},
+            r"--num-components <= 1197, .* to start vamp at data; got 1198",
+        ),
+        ({"hidden": (30_000, 30_000)}, r"at most 268,435,456 parameters in all models .*; the prior standard"),
+        ({"seeds": 1000, "hidden": (300, 300)}, r"at most 268,435,456 parameters .* 1000 times"),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(options, message):
