@@ -17,7 +17,7 @@ MOST_PARAMETERS_OF = {"fit": 16}
 # Everything in the package's root. A module imports from its own entry and from those further up in this list.
 LEVELS = (
     ("version", "base", "checks", "loops", "moved", "parallel"),
-    ("factories", "conditioning", "distributions"),
+    ("factories", "conditioning", "distributions", "networks"),
     ("flows", "likelihoods", "priors", "vae"),
     ("objectives", "data_checks"),
     ("training",),

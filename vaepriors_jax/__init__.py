@@ -18,6 +18,7 @@ from vaepriors_jax import distributions as distributions
 from vaepriors_jax import evaluation as evaluation
 from vaepriors_jax import flows as flows
 from vaepriors_jax import likelihoods as likelihoods
+from vaepriors_jax import networks as networks
 from vaepriors_jax import parallel as parallel
 from vaepriors_jax import priors as priors
 from vaepriors_jax import training as training
@@ -41,6 +42,7 @@ from vaepriors_jax.factories import plain_config as plain_config
 from vaepriors_jax.factories import prior_from_config as prior_from_config
 from vaepriors_jax.flows import *  # noqa: F403
 from vaepriors_jax.likelihoods import *  # noqa: F403
+from vaepriors_jax.networks import *  # noqa: F403
 from vaepriors_jax.objectives import ELBO as ELBO
 from vaepriors_jax.objectives import Objective as Objective
 from vaepriors_jax.objectives import elbo as elbo
@@ -76,6 +78,7 @@ if not TYPE_CHECKING:  # checkers read the imports: `import NAME as NAME` and `i
         "iwae",
         "kl_divergence",
         "likelihoods",
+        "networks",
         "normal_diag",
         "parallel",
         "plain_config",
@@ -84,5 +87,5 @@ if not TYPE_CHECKING:  # checkers read the imports: `import NAME as NAME` and `i
         "training",
         "two_level_posterior",
     ]
-    for _package in (flows, likelihoods, priors, training, latents, likelihood):
+    for _package in (flows, likelihoods, networks, priors, training, latents, likelihood):
         __all__ += _package.__all__

@@ -104,7 +104,11 @@ def _check_event(likelihood: distrax.Distribution, x: jax.Array, log_prob_shape:
 
 def log_likelihood(vae: VAE, params: VAEParams, z: jax.Array, x: jax.Array, **context: Any) -> jax.Array:
     """log p(x|z) in nats for one z [dim] and one example x."""
-    likelihood = vae.likelihood(params, z, **context)
+    return log_prob_of_example(vae.likelihood(params, z, **context), x)
+
+
+def log_prob_of_example(likelihood: distrax.Distribution, x: jax.Array) -> jax.Array:
+    """The log-density in nats of one example, or ValueError where the likelihood is over something else."""
     _check_event(likelihood, x)
     nats = likelihood.log_prob(x)
     _check_event(likelihood, x, jnp.shape(nats))
@@ -152,8 +156,7 @@ def elbo(
         Kingma & Welling (2014), eq. 3. For the options see `Objective`.
     """
     check_objective(objective)
-    beta, free_bits = objective.beta, objective.free_bits
-    if callable(beta):
+    if callable(objective.beta):
         raise TypeError(
             "Expected a number as `beta`: `elbo` knows no step; got a schedule. Pass its value at the step."
         )
@@ -162,6 +165,13 @@ def elbo(
     z = posterior.sample(seed=key, sample_shape=objective.num_samples)
     reconstruction = jnp.mean(jax.vmap(lambda z: log_likelihood(vae, params, z, x, **context))(z))
     kl = kl_divergence(posterior, prior, samples=z, method=objective.kl_method)
+    return terms_of(reconstruction, kl, objective)
+
+
+def terms_of(reconstruction: jax.Array, kl: jax.Array, objective: Objective) -> ELBO:
+    """The terms of the ELBO, for one example or many; `beta` is a number here."""
+    beta: Any = objective.beta
+    free_bits = objective.free_bits
     # Without free bits the KL is not clipped at 0: a Monte Carlo estimate may be negative, and clipped would be biased.
     charged = jnp.maximum(kl, free_bits) if free_bits else kl
     return ELBO(reconstruction - kl, reconstruction, kl, reconstruction - beta * charged)

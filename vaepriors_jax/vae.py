@@ -1,6 +1,7 @@
 """A VAE as an encoder, a decoder and a prior, and the generation of data from it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import distrax
@@ -11,6 +12,7 @@ from vaepriors_jax.base import Params, Prior
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.distributions.conversion import as_latent_distribution, check_returned
 from vaepriors_jax.factories import check_is
+from vaepriors_jax.networks.variables import State, call_in_training, join, split
 
 
 class Network(Protocol):
@@ -28,8 +30,8 @@ class VAEParams(NamedTuple):
     """The parameters of a VAE.
 
     Attributes:
-        encoder: parameters of the encoder.
-        decoder: parameters of the decoder.
+        encoder: parameters of the encoder, or `vp.Variables` for one with state or noise.
+        decoder: parameters of the decoder, or `vp.Variables`.
         prior: parameters of the prior; {} for one that has none.
     """
 
@@ -42,8 +44,9 @@ class VAE(NamedTuple):
     """A variational autoencoder: an encoder q(z|x), a decoder p(x|z) and a prior p(z).
 
     Attributes:
-        encode: `encode(params, x)` gives the distribution q(z|x) over z [dim] for one example x.
-        decode: `decode(params, z)` gives the distribution p(x|z) for one z [dim].
+        encode: `encode(params, x)` gives the distribution q(z|x) over z [dim] for one example x. An encoder with
+            BatchNorm or Dropout is a `TrainableNetwork`, such as `vp.linen_network(module)`.
+        decode: `decode(params, z)` gives the distribution p(x|z) for one z [dim]; or a `TrainableNetwork`.
         prior: the prior p(z).
         encoder_context: names of per-example context that the encoder reads, passed by keyword, such as `("y",)`.
         decoder_context: the same for the decoder.
@@ -69,27 +72,38 @@ class VAE(NamedTuple):
     decoder_context: tuple[str, ...] = ()
 
     def posterior(self, params: VAEParams, x: jax.Array, **context: Any) -> distrax.Distribution:
-        """Returns q(z|x) for one example."""
+        """Returns q(z|x) for one example, in evaluation."""
         read = _select(context, self.encoder_context, "encoder")
         networks = check_params(params)
-        try:
+        with _explaining("encoder", "x", x):
             q = self.encode(networks.encoder, x, **read)
-        except Exception as error:
-            error.add_note(_taken("encoder", "x", x))
-            raise
         return as_latent_distribution(q)
 
     def likelihood(self, params: VAEParams, z: jax.Array, **context: Any) -> distrax.Distribution:
-        """Returns p(x|z) for one z [dim]."""
+        """Returns p(x|z) for one z [dim], in evaluation."""
         read = _select(context, self.decoder_context, "decoder")
         networks = check_params(params)
-        try:
+        with _explaining("decoder", "z", z):
             likelihood = self.decode(networks.decoder, z, **read)
-        except Exception as error:
-            error.add_note(_taken("decoder", "z", z))
-            raise
-        check_returned(likelihood, "decoder", "x", "vp.bernoulli(logits)")
-        return likelihood
+        return _checked_likelihood(likelihood)
+
+    def train_posterior(
+        self, params: VAEParams, key: jax.Array, x: jax.Array, **context: Any
+    ) -> tuple[distrax.Distribution, State]:
+        """Returns q(z|x) for one example of a training batch, and the encoder's new state."""
+        read = _select(context, self.encoder_context, "encoder")
+        with _explaining("encoder", "x", x):
+            q, state = call_in_training(self.encode, check_params(params).encoder, x, key, read)
+        return as_latent_distribution(q), state
+
+    def train_likelihood(
+        self, params: VAEParams, key: jax.Array, z: jax.Array, **context: Any
+    ) -> tuple[distrax.Distribution, State]:
+        """Returns p(x|z) for one z [dim] of a training batch, and the decoder's new state."""
+        read = _select(context, self.decoder_context, "decoder")
+        with _explaining("decoder", "z", z):
+            likelihood, state = call_in_training(self.decode, check_params(params).decoder, z, key, read)
+        return _checked_likelihood(likelihood), state
 
     def latent_prior(self, params: VAEParams, **context: Any) -> distrax.Distribution:
         """Returns p(z). Priors that read the encoder, such as `vamp`, get it as context."""
@@ -109,12 +123,36 @@ def check_params(params: Any) -> VAEParams:
     return VAEParams(*params)
 
 
-def _taken(network: str, name: str, value: Any) -> str:
-    """The note on an error of a network: what it was given."""
-    return (
-        f"This came from the {network}, which takes one example; it was given {name} of shape {list(np.shape(value))}. "
-        "For a batch, map over the examples with `jax.vmap`."
-    )
+States = tuple[State, State]  # of the encoder and of the decoder
+
+
+def split_states(params: VAEParams) -> tuple[VAEParams, States]:
+    """Splits the variables of a VAE into its parameters, which an optimiser changes, and the states of its networks."""
+    (encoder, encoder_state), (decoder, decoder_state) = split(params.encoder), split(params.decoder)
+    return VAEParams(encoder, decoder, params.prior), (encoder_state, decoder_state)
+
+
+def join_states(params: VAEParams, states: States) -> VAEParams:
+    """Puts together what `split_states` gives."""
+    return VAEParams(join(params.encoder, states[0]), join(params.decoder, states[1]), params.prior)
+
+
+@contextmanager
+def _explaining(network: str, name: str, value: Any) -> Iterator[None]:
+    """Adds a note to an error of a network: what it was given."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(
+            f"This came from the {network}, which takes one example; it was given {name} of shape "
+            f"{list(np.shape(value))}. For a batch, map over the examples with `jax.vmap`."
+        )
+        raise
+
+
+def _checked_likelihood(likelihood: Any) -> distrax.Distribution:
+    check_returned(likelihood, "decoder", "x", "vp.bernoulli(logits)")
+    return likelihood
 
 
 def _select(context: Mapping[str, Any], names: tuple[str, ...], reader: str) -> dict[str, Any]:

@@ -712,7 +712,7 @@ TRAINING = [
     ),
     _fault(
         "every-example-with-the-same-noise",
-        "training/step.py",
+        "training/batch.py",
         'keys = jax.random.split(key, batch["x"].shape[0])',
         'keys = jnp.stack([key] * batch["x"].shape[0])',
         "training/test_step.py::test_examples_of_a_batch_have_noise_of_their_own",
@@ -720,15 +720,15 @@ TRAINING = [
     _fault(
         "training-without-beta",
         "training/step.py",
-        "return -terms.objective, terms",
-        "return -terms.elbo, terms",
+        "return -terms.objective, (terms",
+        "return -terms.elbo, (terms",
         "training/test_step.py::test_a_step_follows_the_objective",
     ),
     _fault(
         "a-broken-step-moves-the-parameters",
         "training/step.py",
-        "jax.lax.cond(alive & ~fails, move, stay",
-        "jax.lax.cond(alive, move, stay",
+        "moves = alive & ~fails",
+        "moves = alive",
         "training/test_step.py::test_a_gradient_that_is_not_finite_freezes_the_state_before_it",
     ),
     _fault(

@@ -211,6 +211,17 @@ def over_devices(mesh: Mesh | None, function: Callable[..., Any]) -> Callable[..
     return call
 
 
+def share_batch(mesh: Mesh | None, batch: Any) -> Any:
+    """Divides arrays [B, ...] among the devices; the compiler then divides what is computed from them.
+
+    Unlike within `over_devices`, an operation over the batch, such as a mean, is over the whole of it.
+    """
+    if mesh is None:
+        return batch
+    _check_divides(mesh, jax.tree.leaves(batch)[0].shape[0])
+    return jax.lax.with_sharding_constraint(batch, NamedSharding(mesh, P(DATA)))
+
+
 def map_examples(
     mesh: Mesh | None,
     function: Callable[..., Any],

@@ -20,10 +20,10 @@ import optax
 from vaepriors_jax.objectives import Objective
 from vaepriors_jax.parallel.distributed import gather
 from vaepriors_jax.parallel.sharding import on_host, to_host
+from vaepriors_jax.training.batch import batch_elbo
 from vaepriors_jax.training.epoch import optimizer_of
 from vaepriors_jax.training.prepare import Run
-from vaepriors_jax.training.step import batch_elbo
-from vaepriors_jax.vae import VAEParams
+from vaepriors_jax.vae import States, VAEParams, join_states, split_states
 from vaepriors_jax.version import __version__
 
 Fingerprint = dict[str, dict[str, Any]]
@@ -162,7 +162,7 @@ def _functions(run: Run, data: Mapping[str, Any]) -> dict[str, str]:
         return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
 
     options, train = run.options, jax.tree.map(of_replica, run.start.train)
-    params, opt_state = train.params, train.opt_state
+    (params, states), opt_state = split_states(train.params), train.opt_state
     key, hyper = jax.tree.map(of_replica, (run.replicas.keys, run.replicas.hyperparameters))
     arrays = {name: on_host(value) for name, value in data.items()}
     batch: Any = {k: jax.ShapeDtypeStruct((options.batch_size, *a.shape[1:]), a.dtype) for k, a in arrays.items()}
@@ -175,15 +175,16 @@ def _functions(run: Run, data: Mapping[str, Any]) -> dict[str, str]:
 
     objective = Objective(kl_method="monte_carlo")  # reads the densities of posterior and prior
 
-    def loss(params: VAEParams, key: jax.Array, batch: Any) -> jax.Array:
-        return -jnp.mean(batch_elbo(options.vae, params, key, batch, objective).objective)
+    def loss(params: VAEParams, states: States, key: jax.Array, batch: Any) -> jax.Array:
+        terms, _ = batch_elbo(options.vae, join_states(params, states), key, batch, objective)
+        return -jnp.mean(terms.objective)
 
     def move(gradient: VAEParams, opt_state: Any, params: VAEParams, hyper: Any) -> Any:
         extra = {"value": jnp.zeros(()), "grad": gradient, "value_fn": optax.tree.sum}
         optimizer = optax.with_extra_args_support(optimizer_of(options.optimizer, hyper))
         return optimizer.update(gradient, opt_state, params, **extra)
 
-    texts["networks, likelihood or prior"] = _lower(jax.grad(loss), params, key, batch)
+    texts["networks, likelihood or prior"] = _lower(jax.grad(loss), params, states, key, batch)
     texts["optimizer"] = _lower(move, params, opt_state, params, hyper)
     return texts
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from vaepriors_jax.checks import check_positive
-from vaepriors_jax.vae import VAEParams
+from vaepriors_jax.vae import VAEParams, split_states
 
 
 def normalize_per_tensor(epsilon: float = 1e-7) -> optax.GradientTransformation:
@@ -60,4 +60,5 @@ def parameter_groups(params: VAEParams) -> VAEParams:
     def label(name: str, tree: Any) -> Any:
         return jax.tree.map(lambda _: name, tree)
 
+    params, _ = split_states(params)
     return VAEParams(label("networks", params.encoder), label("networks", params.decoder), label("prior", params.prior))

@@ -26,7 +26,7 @@ from vaepriors_jax.training.checks import (
 from vaepriors_jax.training.epoch import FitState, Optimizer, Options
 from vaepriors_jax.training.programs import start_program
 from vaepriors_jax.training.transforms import Transform
-from vaepriors_jax.vae import VAE, VAEParams
+from vaepriors_jax.vae import VAE, VAEParams, split_states
 
 
 class Replicas(NamedTuple):
@@ -123,7 +123,7 @@ def _split_beta(objective: Objective) -> tuple[Objective, Any]:
 
 def _stack_replicas(params: VAEParams, key: jax.Array, beta: Any, hyperparameters: Mapping[str, Any]) -> Replicas:
     """Checks what differs from replica to replica, and gives a single replica an axis of one."""
-    check_trainable(params)
+    check_trainable(split_states(params)[0])
     single = key.ndim == 0
     keys = key[None] if single else key
     if not single:

@@ -9,7 +9,8 @@ Format 2 is one file, `model.npz`, in a folder of the model's own. It is an .npz
     - "pseudo_input_map": the version of the map that bounds pseudo-inputs;
     - "params": {"leaves": ..., "paths": ..., "tree": ...}. A leaf is {"array": dtype, "shape": [...]}, or
       {"number": value} for a Python number, with infinities and NaN as text. A path names a leaf. In the tree a
-      container is [kind, content], with the kinds "dict", "list", "tuple", "none" and "other", and a leaf is its index.
+      container is [kind, content], with the kinds "dict", "list", "tuple", "variables" (of a network with state: its
+      parameters and its state), "none" and "other", and a leaf is its index.
 - `0.npy`, `1.npy` and so on are the arrays, by the index of the leaf, in C order and little-endian. Members are not
   compressed.
 - The file ends with the comment of the archive: the SHA-256 of all bytes before it, in 64 hexadecimal digits.

@@ -7,7 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vaepriors_jax.networks.variables import Variables
+
 KINDS = {"list": list, "tuple": tuple}
+VARIABLES = "variables"
 
 
 def take_apart(tree: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -76,6 +79,8 @@ def _describe(node: Any) -> Any:
         return ["none", None]
     if type(node) is dict and all(type(key) in (str, int) for key in node):
         return ["dict", [[key, _describe(value)] for key, value in node.items()]]
+    if type(node) is Variables:
+        return [VARIABLES, [_describe(value) for value in node]]
     for kind, container in KINDS.items():
         if type(node) is container:
             return [kind, [_describe(value) for value in node]]
@@ -102,7 +107,8 @@ def _build(leaves: list[Any], tree: Any) -> Any:
         return None
     if kind == "dict":
         return {key: _build(leaves, value) for key, value in content}
-    return KINDS[kind](_build(leaves, value) for value in content)
+    values = [_build(leaves, value) for value in content]
+    return Variables(*values) if kind == VARIABLES else KINDS[kind](values)
 
 
 def _leaf(array: Any, described: dict[str, Any]) -> Any:

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vaepriors_jax.training.checks import check_optimizer
-from vaepriors_jax.vae import VAEParams, check_params
+from vaepriors_jax.training.checks import check_optimizer, check_trainable
+from vaepriors_jax.vae import VAEParams, check_params, split_states
 
 
 class TrainState(NamedTuple):
@@ -15,8 +15,9 @@ class TrainState(NamedTuple):
 
     Attributes:
         step: number of steps taken.
-        params: parameters of the VAE.
-        opt_state: state of the optimiser.
+        params: parameters of the VAE. For a network with state they are its `Variables`: the optimiser moves the
+            parameters, and the step renews the state.
+        opt_state: state of the optimiser, of the parameters alone.
         failed_step: the step whose loss or gradient was not finite, or -1. From then on nothing changes: `params` are
             those before that step.
         failed_term: what was not finite: 0 for the reconstruction, 1 for the KL, 2 for the gradient.
@@ -40,5 +41,7 @@ def init_train_state(params: VAEParams, optimizer: optax.GradientTransformation)
     """
     check_optimizer(optimizer)
     params = jax.tree.map(jnp.array, check_params(params))
+    trained, _ = split_states(params)
+    check_trainable(trained)
     step, none = jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32)
-    return TrainState(step, params, optimizer.init(params), none, jnp.array(none))
+    return TrainState(step, params, optimizer.init(trained), none, jnp.array(none))

@@ -13,29 +13,16 @@ from jax.sharding import Mesh
 from vaepriors_jax.checks import check_transformed
 from vaepriors_jax.data_checks import check_vae
 from vaepriors_jax.moved import moved_keywords
-from vaepriors_jax.objectives import DEFAULT, ELBO, MOVED_OPTIONS, Objective, check_objective, elbo
-from vaepriors_jax.parallel.sharding import check_mesh, over_devices
+from vaepriors_jax.objectives import DEFAULT, ELBO, MOVED_OPTIONS, Objective, check_objective
+from vaepriors_jax.parallel.sharding import check_mesh
+from vaepriors_jax.training.batch import batch_elbo
 from vaepriors_jax.training.checks import check_optimizer, check_schedule
 from vaepriors_jax.training.state import TrainState
 from vaepriors_jax.training.transforms import Batch, Transform
-from vaepriors_jax.vae import VAE, VAEParams, context_of
+from vaepriors_jax.vae import VAE, States, VAEParams, join_states, split_states
 
 TERMS = ("reconstruction", "kl", "gradient")
-
-
-def batch_elbo(
-    vae: VAE, params: VAEParams, key: jax.Array, batch: Batch, objective: Objective, mesh: Mesh | None = None
-) -> ELBO:
-    """The terms of the ELBO for each example of a batch, [B] each."""
-
-    def of_device(keys: jax.Array, batch: Batch, params: VAEParams, beta: Any) -> ELBO:
-        def of_example(key: jax.Array, x: jax.Array, context: dict[str, jax.Array]) -> ELBO:
-            return elbo(vae, params, key, x, objective=replace(objective, beta=beta), **context)
-
-        return jax.vmap(of_example)(keys, batch["x"], context_of(batch))
-
-    keys = jax.random.split(key, batch["x"].shape[0])
-    return over_devices(mesh, of_device)(keys, batch, params, objective.beta)
+Moved = tuple[VAEParams, optax.OptState, States]
 
 
 def update(
@@ -57,34 +44,38 @@ def update(
     if callable(objective.beta):
         objective = replace(objective, beta=objective.beta(state.step))
 
-    def loss(params: VAEParams) -> tuple[jax.Array, ELBO]:
-        terms = jax.tree.map(jnp.mean, batch_elbo(vae, params, key_elbo, batch, objective, mesh))
-        return -terms.objective, terms
+    trained, states = split_states(state.params)
 
-    gradient, terms = jax.grad(loss, has_aux=True)(state.params)
+    def loss(trained: VAEParams) -> tuple[jax.Array, tuple[ELBO, States]]:
+        terms, new_states = batch_elbo(vae, join_states(trained, states), key_elbo, batch, objective, mesh)
+        terms = jax.tree.map(jnp.mean, terms)
+        return -terms.objective, (terms, new_states)
+
+    gradient, (terms, new_states) = jax.grad(loss, has_aux=True)(trained)
     norm = _squared_norm(gradient)
     broken = ~jnp.isfinite(jnp.stack([terms.reconstruction, terms.kl, norm]))
     alive = state.failed_step < 0
     fails = alive & broken.any()
 
-    def move(params: VAEParams, opt_state: optax.OptState, gradient: VAEParams) -> tuple[VAEParams, optax.OptState]:
+    def move(trained: VAEParams, opt_state: optax.OptState, gradient: VAEParams) -> Moved:
         # Some optimisers also read the loss, as a number and as a function.
-        extra = {"value": -terms.objective, "grad": gradient, "value_fn": lambda params: loss(params)[0]}
+        extra = {"value": -terms.objective, "grad": gradient, "value_fn": lambda trained: loss(trained)[0]}
         try:
-            updates, opt_state = optax.with_extra_args_support(optimizer).update(gradient, opt_state, params, **extra)
+            updates, opt_state = optax.with_extra_args_support(optimizer).update(gradient, opt_state, trained, **extra)
         except TypeError as error:
             error.add_note("This came from the optimizer: its `update` gets `value`, `grad` and `value_fn`, no more.")
             raise
-        return optax.apply_updates(params, updates), opt_state
+        return optax.apply_updates(trained, updates), opt_state, new_states
 
-    def stay(params: VAEParams, opt_state: optax.OptState, gradient: VAEParams) -> tuple[VAEParams, optax.OptState]:
+    def stay(trained: VAEParams, opt_state: optax.OptState, gradient: VAEParams) -> Moved:
         del gradient
-        return params, opt_state
+        return trained, opt_state, states
 
-    params, opt_state = jax.lax.cond(alive & ~fails, move, stay, state.params, state.opt_state, gradient)
+    moves = alive & ~fails
+    trained, opt_state, states = jax.lax.cond(moves, move, stay, trained, state.opt_state, gradient)
     return TrainState(
         step=state.step + 1,
-        params=params,
+        params=join_states(trained, states),
         opt_state=opt_state,
         failed_step=jnp.where(fails, state.step, state.failed_step),
         failed_term=jnp.where(fails, jnp.argmax(broken).astype(jnp.int32), state.failed_term),
@@ -117,7 +108,8 @@ def make_train_step(
             such a schedule.
         transform: `transform(key, batch)` gives the batch that is trained on, such as `binarize`.
         mesh: devices that share each batch, such as `vaepriors_jax.parallel.make_mesh()`. The result is that of one
-            device. With several processes pass global arrays (`jax.make_array_from_process_local_data`).
+            device, statistics of BatchNorm included. With several processes pass global arrays
+            (`jax.make_array_from_process_local_data`).
 
     Returns:
         A function of a `TrainState`, a key and a batch {"x": [B, ...], "y": [B], ...}. It returns the next state, and

@@ -1,0 +1,79 @@
+"""The ELBO of each example of a training batch."""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from vaepriors_jax.distributions.kl_divergence import kl_divergence
+from vaepriors_jax.networks.variables import BATCH_AXIS, State
+from vaepriors_jax.objectives import ELBO, Objective, elbo, log_prob_of_example, terms_of
+from vaepriors_jax.parallel.sharding import over_devices, share_batch
+from vaepriors_jax.training.transforms import Batch
+from vaepriors_jax.vae import VAE, States, VAEParams, context_of, split_states
+
+NO_STATE: States = ((), ())
+
+
+def batch_elbo(
+    vae: VAE, params: VAEParams, key: jax.Array, batch: Batch, objective: Objective, mesh: Mesh | None = None
+) -> tuple[ELBO, States]:
+    """The terms of the ELBO for each example of a batch, [B] each, and the new states of the networks."""
+    keys = jax.random.split(key, batch["x"].shape[0])
+    if split_states(params)[1] != NO_STATE:
+        return _elbo_in_training(vae, params, keys, batch, objective, mesh)
+
+    def of_device(keys: jax.Array, batch: Batch, params: VAEParams, beta: Any) -> ELBO:
+        def of_example(key: jax.Array, x: jax.Array, context: dict[str, jax.Array]) -> ELBO:
+            return elbo(vae, params, key, x, objective=replace(objective, beta=beta), **context)
+
+        return jax.vmap(of_example)(keys, batch["x"], context_of(batch))
+
+    return over_devices(mesh, of_device)(keys, batch, params, objective.beta), NO_STATE
+
+
+def _elbo_in_training(
+    vae: VAE, params: VAEParams, keys: jax.Array, batch: Batch, objective: Objective, mesh: Mesh | None
+) -> tuple[ELBO, States]:
+    """The ELBO with networks in training mode, whose statistics are over the whole batch on any mesh.
+
+    The batch of the decoder is that of all samples of all examples. The prior reads the encoder in evaluation mode.
+    """
+    num_samples = objective.num_samples
+    keys, batch = share_batch(mesh, (keys, dict(batch)))
+    x, context = batch["x"], context_of(batch)
+
+    def encode(key: jax.Array, x: jax.Array, context: dict[str, Any]) -> tuple[tuple[jax.Array, jax.Array], State]:
+        posterior, state = vae.train_posterior(params, jax.random.fold_in(key, 1), x, **context)
+        prior = vae.latent_prior(params, **context)
+        z = posterior.sample(seed=key, sample_shape=num_samples)
+        return (z, kl_divergence(posterior, prior, samples=z, method=objective.kl_method)), state
+
+    def decode(key: jax.Array, z: jax.Array, x: jax.Array, context: dict[str, Any]) -> tuple[jax.Array, State]:
+        likelihood, state = vae.train_likelihood(params, key, z, **context)
+        return log_prob_of_example(likelihood, x), state
+
+    def of_each_sample(array: jax.Array) -> jax.Array:
+        return jnp.repeat(array, num_samples, axis=0)
+
+    (z, kl), encoder_state = _over_batch(encode, keys, x, context)
+    keys = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, 2), num_samples))(keys).reshape(-1)
+    z = z.reshape(-1, z.shape[-1])
+    nats, decoder_state = _over_batch(decode, keys, z, *jax.tree.map(of_each_sample, (x, context)))
+    reconstruction = jnp.mean(nats.reshape(-1, num_samples), axis=1)
+    return terms_of(reconstruction, kl, objective), (encoder_state, decoder_state)
+
+
+def _over_batch(function: Any, *arrays: Any) -> tuple[Any, State]:
+    """Maps over a batch a function that returns a result for each example, and one state for all of them."""
+    try:
+        return jax.vmap(function, axis_name=BATCH_AXIS, out_axes=(0, None))(*arrays)
+    except ValueError as error:
+        if "out_axes" in str(error):
+            error.add_note(
+                "The new state of a network has to be that of the whole batch. Average over the axis 'batch', as "
+                '`BatchNorm(..., axis_name="batch")` does.'
+            )
+        raise
