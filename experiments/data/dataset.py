@@ -1,6 +1,5 @@
 """Image data sets as arrays: scikit-learn's digits, any of tensorflow-datasets, or the user's own .npz file."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -9,7 +8,7 @@ import numpy as np
 
 import vaepriors_jax as vp
 from experiments.data.npz_images import read_npz
-from experiments.data.sources import Arrays, Source, count_classes, describe, digits
+from experiments.data.sources import Arrays, Source, count_classes, describe, digits, user_path
 from experiments.data.tfds_images import read_splits
 from vaepriors_jax.training.transforms import Transform
 
@@ -87,7 +86,7 @@ def load(dataset: str, *, binarization: str = "dynamic", data_dir: str | None = 
     if dataset == "digits":
         source = digits()
     elif dataset.endswith(".npz"):
-        source = read_npz(Path(dataset).expanduser())
+        source = read_npz(user_path(dataset))
     else:
         source = read_splits(dataset, data_dir)
     data = _binarize(source, "none" if source.num_levels == 2 else binarization)

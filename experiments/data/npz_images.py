@@ -1,13 +1,20 @@
 """The user's own images: an .npz file, checked."""
 
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from zipfile import is_zipfile
+from zipfile import ZipFile, is_zipfile
 
 import numpy as np
 
 from experiments.data.sources import Arrays, Source, scale, split_at_random
+from experiments.report.printable import printable
 
 LEAST_IMAGES, LEAST_SIZE = 100, 8
+MOST_VALUES = 2**28  # of one array: 1 GiB in float32, and several times that with its splits
+Header = tuple[tuple[int, ...], np.dtype]
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's
 DARK = 32  # bytes below are another scale, such as labels or 17 grey levels
 WANTED = 'Save them with `np.savez("my_images.npz", images=images, labels=labels)`; labels are optional.'
@@ -19,7 +26,8 @@ def read_npz(path: Path) -> Source:
     Args:
         path: a file of `np.savez` with `images` [N, height, width], [N, height, width, 1], or colours
             [N, height, width, 3], which become grey: uint8, or floats in [0, 1]; and optional integer `labels` [N],
-            which are numbered from 0.
+            which are numbered from 0. Images have at most 2^28 values, and a class has two images on average. Other
+            arrays of the file are not read.
 
     Raises:
         FileNotFoundError: no such file.
@@ -29,36 +37,75 @@ def read_npz(path: Path) -> Source:
         raise FileNotFoundError(f"Expected an .npz file of images; {path} does not exist. {WANTED}")
     if not is_zipfile(path):
         raise ValueError(f"Expected an .npz file of plain arrays; {path} is no zip file, as .npz files are. {WANTED}")
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            given = {name: stored[name] for name in stored.files}
-    except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        if "allow_pickle" in reason:
-            reason = "it holds objects of Python."
-        raise ValueError(f"Expected an .npz file of plain arrays; {path} cannot be read: {reason} {WANTED}") from error
-    if "images" not in given:
-        raise ValueError(f"Expected an array 'images' in {path}; it holds {sorted(given) or 'nothing'}. {WANTED}")
+    headers = _read_headers(path)
+    _check_headers(path, **headers)
+    given = _read_arrays(path, headers)
     images = given["images"]
-    _check_images(path, images)
+    _check_values(path, images)
     x, num_levels = _grey(images)
     arrays: Arrays = {"x": x}
     notes = ["colours made grey (luminance)"] if images.shape[3:] == (3,) else []
     if "labels" in given:
-        classes, arrays["y"] = _number(path, given["labels"], len(x))
+        classes, arrays["y"] = _number(path, given["labels"])
         if not np.array_equal(classes, np.arange(len(classes))):
             notes.append(f"labels {classes[0]} to {classes[-1]} numbered from 0 to {len(classes) - 1}")
     notes.append("drawn into splits by a fixed key")
-    return Source(path.stem, split_at_random(arrays, len(x) // 6), num_levels, f"{path}, {', '.join(notes)}")
+    name, description = printable(path.stem), printable(f"{path}, {', '.join(notes)}")
+    return Source(name, split_at_random(arrays, len(x) // 6), num_levels, description)
 
 
-def _check_images(path: Path, images: np.ndarray) -> None:
-    """Raises ValueError unless these are images [N, height, width] or [N, height, width, 1 or 3], fit to be learned."""
-    shape = images.shape
-    if not (images.dtype == np.uint8 or images.dtype in (np.float16, np.float32, np.float64)):
+@contextmanager
+def _open(path: Path) -> Iterator[ZipFile]:
+    """Opens the file; whatever is wrong with it as a file becomes a ValueError."""
+    try:
+        with ZipFile(path) as archive:
+            yield archive
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"Expected an .npz file of plain arrays; {path} cannot be read: {reason}. {WANTED}") from error
+
+
+def _read_headers(path: Path) -> dict[str, Header]:
+    """The headers of the images, and of the labels where there are any; nothing else is read."""
+    with _open(path) as archive:
+        stored = sorted(name.removesuffix(".npy") for name in archive.namelist())
+        headers = {name: _read_header(archive, name) for name in ("images", "labels") if name in stored}
+    if "images" not in headers:
+        raise ValueError(f"Expected an array 'images' in {path}; it holds {stored[:20] or 'nothing'}. {WANTED}")
+    return headers
+
+
+def _read_header(archive: ZipFile, name: str) -> Header:
+    with archive.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        if version not in HEADERS:
+            raise ValueError(f"its array {name!r} has named fields")
+        shape, _, dtype = HEADERS[version](member)
+    if dtype.hasobject:
+        raise ValueError("it holds objects of Python")
+    return shape, dtype
+
+
+def _read_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    arrays = {}
+    with _open(path) as archive:
+        for name in names:
+            with archive.open(f"{name}.npy") as member:
+                arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
+    return arrays
+
+
+def _check_headers(path: Path, images: Header, labels: Header | None = None) -> None:
+    """Raises ValueError unless these are shapes and dtypes of images [N, height, width] or [N, height, width, 1 or 3].
+
+    Labels, where there are any, are integers [N].
+    """
+    shape, dtype = images
+    if not (dtype == np.uint8 or dtype in (np.float16, np.float32, np.float64)):
+        example = "images.astype(np.float32)" if dtype.kind == "f" else "images.astype(np.uint8)"
         raise ValueError(
-            f"Expected images of dtype uint8 (0 to 255) or float (0 to 1) in {path}; got {images.dtype}. Convert them, "
-            "such as by `images.astype(np.uint8)`."
+            f"Expected images of dtype uint8 (0 to 255) or float (0 to 1) in {path}; got {dtype}. Convert them, such "
+            f"as by `{example}`."
         )
     if len(shape) not in (3, 4) or shape[3:] not in ((), (1,), (3,)):
         raise ValueError(
@@ -72,6 +119,22 @@ def _check_images(path: Path, images: np.ndarray) -> None:
             f"Expected images of at least {LEAST_SIZE}x{LEAST_SIZE} pixels in {path}; got {shape[1]}x{shape[2]}. Pad "
             "or enlarge them."
         )
+    if math.prod(shape) > MOST_VALUES:
+        raise ValueError(
+            f"Expected at most {MOST_VALUES:,} values in the images of {path}; got shape {shape}. Take fewer or "
+            "smaller images."
+        )
+    if labels is None:
+        return
+    label_shape, label_dtype = labels
+    if label_shape != shape[:1]:
+        raise ValueError(f"Expected one label an image, shape ({shape[0]},), in {path}; got shape {label_shape}.")
+    if not np.issubdtype(label_dtype, np.integer):
+        raise ValueError(f"Expected integer labels in {path}; got dtype {label_dtype}. Number the classes.")
+
+
+def _check_values(path: Path, images: np.ndarray) -> None:
+    """Raises ValueError unless the values are those of images."""
     if images.dtype == np.uint8:
         if 1 < images.max() < DARK:
             raise ValueError(
@@ -102,11 +165,12 @@ def _grey(images: np.ndarray) -> tuple[np.ndarray, int | None]:
     return x, 256 if (np.abs(255 * x - np.round(255 * x)) < 0.02).all() else None
 
 
-def _number(path: Path, labels: np.ndarray, num_images: int) -> tuple[np.ndarray, np.ndarray]:
+def _number(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The classes in order, and the number of the class of each image."""
-    if labels.shape != (num_images,):
-        raise ValueError(f"Expected one label an image, shape ({num_images},), in {path}; got shape {labels.shape}.")
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"Expected integer labels in {path}; got dtype {labels.dtype}. Number the classes.")
     classes, numbers = np.unique(labels, return_inverse=True)
+    if len(classes) > len(labels) // 2:
+        raise ValueError(
+            f"Expected labels of classes, of two images each or more, in {path}; got {len(classes)} classes for "
+            f"{len(labels)} images. Leave out labels that number the images."
+        )
     return classes, numbers.astype(np.int32)

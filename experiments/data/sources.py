@@ -72,3 +72,17 @@ def count_classes(splits: tuple[Arrays, Arrays, Arrays]) -> int | None:
 def cache_folder() -> Path:
     """Where arrays are kept: $XDG_CACHE_HOME/vaepriors_jax, by default under ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vaepriors_jax"
+
+
+def user_path(text: str) -> Path:
+    """A path that a user typed, in which `~` is a home folder.
+
+    Raises:
+        ValueError: it cannot be a path.
+    """
+    try:
+        path = Path(text).expanduser()
+        path.exists()  # which finds paths that are too long, or hold a null character
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(f"Expected a path of this machine; got {text[:100]!r}: {error}.") from error
+    return path

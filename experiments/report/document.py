@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table as TerminalTable
+from rich.text import Text
 
 from experiments.report import markdown, page
+from experiments.report.printable import printable
 from experiments.report.results import write_json
 
 
@@ -47,7 +49,7 @@ def publish(
     """Writes the report and results.json, prints the sections, or those to be shown, and says where the files are."""
     write(output_dir, content, title, sections)
     show(sections if shown is None else shown)
-    print(f"Report, results and figures in {output_dir} ({content['seconds']:.0f} s).")
+    print(f"Report, results and figures in {printable(str(output_dir))} ({content['seconds']:.0f} s).")
 
 
 def write(
@@ -56,8 +58,8 @@ def write(
     """Writes the report as NAME.md and NAME.html, and results.json (NAME.json, if it is not named `report`)."""
     text = to_markdown(title, sections, provenance(content))
     write_json(output_dir / ("results.json" if name == "report" else f"{name}.json"), content)
-    (output_dir / f"{name}.md").write_text(text)
-    (output_dir / f"{name}.html").write_text(page.to_html(title, text, output_dir))
+    (output_dir / f"{name}.md").write_text(text, encoding="utf-8")
+    (output_dir / f"{name}.html").write_text(page.to_html(title, text, output_dir), encoding="utf-8")
 
 
 def provenance(content: dict[str, Any]) -> list[tuple[str, str]]:
@@ -74,22 +76,25 @@ def show(sections: Sequence[Section]) -> None:
     console = Console(width=None if Console().is_terminal else 150)
     for section in sections:
         if section.paragraphs:
-            console.print(f"\n{section.title}", style="bold", markup=False, highlight=False)
+            console.print(f"\n{printable(section.title)}", style="bold", markup=False, highlight=False)
         for table in section.tables:
             _show_table(console, table)
         for paragraph in section.paragraphs:
-            console.print(f"{paragraph}\n", markup=False, highlight=False)
+            console.print(f"{printable(paragraph)}\n", markup=False, highlight=False)
 
 
 def _show_table(console: Console, table: Table) -> None:
-    drawn = TerminalTable(title=table.title, title_justify="left")
+    def plain(text: str) -> Text:  # in which brackets are no markup
+        return Text(printable(text))
+
+    drawn = TerminalTable(title=plain(table.title), title_justify="left")
     for i, name in enumerate(table.header):
-        drawn.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
+        drawn.add_column(plain(name), justify="left" if i == 0 else "right", no_wrap=i == 0)
     for row in table.rows:
-        drawn.add_row(*row)
+        drawn.add_row(*map(plain, row))
     console.print(drawn)
     for note in table.notes:
-        console.print(note, markup=False, highlight=False)
+        console.print(printable(note), markup=False, highlight=False)
 
 
 def to_markdown(title: str, sections: Sequence[Section], made: Sequence[tuple[str, str]]) -> str:

@@ -12,6 +12,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+plt.rcParams["text.parse_math"] = False  # a dollar sign in the name of a data set is one
+
 
 def tile(images: np.ndarray, num_columns: int) -> np.ndarray:
     """Lays images [N, height, width] out in a grid with thin grey lines between them."""

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from experiments.report.printable import printable
+
 # Underscores within words mean nothing, nor do < and & before a space.
 SPECIAL = re.compile(r"[\\*\[\]]|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?])|&(?=[#\w])")
 # At the start of a line: the marker of a list, a heading, a quotation, a rule or a fence.
@@ -11,7 +13,7 @@ MARKER = re.compile(r"(\d*)([.)](?=\s|$)|[-+](?=\s|$)|[#>=~]|---)")
 
 def escape(text: str) -> str:
     """Plain text, with words in backticks as code."""
-    parts = re.split(r"(`[^`]+`)", text)
+    parts = re.split(r"(`[^`]+`)", printable(text))
     escaped = "".join(part if i % 2 else SPECIAL.sub(r"\\\g<0>", part) for i, part in enumerate(parts))
     start = MARKER.match(escaped)
     return f"{start[1]}\\{escaped[start.start(2) :]}" if start else escaped
@@ -19,6 +21,7 @@ def escape(text: str) -> str:
 
 def code(text: str) -> str:
     """Text in a fixed-width font, fenced by more backticks than it holds in a row."""
+    text = printable(text)
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     space = " " if "`" in text else ""
     return f"{fence}{space}{text}{space}{fence}"

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from experiments.options.command_line import command
+from experiments.report.printable import printable
 
 PACKAGES = ("vaepriors_jax", "jax", "flax", "optax", "distrax", "numpy")
 
@@ -61,16 +62,17 @@ def make_output_dir(output_dir: str | None, program: str, dataset: str) -> Path:
         ValueError: the folder cannot be written.
     """
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    path = Path(output_dir) if output_dir else Path("runs") / f"{program}-{Path(dataset).stem}-{stamp}"
+    path = Path(output_dir or f"runs/{program}-{printable(Path(dataset).stem)[:100]}-{stamp}")
     try:
         path = path.expanduser()
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".write-test"
         probe.touch()
         probe.unlink()
-    except (OSError, RuntimeError) as error:  # the latter of ~ where there is no such user
+    except (OSError, RuntimeError, ValueError) as error:  # also ~ where there is no such user, and null characters
         raise ValueError(
-            f"Expected an output folder that can be written; {path} cannot: {error}. Choose another `--output-dir`."
+            f"Expected an output folder that can be written; {str(path)[:200]} cannot: {error}. Choose another "
+            "`--output-dir`."
         ) from error
     return path
 
@@ -99,7 +101,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
             return [plain(item) for item in value]
         return None if isinstance(value, float) and not np.isfinite(value) else value
 
-    path.write_text(json.dumps(plain(content), indent=1, allow_nan=False) + "\n")
+    path.write_text(json.dumps(plain(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 RESULTS = Path(__file__).parents[1] / "results"

@@ -4,6 +4,8 @@ import importlib.util
 import io
 import json
 import os
+import tracemalloc
+import zipfile
 
 import jax
 import numpy as np
@@ -261,3 +263,73 @@ def test_grey_and_binary_images_are_told_apart():
     assert set(np.unique(grey.test["y"])) == set(range(10))
     assert set(np.unique(binary.test["x"])) == {0, 1}
     assert "y" not in binary.test
+
+
+def write_member(archive, name, shape, descr="|u1", data=b"", version=1):
+    """Writes the header of an .npy file, which may lie, and any data."""
+    header = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}}}".encode().ljust(117) + b"\n"
+    size = len(header).to_bytes(2 if version == 1 else 4, "little")
+    with archive.open(f"{name}.npy", "w") as member:
+        member.write(b"\x93NUMPY" + bytes([version, 0]) + size + header + data)
+
+
+def most_memory(run):
+    tracemalloc.start()
+    try:
+        run()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_members_that_are_not_used_are_not_read(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez_compressed(
+        path, images=np.arange(6400, dtype=np.uint8).reshape(100, 8, 8), other=np.zeros(10**8, np.uint8)
+    )
+    assert most_memory(lambda: read_npz(path)) < 10**7
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ({"shape": (10**6, 64, 64)}, r"at most 268,435,456 values in the images .*; got shape \(1000000, 64, 64\)"),
+        ({"shape": (10**30, 8, 8)}, "at most 268,435,456 values"),
+        ({"shape": (-100, 8, 8)}, "at least 100 images .*; got -100"),
+        ({"shape": (100, 8, 8)}, "cannot be read: "),
+        ({"shape": (100, 8, 8), "version": 3}, "cannot be read: its array 'images' has named fields"),
+        ({"shape": (100, 8, 8), "descr": [("a", "|u1")]}, "dtype uint8 .*; got .*'a'"),
+        ({"shape": (100, 8, 8), "descr": "|O"}, "it holds objects of Python"),
+        ({"shape": (100, 8, 8), "descr": ">f4"}, r"got >f4. Convert them, such as by `images.astype\(np.float32\)`"),
+    ],
+)
+def test_headers_are_checked_before_anything_is_read(tmp_path, images, message):
+    path = tmp_path / "x.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        write_member(archive, "images", **images, data=bytes(1000))
+
+    def refuse():
+        with pytest.raises(ValueError, match=message):
+            read_npz(path)
+
+    assert most_memory(refuse) < 10**6
+
+
+def test_numbers_of_images_are_no_labels(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (100, 8, 8), np.uint8)
+    np.savez(tmp_path / "x.npz", images=images, labels=np.arange(100))
+    with pytest.raises(ValueError, match="got 100 classes for 100 images. Leave out labels that number the images"):
+        read_npz(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("name", ["~no-such-user/x.npz", f"{'x' * 5000}.npz"])
+def test_paths_that_are_none(name):
+    with pytest.raises(ValueError, match="Expected a path of this machine; got"):
+        load(name)
+
+
+def test_a_hostile_file_name_is_written_out(tmp_path, capsys):
+    path = tmp_path / "a\x1b[2J\udcff.npz"
+    np.savez(path, images=np.random.default_rng(0).integers(0, 256, (100, 8, 8), np.uint8))
+    assert load(str(path)).name == r"a\x1b[2J\udcff"
+    assert r"a\x1b[2J\udcff: 68 training" in capsys.readouterr().out

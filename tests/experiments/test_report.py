@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from experiments.report import figures, markdown, page
-from experiments.report.document import Figure, Section, Table, write
+from experiments.report.document import Figure, Section, Table, publish, write
+from experiments.report.printable import printable
 
 CONTENT = {
     "data": "digits: `train` drawn into three",
@@ -111,3 +112,22 @@ def test_a_map_is_blank_where_samples_do_not_tell():
     np.testing.assert_allclose(figures.known_difference(found), [[2.0, 6.0, np.nan]])
     found.p_is_exact = True
     np.testing.assert_allclose(figures.known_difference(found), [[2.0, 29.0, 10.0]])
+
+
+HOSTILE = "a\x1b[2J[/b]$b^{$c\n<i>|`x`\u202e"
+
+
+def test_names_of_files_do_nothing_in_a_terminal_or_a_page(tmp_path, capsys):
+    """Control characters, markup of rich, HTML and Markdown, and what would be a formula in a figure."""
+    table = Table(HOSTILE, [HOSTILE, HOSTILE], [[HOSTILE, HOSTILE]], [HOSTILE])
+    name = printable(HOSTILE)  # as that of a data set is
+    figures.image_panels(tmp_path / "one.png", {name: np.ones((1, 8, 8))}, num_columns=1, title=name)
+    sections = [Section(HOSTILE, [HOSTILE], [table], [Figure("one.png", HOSTILE, HOSTILE)])]
+    publish(tmp_path, CONTENT | {"command": HOSTILE}, HOSTILE, sections)
+    printed = capsys.readouterr().out
+    assert r"a\x1b[2J[/b]$b^{$c\n<i>" in printed
+    for text in (printed, (tmp_path / "report.md").read_text(), (tmp_path / "report.html").read_text()):
+        assert not {"\x1b", "\u202e"} & set(text)
+    parsed = Page((tmp_path / "report.html").read_text())
+    assert "i" not in {tag for tag, _ in parsed.tags}
+    assert r"a\x1b[2J[/b]$b^{$c\n<i>|" in parsed.text
