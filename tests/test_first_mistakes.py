@@ -146,6 +146,12 @@ OPTIONS = [
     (lambda: vp.normal_diag(jnp.zeros(3), jnp.ones(2)), r"`loc` and `scale` of one shape; got \[3\] and \[2\]"),
     (lambda: vp.normal_diag(jnp.zeros(2), jnp.array([1.0, -2.0])), r"`scale` > 0, .*; got values from -2.0 to 1.0"),
     (lambda: vp.normal_diag(np.zeros(2), np.zeros(2)), r"`scale` > 0, .* such as by `jnp.exp` or `jax.nn.softplus`"),
+    (lambda: vp.discretized_logistic(jnp.zeros(2), 0.0), r"`scale` > 0, .*; got values from 0.0 to 0.0"),
+    (
+        lambda: vp.discretized_logistic_mixture(jnp.zeros((2, 3)), jnp.zeros((2, 3)), jnp.zeros((2, 3))),
+        r"`scale` > 0, .*; got values from 0.0 to 0.0",
+    ),
+    (lambda: vp.student_t(3.0, jnp.zeros(2), np.array([1.0, -1.0])), r"`scale` > 0, .*; got values from -1.0 to 1.0"),
 ]
 
 

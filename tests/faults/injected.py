@@ -35,6 +35,13 @@ DENSITIES = [
         "distributions/test_distributions.py::test_normal_diag_against_scipy",
     ),
     _fault(
+        "scales-of-a-network-unbounded",
+        "distributions/normal.py",
+        "jnp.exp(jnp.clip(log_scale, -LARGEST_LOG_SCALE, LARGEST_LOG_SCALE))",
+        "jnp.exp(log_scale)",
+        "properties/test_edges.py::test_numbers_and_gradients_are_finite[two_level]",
+    ),
+    _fault(
         "bernoulli-zeros-for-ones",
         "likelihoods/bernoulli.py",
         "against = (1 - 2 * value) * self.logits",
@@ -254,9 +261,9 @@ PRIORS = [
     ),
     _fault(
         "two-level-scale-inverted",
-        "priors/two_level.py",
-        "return normal_diag(loc, jnp.exp(log_scale))",
-        "return normal_diag(loc, jnp.exp(-log_scale))",
+        "distributions/normal.py",
+        "jnp.clip(log_scale, -LARGEST_LOG_SCALE, LARGEST_LOG_SCALE)",
+        "jnp.clip(-log_scale, -LARGEST_LOG_SCALE, LARGEST_LOG_SCALE)",
         "priors/test_two_level.py::test_prior_and_aggregated_posterior_against_scipy",
     ),
     _fault(

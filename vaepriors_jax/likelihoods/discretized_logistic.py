@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from vaepriors_jax.distributions.normal import check_scale
 from vaepriors_jax.distributions.numerics import full_precision
 from vaepriors_jax.likelihoods.pixelwise import Levels, check_num_levels
 
@@ -97,7 +98,8 @@ def discretized_logistic(loc: jax.Array, scale: jax.Array, num_levels: int = 256
     Args:
         loc: location $\mu$ [...], in units of the data.
         scale: scale $s > 0$ [...], in units of the data, or of a shape that broadcasts; the standard deviation before
-            discretisation is $\pi s / \sqrt 3$. Scales are clipped to [1e-12, 1e12].
+            discretisation is $\pi s / \sqrt 3$. In a compiled function, where values are not known, scales are clipped
+            to [1e-12, 1e12]: a scale of 0, as by underflow, then costs up to 1e12 nats a pixel.
         num_levels: L; level k of the data is k / (L - 1) in floating numbers (8-bit images divided by 255), or the
             integer k.
 
@@ -106,7 +108,7 @@ def discretized_logistic(loc: jax.Array, scale: jax.Array, num_levels: int = 256
         to x is zero.
 
     Raises:
-        ValueError: fewer than two levels.
+        ValueError: fewer than two levels, or a `scale` that is not > 0 (where its values are known).
 
     Example:
         >>> import jax.numpy as jnp, vaepriors_jax as vp
@@ -119,4 +121,5 @@ def discretized_logistic(loc: jax.Array, scale: jax.Array, num_levels: int = 256
         Salimans et al. (2017), PixelCNN++, eq. 2. Tomczak & Welling (2018) leave them out, where it sums to less
         than 1.
     """
+    check_scale(scale)
     return DiscretizedLogistic(loc, scale, check_num_levels(num_levels))

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from vaepriors_jax.distributions.normal import check_scale
 from vaepriors_jax.distributions.numerics import full_precision
 from vaepriors_jax.likelihoods.discretized_logistic import bin_log_prob, bin_moments, bins, sampled_levels
 from vaepriors_jax.likelihoods.pixelwise import Levels, check_num_levels
@@ -69,7 +70,7 @@ def discretized_logistic_mixture(
         A distrax distribution whose event has the shape of `logits` without its last axis; log-probabilities in nats.
 
     Raises:
-        ValueError: fewer than two levels.
+        ValueError: fewer than two levels, or a `scale` that is not > 0 (where its values are known).
 
     Example:
         >>> import jax.numpy as jnp, vaepriors_jax as vp
@@ -81,4 +82,5 @@ def discretized_logistic_mixture(
         Salimans et al. (2017), PixelCNN++, eqs. 1 and 2; here without autoregression, and with one mixture for each
         channel.
     """
+    check_scale(scale)
     return DiscretizedLogisticMixture(logits, loc, scale, check_num_levels(num_levels))

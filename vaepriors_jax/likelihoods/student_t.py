@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaepriors_jax.checks import check_finite, check_positive
+from vaepriors_jax.distributions.normal import check_scale
 from vaepriors_jax.distributions.numerics import LOG_2PI, full_precision, full_precision_as
 from vaepriors_jax.likelihoods.pixelwise import Pixelwise
 
@@ -97,14 +98,14 @@ def student_t(df: jax.Array | float, loc: jax.Array, scale: jax.Array | float) -
     Args:
         df: degrees of freedom $\nu > 0$ [...]; for large ones the distribution approaches `normal_diag`.
         loc: location $\mu$ [...]: the mean for df > 1.
-        scale: scale $\sigma > 0$ [...]; the standard deviation is $\sigma \sqrt{\nu / (\nu - 2)}$ for df > 2. Scales
-            below 1e-12 are raised to 1e-12. The three arguments broadcast.
+        scale: scale $\sigma > 0$ [...]; the standard deviation is $\sigma \sqrt{\nu / (\nu - 2)}$ for df > 2. In a
+            compiled function scales below 1e-12 are raised to 1e-12. The three arguments broadcast.
 
     Returns:
         A distrax distribution whose event has the shape of the parameters; log-densities in nats.
 
     Raises:
-        ValueError: `df` is a number that is not positive.
+        ValueError: `df` is a number that is not positive, or a `scale` that is not > 0 (where its values are known).
 
     Example:
         >>> import jax.numpy as jnp, vaepriors_jax as vp
@@ -116,4 +117,5 @@ def student_t(df: jax.Array | float, loc: jax.Array, scale: jax.Array | float) -
     """
     if isinstance(df, (int, float, np.number)):
         check_positive(df=df)
+    check_scale(scale)
     return StudentT(jnp.asarray(df), loc, jnp.asarray(scale))

@@ -10,7 +10,7 @@ import numpy as np
 from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_positive, check_positive_integer, check_shape
 from vaepriors_jax.conditioning import Conditioner, check_condition, condition_vector, run_network, take_class
-from vaepriors_jax.distributions.normal import normal_diag
+from vaepriors_jax.distributions.normal import normal_diag, normal_of_outputs
 from vaepriors_jax.factories import factory
 from vaepriors_jax.priors.init_from_data import as_params, rows_by_class, rows_of_shape
 
@@ -26,8 +26,8 @@ def conditional_normal(
 ) -> Prior:
     r"""Conditional Gaussian prior, $p(z|y) = \mathcal{N}(z; \mu(y), \mathrm{diag}(\sigma(y)^2))$.
 
-    For a label y, one location and scale for each class; for a vector y, a network gives both. The KL from a diagonal
-    Gaussian posterior has a closed form.
+    For a label y, one location and scale for each class; for a vector y, a network gives both, with scales kept within
+    [1e-8, 1e8]. The KL from a diagonal Gaussian posterior has a closed form.
 
     Args:
         dim: dimension of z.
@@ -73,8 +73,7 @@ def conditional_normal(
         if num_classes is not None:
             return normal_diag(take_class(params["loc"], y), jnp.exp(take_class(params["log_scale"], y)))
         condition = condition_vector({"y": y}, None, condition_dim)
-        loc, log_scale = jnp.split(run_network(network, params, condition), 2)
-        return normal_diag(loc, jnp.exp(log_scale))
+        return normal_of_outputs(run_network(network, params, condition))
 
     def init_from_data(key: jax.Array, *, z: Any, y: Any, **data: Any) -> Any:
         del key, data

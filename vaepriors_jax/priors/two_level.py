@@ -10,7 +10,7 @@ from jax.tree_util import Partial
 from vaepriors_jax.base import Inner, Prior
 from vaepriors_jax.checks import check_positive_integer, check_shape
 from vaepriors_jax.conditioning import Conditioner, run_network
-from vaepriors_jax.distributions.normal import normal_diag
+from vaepriors_jax.distributions.normal import normal_of_outputs
 from vaepriors_jax.distributions.two_level import TwoLevel, top_posterior
 from vaepriors_jax.factories import factory
 from vaepriors_jax.priors.init_from_data import init_from_data, rows_of_shape
@@ -21,8 +21,8 @@ def two_level(top_prior: Prior, top_dim: int, bottom_dim: int, *, hidden: tuple[
     r"""Two-level prior, $p(z) = \mathcal{N}(z_1; \mu(z_2), \mathrm{diag}(\sigma(z_2)^2))\, p(z_2)$.
 
     z is one vector $[z_1, z_2]$, the bottom level first: a decoder that reads z reads both levels. A network gives
-    $\mu$ and $\log \sigma$; it starts at N(0, I), whatever z2. The encoder gives back a `two_level_posterior`, or any
-    other posterior over the whole of z.
+    $\mu$ and $\log \sigma$; it starts at N(0, I), whatever z2. Scales are kept within [1e-8, 1e8]. The
+    encoder gives back a `two_level_posterior`, or any other posterior over the whole of z.
 
     Args:
         top_prior: any prior over z2.
@@ -59,8 +59,7 @@ def two_level(top_prior: Prior, top_dim: int, bottom_dim: int, *, hidden: tuple[
         return {"top": top_prior.init(key_top), "bottom": network.init(key_bottom, jnp.zeros(top_dim))["params"]}
 
     def given_top(params: Any, z2: jax.Array) -> distrax.Distribution:
-        loc, log_scale = jnp.split(run_network(network, params, z2), 2)
-        return normal_diag(loc, jnp.exp(log_scale))
+        return normal_of_outputs(run_network(network, params, z2))
 
     def apply(params: Any, **context: Any) -> TwoLevel:
         if encode := context.get("encode"):
