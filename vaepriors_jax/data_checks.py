@@ -78,6 +78,16 @@ def check_data(
         raise ValueError(f"Expected data with an entry 'x' [N, ...], such as {{'x': images}}; got {got}.")
     for name, value in data.items():
         check_array(name, value)
+    check_values(vae, data)
+    arrays = {name: place(value) for name, value in data.items()}
+    # Arrays in host memory are checked there.
+    known = {name: data[name] if isinstance(data[name], np.ndarray) else value for name, value in arrays.items()}
+    _check_support(vae, params, known, key, transform)
+    return arrays
+
+
+def check_values(vae: VAE, data: Mapping[str, Any]) -> None:
+    """Raises ValueError for arrays of unequal lengths, values that are not finite, and labels outside the classes."""
     lengths = {name: np.shape(value)[0] if np.ndim(value) else 0 for name, value in data.items()}
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         raise ValueError(f"Expected arrays of one length [N, ...], at least 1; got {lengths}.")
@@ -87,11 +97,6 @@ def check_data(
     for num_classes in label_counts(vae.prior.config):
         if "y" in data:
             check_labels(data["y"], num_classes)
-    arrays = {name: place(value) for name, value in data.items()}
-    # Arrays in host memory are checked there.
-    known = {name: data[name] if isinstance(data[name], np.ndarray) else value for name, value in arrays.items()}
-    _check_support(vae, params, known, key, transform)
-    return arrays
 
 
 def _rows(value: Any, start: int, count: int) -> Any:
@@ -125,7 +130,7 @@ def _check_support(
     }
     if transform is not None:
         batch = _transformed(transform, key, batch)
-    check_support = _trace_networks(vae, params, key, batch, {name: list(value.shape) for name, value in data.items()})
+    check_support = trace_networks(vae, params, key, batch, data)
     if transform is None and check_support is None or isinstance(data["x"], Tracer):
         return
     check_input, compiled = getattr(transform, "check_input", None), jax.jit(transform) if transform else None
@@ -154,10 +159,13 @@ def _transformed(transform: Callable[..., Any], key: jax.Array, batch: dict[str,
     return batch
 
 
-def _trace_networks(
-    vae: VAE, params: VAEParams, key: jax.Array, batch: Mapping[str, Any], shapes: dict[str, list[int]]
+def trace_networks(
+    vae: VAE, params: VAEParams, key: jax.Array, batch: Mapping[str, Any], data: Mapping[str, Any]
 ) -> Callable[[Any], None] | None:
-    """Traces networks and prior on one example; returns the likelihood's `check_support`, if it has one."""
+    """Traces networks and prior on one example of a batch; returns the likelihood's `check_support`, if it has one.
+
+    The `data`, before they were transformed, are for messages.
+    """
     checks = []
 
     def trace(params: VAEParams, key: jax.Array, example: dict[str, jax.Array]) -> jax.Array:
@@ -172,6 +180,7 @@ def _trace_networks(
     try:
         jax.eval_shape(trace, params, key, example)
     except Exception as error:
+        shapes = {name: list(value.shape) for name, value in data.items()}
         error.add_note(
             f"This came from the networks or the prior given one example of the data, {shapes} [N, ...]. The first "
             "axis is that of the examples; a single example x is passed as `x[None]`."

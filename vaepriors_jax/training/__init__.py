@@ -9,6 +9,7 @@ from vaepriors_jax.training.result import Failure, FitResult, TrainingFailedErro
 from vaepriors_jax.training.saved_model import load_model, save_model
 from vaepriors_jax.training.state import TrainState, init_train_state
 from vaepriors_jax.training.step import make_train_step
+from vaepriors_jax.training.streams import Stream
 from vaepriors_jax.training.transforms import binarize
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Epoch",
     "Failure",
     "FitResult",
+    "Stream",
     "TrainState",
     "TrainingFailedError",
     "average_params",

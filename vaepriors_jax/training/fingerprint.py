@@ -23,6 +23,7 @@ from vaepriors_jax.parallel.sharding import on_host, to_host
 from vaepriors_jax.training.batch import batch_elbo
 from vaepriors_jax.training.epoch import optimizer_of
 from vaepriors_jax.training.prepare import Run
+from vaepriors_jax.training.streams import Batches
 from vaepriors_jax.vae import States, VAEParams, join_states, split_states
 from vaepriors_jax.version import __version__
 
@@ -33,12 +34,14 @@ LONGEST = 60  # characters of a value in a message
 CALLER = 5  # frames from a warning to the line that called `fit`: check_fingerprint, check, fit and its decorator
 
 
-def fingerprint(run: Run, data: Mapping[str, Any], validation: Mapping[str, Any] | None) -> Fingerprint:
+def fingerprint(
+    run: Run, data: Mapping[str, Any] | Batches, validation: Mapping[str, Any] | Batches | None
+) -> Fingerprint:
     """What tells this run from others. Patience and devices may change when it is resumed.
 
     Args:
         run: the run.
-        data: {"x": [N, ...], ...}; with several processes the part of this one.
+        data: {"x": [N, ...], ...}, or the batches of a stream; with several processes the part of this one.
         validation: like `data`.
 
     Returns:
@@ -56,8 +59,8 @@ def fingerprint(run: Run, data: Mapping[str, Any], validation: Mapping[str, Any]
         "batch_size": options.batch_size,
         **{f"hyperparameter {name}": to_host(value).tolist() for name, value in sorted(hyperparameters.items())},
         **_shapes(params),
-        **{f"data '{name}'": _hash_examples(value) for name, value in sorted(data.items())},
-        **{f"validation data '{name}'": _hash_examples(value) for name, value in sorted((validation or {}).items())},
+        **_describe_data("data", data),
+        **_describe_data("validation data", validation or {}),
     }
     functions = _functions(run, data) | {
         "initial parameters": _hash(*map(to_host, jax.tree.leaves(params))),
@@ -126,6 +129,14 @@ def _hash(*arrays: np.ndarray) -> str:
     return f"#{digest.hexdigest()[:16]}"
 
 
+def _describe_data(kind: str, data: Mapping[str, Any] | Batches) -> dict[str, str]:
+    """A hash of each array; of a stream the form of its first batch."""
+    if isinstance(data, Batches):
+        forms = {name: f"{value.dtype}{list(value.shape)}" for name, value in data.first.items()}
+        return {f"{kind} '{name}'": f"batches of {form}" for name, form in sorted(forms.items())}
+    return {f"{kind} '{name}'": _hash_examples(value) for name, value in sorted(data.items())}
+
+
 def _hash_examples(value: Any) -> str:
     """The hash of an array [N, ...], the same however processes share it: a sum over examples and their places."""
     array = on_host(value)
@@ -155,7 +166,7 @@ def _shapes(params: VAEParams) -> dict[str, str]:
     return {f"params{jax.tree_util.keystr(path)}": f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
 
 
-def _functions(run: Run, data: Mapping[str, Any]) -> dict[str, str]:
+def _functions(run: Run, data: Mapping[str, Any] | Batches) -> dict[str, str]:
     """Hashes of the programs of one replica, on one device."""
 
     def of_replica(leaf: jax.Array) -> jax.ShapeDtypeStruct:
@@ -164,7 +175,8 @@ def _functions(run: Run, data: Mapping[str, Any]) -> dict[str, str]:
     options, train = run.options, jax.tree.map(of_replica, run.start.train)
     (params, states), opt_state = split_states(train.params), train.opt_state
     key, hyper = jax.tree.map(of_replica, (run.replicas.keys, run.replicas.hyperparameters))
-    arrays = {name: on_host(value) for name, value in data.items()}
+    given = data.first if isinstance(data, Batches) else data
+    arrays = {name: on_host(value) for name, value in given.items()}
     batch: Any = {k: jax.ShapeDtypeStruct((options.batch_size, *a.shape[1:]), a.dtype) for k, a in arrays.items()}
     texts = {}
     if options.transform is not None:

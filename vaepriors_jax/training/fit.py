@@ -22,9 +22,12 @@ from vaepriors_jax.training.callback import Callback, Epoch, check_callback, wan
 from vaepriors_jax.training.checkpoint import Checkpoints, Folder, History, NoFolder, check_checkpoints, open_folder
 from vaepriors_jax.training.epoch import FitState
 from vaepriors_jax.training.fingerprint import fingerprint
-from vaepriors_jax.training.prepare import Run, check_epochs, check_run, place_run
+from vaepriors_jax.training.placed_stream import PlacedStream
+from vaepriors_jax.training.prepare import Run, check_epochs, check_run, open_data, place_run
 from vaepriors_jax.training.programs import epoch_program
 from vaepriors_jax.training.result import Failure, FitResult, Trained, failures_of, result_of
+from vaepriors_jax.training.stream_epoch import compile_step, run_epoch
+from vaepriors_jax.training.streams import StreamLike
 from vaepriors_jax.training.transforms import Transform
 from vaepriors_jax.vae import VAE, VAEParams
 
@@ -41,12 +44,12 @@ def fit(
     vae: VAE,
     params: VAEParams,
     key: jax.Array,
-    data: Mapping[str, Any],
+    data: Mapping[str, Any] | StreamLike,
     optimizer: optax.GradientTransformation | Callable[..., optax.GradientTransformation],
     *,
     num_epochs: int,
-    batch_size: int = 100,
-    validation: Mapping[str, Any] | None = None,
+    batch_size: int | None = None,
+    validation: Mapping[str, Any] | StreamLike | None = None,
     patience: int | None = None,
     objective: Objective = DEFAULT,
     transform: Transform | None = None,
@@ -58,7 +61,7 @@ def fit(
 ) -> FitResult:
     """Trains a VAE, or several replicas of it as one program.
 
-    The data lie on the device. An epoch is one compiled program that shuffles, trains and validates. Examples that do
+    Arrays lie on the device. An epoch is one compiled program that shuffles, trains and validates. Examples that do
     not fill a last batch are left out of the epoch; shuffling leaves out others each time. Validation is at beta = 1,
     also during warm-up.
 
@@ -78,12 +81,13 @@ def fit(
         vae: the VAE.
         params: initial parameters. They are copied.
         key: a key, or a batch of keys [R].
-        data: {"x": [N, ...]} and per-example context such as "y": [N].
+        data: {"x": [N, ...]} and per-example context such as "y": [N]; or batches of such dicts, which need not fit
+            into memory: a list, a loader, a function of the epoch, or a `vp.Stream`.
         optimizer: an optax transformation, or with `hyperparameters` a function that makes one from them. See
             `make_train_step` for the extra arguments that it gets, and `average_params` for an average of the
             parameters over the steps, which is then validated and returned.
         num_epochs: number of epochs, at most.
-        batch_size: examples in a step, over all devices.
+        batch_size: examples in a step, over all devices; 100 by default. Batches come with a size of their own.
         validation: like `data`. Where training binarises, pass it binarised.
         patience: stop after this many epochs without a better validation ELBO, counted from the end of warm-up.
         objective: options of the objective, such as `vp.Objective(beta=0.5, warmup_epochs=10)`.
@@ -123,7 +127,8 @@ def fit(
         >>> result.history["elbo"].shape
         (3,)
     """
-    check_epochs(num_epochs, batch_size, patience, validation)
+    check_epochs(num_epochs, patience, validation)
+    opened, validated, batch_size = open_data(data, validation, batch_size, num_epochs, mesh)
     check_callback(callback)
     checkpoints = check_checkpoints(checkpoints)
     options, replicas = check_run(
@@ -138,8 +143,8 @@ def fit(
         hyperparameters=hyperparameters,
         mesh=mesh,
     )
-    run = place_run(options, replicas, num_epochs, data, validation)
-    with open_folder(checkpoints, options.num_replicas, partial(fingerprint, run, data, validation)) as folder:
+    run = place_run(options, replicas, num_epochs, opened, validated)
+    with open_folder(checkpoints, options.num_replicas, partial(fingerprint, run, opened, validated)) as folder:
         folder.check()
         program, compile_seconds = compile_epoch(run)
         trained = train_epochs(run, program, folder, num_epochs, progress, callback)
@@ -149,7 +154,11 @@ def fit(
 def compile_epoch(run: Run) -> tuple[EpochProgram, float]:
     """Compiles an epoch of all replicas, and says how many seconds that took."""
     began = time.perf_counter()
-    program = epoch_program(run.options, run.arguments(run.start, 1))
+    if isinstance(run.train, PlacedStream):
+        compile_step(run)
+        program = partial(run_epoch, run.options)
+    else:
+        program = epoch_program(run.options, run.arguments(run.start, 1))
     return program, time.perf_counter() - began
 
 

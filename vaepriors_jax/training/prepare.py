@@ -15,6 +15,7 @@ from vaepriors_jax.data_checks import check_data, check_model
 from vaepriors_jax.objectives import Objective, check_objective
 from vaepriors_jax.parallel.distributed import check_same
 from vaepriors_jax.parallel.sharding import Data, check_mesh, load, num_examples, replicate, to_one_device
+from vaepriors_jax.training.batch_checks import check_batches
 from vaepriors_jax.training.checks import (
     check_hyperparameters,
     check_optimizer,
@@ -24,9 +25,13 @@ from vaepriors_jax.training.checks import (
     check_trainable,
 )
 from vaepriors_jax.training.epoch import FitState, Optimizer, Options
+from vaepriors_jax.training.placed_stream import PlacedStream, open_stream, place_stream, size_of_batches
 from vaepriors_jax.training.programs import start_program
+from vaepriors_jax.training.streams import Batches
 from vaepriors_jax.training.transforms import Transform
 from vaepriors_jax.vae import VAE, VAEParams, split_states
+
+DEFAULT_BATCH_SIZE = 100
 
 
 class Replicas(NamedTuple):
@@ -61,8 +66,8 @@ class Run(NamedTuple):
     options: Options
     start: FitState
     replicas: Replicas
-    train: Data
-    validation: Data | None
+    train: Data | PlacedStream
+    validation: Data | PlacedStream | None
 
     def arguments(self, state: FitState, epoch: int) -> tuple[Any, ...]:
         """The arguments of the compiled epoch. Epochs count from 1."""
@@ -78,13 +83,38 @@ class Run(NamedTuple):
         return jax.tree.map(self.unstack, to_one_device(self.options.mesh, tree))
 
 
-def check_epochs(num_epochs: int, batch_size: int, patience: int | None, validation: Mapping[str, Any] | None) -> None:
-    """Raises ValueError unless the number of epochs, the batch and the patience make sense."""
-    check_positive_integer(num_epochs=num_epochs, batch_size=batch_size)
+def check_epochs(num_epochs: int, patience: int | None, validation: Any) -> None:
+    """Raises ValueError unless the number of epochs and the patience make sense."""
+    check_positive_integer(num_epochs=num_epochs)
     if patience is not None:
         check_positive_integer(patience=patience)
         if validation is None:
             raise ValueError("Expected `validation` data with `patience`: the validation ELBO tells when to stop.")
+
+
+def open_data(
+    data: Any, validation: Any, batch_size: int | None, num_epochs: int, mesh: Mesh | None
+) -> tuple[Mapping[str, Any] | Batches, Mapping[str, Any] | Batches | None, int]:
+    """Opens what streams, and returns training data, validation data and the number of examples in a batch."""
+    if batch_size is not None:
+        check_positive_integer(batch_size=batch_size)
+    data = open_stream(data, "the data", mesh)
+    validation = open_stream(validation, "the validation data", mesh)
+    if isinstance(validation, Batches) and not isinstance(data, Batches):
+        raise ValueError("Expected arrays as `validation`, as the data are arrays; got batches.")
+    if num_epochs > 1:
+        for batches in (data, validation):
+            if isinstance(batches, Batches):
+                batches.check_can_be_read_again()
+    if not isinstance(data, Batches):
+        return data, validation, batch_size or DEFAULT_BATCH_SIZE
+    size = size_of_batches(data, mesh)
+    if batch_size not in (None, size):
+        raise ValueError(
+            f"Expected batches of `batch_size`={batch_size} examples; the first of the data has {size}. Leave "
+            "`batch_size` out."
+        )
+    return data, validation, size
 
 
 def check_run(
@@ -138,19 +168,18 @@ def place_run(
     options: Options,
     replicas: Replicas,
     num_epochs: int,
-    data: Mapping[str, Any],
-    validation: Mapping[str, Any] | None,
+    data: Mapping[str, Any] | Batches,
+    validation: Mapping[str, Any] | Batches | None,
 ) -> Run:
     """Checks the data, and puts data and replicas on the devices."""
-    mesh, batch_size = options.mesh, options.batch_size
+    mesh = options.mesh
     if mesh is not None:
         _check_same_everywhere(options, num_epochs, data, validation)
-    check = partial(check_data, options.vae, replicas.params, key=replicas.keys)
-    train = load(mesh, data, partial(check, transform=options.transform))
-    valid = None if validation is None else load(mesh, validation, check, "the validation data")
-    if num_examples(train) < batch_size:
+    train = _place_data(options, replicas, data, options.transform)
+    valid = None if validation is None else _place_data(options, replicas, validation, None, "the validation data")
+    if not isinstance(train, PlacedStream) and num_examples(train) < options.batch_size:
         raise ValueError(
-            f"Expected at least one batch of {batch_size} examples; got {num_examples(train)}. Use a smaller "
+            f"Expected at least one batch of {options.batch_size} examples; got {num_examples(train)}. Use a smaller "
             "`batch_size`."
         )
     *arrays, single = replicas
@@ -159,13 +188,28 @@ def place_run(
     return Run(options, start, replicas, train, valid)
 
 
+def _place_data(
+    options: Options,
+    replicas: Replicas,
+    data: Mapping[str, Any] | Batches,
+    transform: Transform | None,
+    name: str = "the data",
+) -> Data | PlacedStream:
+    """Checks data, and puts arrays on the devices."""
+    about = {"key": replicas.keys, "transform": transform}
+    if isinstance(data, Batches):
+        return place_stream(options.mesh, data, partial(check_batches, options.vae, replicas.params, **about))
+    return load(options.mesh, data, partial(check_data, options.vae, replicas.params, **about), name)
+
+
 def _check_same_everywhere(
-    options: Options, num_epochs: int, data: Mapping[str, Any], validation: Mapping[str, Any] | None
+    options: Options, num_epochs: int, data: Mapping[str, Any] | Batches, validation: Mapping[str, Any] | Batches | None
 ) -> None:
     """Raises ValueError unless all processes were given the same arguments."""
 
-    def shapes(data: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: np.shape(value)[1:] for name, value in sorted(data.items())}
+    def shapes(data: Mapping[str, Any] | Batches) -> dict[str, Any]:
+        arrays = data.first if isinstance(data, Batches) else data
+        return {name: np.shape(value)[1:] for name, value in sorted(arrays.items())}
 
     check_same(
         f"num_epochs={num_epochs}, batch_size={options.batch_size}, replicas={options.num_replicas}, "

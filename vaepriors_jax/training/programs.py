@@ -28,40 +28,55 @@ def start_program(optimizer: Optimizer, mesh: Mesh | None) -> Callable[..., FitS
 
 
 def epoch_program(options: Options, arguments: tuple[Any, ...]) -> Callable[..., Any]:
-    """The compiled epoch for arguments like these. Runs with the same options and shapes share one."""
+    """The compiled epoch for arguments like these."""
+    return compiled(one_epoch if options.num_replicas == 1 else _epoch_unless_done, options, arguments)
+
+
+def compiled(function: Callable[..., Any], options: Options, arguments: tuple[Any, ...]) -> Callable[..., Any]:
+    """Compiles `function(options, *arguments)` of one replica for all replicas and for arguments like these.
+
+    The first four arguments have a leading axis of replicas. The first is donated. Runs with the same options and
+    shapes share one program.
+    """
 
     def described(leaf: Any) -> jax.ShapeDtypeStruct:
         sharding = leaf.sharding if isinstance(leaf, jax.Array) and leaf.committed else None
         return jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype, sharding=sharding)
 
     leaves, structure = jax.tree.flatten(jax.tree.map(described, arguments))
-    return _compile(options, structure, tuple(leaves))
+    return _compile(function, options, structure, tuple(leaves))
 
 
 @lru_cache(maxsize=32)
-def _compile(options: Options, structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...]) -> Callable[..., Any]:
-    run = _over_replicas(partial(one_epoch, options), options.num_replicas, options.mesh)
+def _compile(
+    function: Callable[..., Any], options: Options, structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...]
+) -> Callable[..., Any]:
+    run = _over_replicas(partial(function, options), options.num_replicas, options.mesh)
     where = None if options.mesh is None else over_replicas(options.mesh)
-    compiled = jax.jit(run, donate_argnums=0, out_shardings=where)
-    return compiled.lower(*jax.tree.unflatten(structure, leaves)).compile()
+    program = jax.jit(run, donate_argnums=0, out_shardings=where)
+    return program.lower(*jax.tree.unflatten(structure, leaves)).compile()
 
 
-def _over_replicas(epoch: Callable[..., Any], num_replicas: int, mesh: Mesh | None) -> Callable[..., Any]:
-    """Maps an epoch over the leading axis of its first four arguments.
+def _over_replicas(function: Callable[..., Any], num_replicas: int, mesh: Mesh | None) -> Callable[..., Any]:
+    """Maps a function over the leading axis of its first four arguments.
 
     On a CPU the replicas run one after another, since batched products are slower there than single ones: by a fifth to
     a third at the sizes of published models. Each replica then gives exactly the numbers of a run of its own.
     """
     if num_replicas == 1 or (mesh is None and jax.default_backend() == "cpu"):
-        run_replica = epoch if num_replicas == 1 else partial(_unless_done, epoch)
-        return lambda *arguments: jax.lax.map(lambda mapped: run_replica(*mapped, *arguments[4:]), arguments[:4])
+        return lambda *arguments: jax.lax.map(lambda mapped: function(*mapped, *arguments[4:]), arguments[:4])
     axis = REPLICAS if mesh is not None and REPLICAS in mesh.axis_names else None
-    in_axes = (0, 0, 0, 0, None, None, None)
-    return jax.vmap(partial(_unless_done, epoch), in_axes=in_axes, spmd_axis_name=axis)
+
+    def mapped(*arguments: Any) -> Any:
+        in_axes = (0, 0, 0, 0, *(None for _ in arguments[4:]))
+        return jax.vmap(function, in_axes=in_axes, spmd_axis_name=axis)(*arguments)
+
+    return mapped
 
 
-def _unless_done(epoch: Callable[..., Any], state: FitState, *arguments: Any) -> tuple[FitState, Any]:
+def _epoch_unless_done(options: Options, state: FitState, *arguments: Any) -> tuple[FitState, Any]:
     """The epoch of a replica. One that has stopped or was frozen stays as it is, with NaN for its metrics."""
+    epoch = partial(one_epoch, options)
     metrics = jax.eval_shape(epoch, state, *arguments)[1]
     nothing = jax.tree.map(lambda metric: jnp.full(metric.shape, jnp.nan, metric.dtype), metrics)
     done = state.stopped | (state.train.failed_step >= 0)

@@ -1,0 +1,186 @@
+"""An epoch of `fit` over a stream: a compiled step for each batch."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from vaepriors_jax.parallel.sharding import Data, over_replicas, place_batch
+from vaepriors_jax.training.epoch import (
+    METRICS,
+    FitState,
+    Options,
+    epoch_keys,
+    keep_best,
+    train_step,
+    validation_elbo,
+)
+from vaepriors_jax.training.placed_stream import PlacedStream
+from vaepriors_jax.training.prepare import Run
+from vaepriors_jax.training.programs import compiled
+from vaepriors_jax.training.state import TrainState
+from vaepriors_jax.training.transforms import Batch
+
+Metrics = dict[str, jax.Array]
+Hyperparameters = Mapping[str, jax.Array]
+
+
+class Moving(NamedTuple):
+    """A replica in the middle of an epoch.
+
+    Attributes:
+        train: the train state.
+        done: whether the replica had stopped before this epoch; then nothing changes.
+        metrics: means over the examples so far.
+    """
+
+    train: TrainState
+    done: jax.Array
+    metrics: Metrics
+
+
+def run_epoch(
+    options: Options,
+    state: FitState,
+    keys: jax.Array,
+    betas: jax.Array,
+    hyperparameters: Hyperparameters,
+    epoch: np.int32,
+    train: PlacedStream,
+    validation: Data | PlacedStream | None,
+) -> tuple[FitState, Metrics]:
+    """An epoch of all replicas: train, validate, keep the best. Arguments and results are those of `one_epoch`."""
+    replicas = keys, betas, hyperparameters
+    done, metrics = _start(options.mesh, validation is not None)(state)
+    moving, seen = Moving(state.train, done, metrics), 0
+    with closing(cast(Any, train.of_epoch(int(epoch)))) as batches:
+        steps = {}
+        for size, batch in batches:
+            arguments = moving, *replicas, epoch, num_steps(options, train), batch, np.int32(seen), np.int32(size)
+            step = steps[size] = steps.get(size) or compiled(stream_step, options, arguments)
+            moving, seen = step(*arguments), seen + size
+    if not seen:
+        raise ValueError(f"Expected a batch in each epoch of {train.batches.name}; got none in epoch {epoch}.")
+    with closing(cast(Any, _parts(validation))) as parts:
+        for part in parts:
+            arguments = moving, *replicas, *part
+            moving = compiled(stream_validation, options, arguments)(*arguments)
+    arguments = (state._replace(train=moving.train), moving.done, moving.metrics), *replicas, epoch
+    state, metrics, _ = compiled(stream_end, options, arguments)(*arguments)
+    return state, metrics
+
+
+def compile_step(run: Run) -> None:
+    """Compiles the step, so that the first epoch finds it."""
+    assert isinstance(run.train, PlacedStream)
+    state, *replicas, epoch, train, validation = run.arguments(run.start, 1)
+    batch = place_batch(run.options.mesh, train.batches.check(train.batches.first))
+    moving = Moving(state.train, *_start(run.options.mesh, validation is not None)(state))
+    numbers = np.int32(0), np.int32(run.options.batch_size)
+    compiled(stream_step, run.options, (moving, *replicas, epoch, num_steps(run.options, train), batch, *numbers))
+
+
+def num_steps(options: Options, train: PlacedStream) -> np.int32:
+    """The number of steps in an epoch, which a warm-up reads."""
+    number = train.batches.num_batches
+    if number is None and options.objective.warmup_epochs:
+        raise ValueError(
+            "Expected the number of batches in an epoch, of which a warm-up is a multiple; the batches have no `len`. "
+            "Pass `vp.Stream(batches, batches_per_epoch=...)`."
+        )
+    return np.int32(number or 0)
+
+
+def _parts(validation: Data | PlacedStream | None) -> Iterator[tuple[Data, np.int32 | None, Any]]:
+    """The validation data in parts: the arrays, the number of examples before them, and which rows are examples."""
+    if isinstance(validation, PlacedStream):
+        for part in validation.parts():
+            yield part.arrays, np.int32(part.first), part.is_example
+    elif validation is not None:
+        yield validation, None, None
+
+
+@lru_cache(maxsize=32)
+def _start(mesh: Mesh | None, validates: bool) -> Any:
+    """Makes the compiled program that gives what `Moving` starts from: who is done, and metrics of nothing."""
+    names = (*METRICS, *(["validation_elbo"] if validates else []))
+
+    def start(state: FitState) -> tuple[jax.Array, Metrics]:
+        done = state.stopped | (state.train.failed_step >= 0)
+        return done, {name: jnp.where(done, jnp.nan, 0.0) for name in names}
+
+    return jax.jit(start, out_shardings=None if mesh is None else over_replicas(mesh))
+
+
+def stream_step(
+    options: Options,
+    moving: Moving,
+    key: jax.Array,
+    beta: jax.Array,
+    hyperparameters: Hyperparameters,
+    epoch: jax.Array,
+    num_steps: jax.Array,
+    batch: Batch,
+    seen: jax.Array,
+    size: jax.Array,
+) -> Moving:
+    """A step of one replica on a batch of `size` examples, after `seen` others in this epoch."""
+
+    def step() -> Moving:
+        keys = epoch_keys(key, epoch)
+        train, terms = train_step(options, moving.train, keys.steps, beta, hyperparameters, num_steps, batch)
+        means = {name: _mean(moving.metrics[name], seen, getattr(terms, name), size) for name in METRICS}
+        return Moving(train, moving.done, moving.metrics | means)
+
+    return jax.lax.cond(moving.done, lambda: moving, step)
+
+
+def stream_validation(
+    options: Options,
+    moving: Moving,
+    key: jax.Array,
+    beta: jax.Array,
+    hyperparameters: Hyperparameters,
+    data: Data,
+    first: jax.Array | None,
+    is_example: jax.Array | None,
+) -> Moving:
+    """Evaluates one replica on a part of the validation data, with `first` examples before it."""
+    del beta, hyperparameters
+
+    def evaluate() -> Moving:
+        key_validation = epoch_keys(key, jnp.zeros((), jnp.int32)).validation
+        values = validation_elbo(options, moving.train, key_validation, data, first)
+        mean = jnp.mean(values, where=is_example)
+        if first is not None and is_example is not None:
+            mean = _mean(moving.metrics["validation_elbo"], first, mean, jnp.sum(is_example))
+        metrics = moving.metrics | {"validation_elbo": mean.astype(moving.metrics["validation_elbo"].dtype)}
+        return moving._replace(metrics=metrics)
+
+    return jax.lax.cond(moving.done, lambda: moving, evaluate)
+
+
+def stream_end(
+    options: Options,
+    moved: tuple[FitState, jax.Array, Metrics],
+    key: jax.Array,
+    beta: jax.Array,
+    hyperparameters: Hyperparameters,
+    epoch: jax.Array,
+) -> tuple[FitState, Metrics, jax.Array]:
+    """Ends the epoch of one replica: keeps the best, stops early. Returns all that it was given, for its memory."""
+    del key, beta, hyperparameters
+    state, done, metrics = moved
+    ended = partial(keep_best, options, state, state.train, epoch, metrics.get("validation_elbo"))
+    return jax.lax.cond(done, lambda: state, ended), metrics, done
+
+
+def _mean(mean: jax.Array, count: jax.Array, value: jax.Array, more: jax.Array) -> jax.Array:
+    """The mean over `count` examples and `more` others, whose mean is `value`."""
+    share = (more / (count + more)).astype(mean.dtype)
+    return mean + share * (value.astype(mean.dtype) - mean)
