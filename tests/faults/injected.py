@@ -804,6 +804,51 @@ TRAINING = [
     ),
 ]
 
+NETWORKS = [
+    _fault(
+        "state-of-networks-that-stays",
+        "training/step.py",
+        "optax.apply_updates(trained, updates), opt_state, new_states",
+        "optax.apply_updates(trained, updates), opt_state, states",
+        "networks/test_training.py::test_parameters_and_running_statistics_are_those_of_the_frameworks_own_loop[linen]",
+    ),
+    _fault(
+        "one-dropout-mask-for-all-examples",
+        "training/batch.py",
+        "vae.train_posterior(params, jax.random.fold_in(key, 1), x",
+        "vae.train_posterior(params, jax.random.key(1), x",
+        "networks/test_training.py::test_dropout_differs_by_step_and_example_and_is_off_in_evaluation[linen]",
+    ),
+    _fault(
+        "statistics-of-the-first-sample",
+        "training/batch.py",
+        "z = z.reshape(-1, z.shape[-1])",
+        "z = jnp.repeat(z[:, 0], num_samples, axis=0)",
+        "networks/test_training.py::test_parameters_and_running_statistics_are_those_of_the_frameworks_own_loop[nnx]",
+    ),
+    _fault(
+        "an-nnx-module-that-trains-in-evaluation-mode",
+        "networks/nnx.py",
+        "module.train()",
+        "module.eval()",
+        "networks/test_training.py::test_parameters_and_running_statistics_are_those_of_the_frameworks_own_loop[nnx]",
+    ),
+    _fault(
+        "an-equinox-module-that-is-evaluated-in-training-mode",
+        "networks/equinox.py",
+        "inference=key is None",
+        "inference=False",
+        "networks/test_state.py::test_a_trained_model_is_saved_loaded_and_evaluated[equinox]",
+    ),
+    _fault(
+        "batch-norm-over-no-axis",
+        "networks/linen.py",
+        'check_batch_axis("nn.BatchNorm", module.axis_name)',
+        "pass",
+        "networks/test_state.py::test_a_mistake_is_refused_with_the_way_to_do_it",
+    ),
+]
+
 CHECKPOINTS = [
     _fault(
         "resume-with-the-first-state",
@@ -1161,6 +1206,7 @@ FAULTS = [
     *LIKELIHOODS,
     *OBJECTIVES,
     *TRAINING,
+    *NETWORKS,
     *CHECKPOINTS,
     *ESTIMATORS,
     *SCORES,

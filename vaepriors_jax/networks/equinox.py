@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vaepriors_jax.networks.variables import Variables, check_batch_axis
+from vaepriors_jax.networks.variables import Variables, check_batch_axis, check_variables
 
 
 class EquinoxNetwork(NamedTuple):
@@ -53,11 +53,11 @@ class EquinoxNetwork(NamedTuple):
         """The module and its state. Equinox uses a state once, so that each call makes one."""
         import equinox as eqx
 
-        arrays = variables.params | variables.state["arrays"]
+        params, others = check_variables(variables)
+        arrays = params | others["arrays"]
         leaves = [arrays.get(name, leaf) for name, leaf in self.leaves]
         module = eqx.nn.inference_mode(jax.tree.unflatten(self.structure, leaves), inference)
-        values = variables.state["state"]
-        state = None if self.state is None else jax.tree.unflatten(self.state, list(values.values()))
+        state = None if self.state is None else jax.tree.unflatten(self.state, list(others["state"].values()))
         return module, state
 
 
@@ -76,6 +76,10 @@ def equinox_network(
 
     Returns:
         The network, and its `vp.Variables` in dicts. Modules of one architecture give equal networks.
+
+    Raises:
+        TypeError: `module` is no module.
+        ValueError: BatchNorm without `axis_name="batch"`, or a state that is missing.
 
     Example:
         >>> import equinox as eqx, jax, jax.numpy as jnp, vaepriors_jax as vp
@@ -99,9 +103,7 @@ def equinox_network(
 
     if not isinstance(module, eqx.Module):
         raise TypeError(f"Expected an `eqx.Module`, such as `Encoder(key)`; got {module!r}.")
-    for layer in jax.tree.leaves(module, is_leaf=lambda node: isinstance(node, eqx.nn.BatchNorm)):
-        if isinstance(layer, eqx.nn.BatchNorm):
-            check_batch_axis("eqx.nn.BatchNorm", layer.axis_name)
+    _check_layers(module, state)
     leaves = [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(module)]
     arrays = {name: jnp.asarray(leaf) for name, leaf in leaves if eqx.is_array(leaf)}
     params = {name: array for name, array in arrays.items() if jnp.issubdtype(array.dtype, jnp.inexact)}
@@ -114,6 +116,23 @@ def equinox_network(
         to_distribution,
     )
     return network, Variables(params, {"arrays": others, "state": _numbered(state)})
+
+
+def _check_layers(module: Any, state: Any) -> None:
+    """Raises ValueError for a BatchNorm over another axis than the batch, or where the module's state is missing."""
+    import equinox as eqx
+
+    def has_state(node: Any) -> bool:
+        return isinstance(node, (eqx.nn.BatchNorm, eqx.nn.StateIndex))
+
+    for layer in jax.tree.leaves(module, is_leaf=has_state):
+        if isinstance(layer, eqx.nn.BatchNorm):
+            check_batch_axis("eqx.nn.BatchNorm", layer.axis_name)
+        if has_state(layer) and state is None:
+            raise ValueError(
+                "Expected the state of a module that has one; got none. Make both by "
+                "`module, state = eqx.nn.make_with_state(Encoder)(key)`, and pass `equinox_network(module, state)`."
+            )
 
 
 def _numbered(state: Any) -> dict[str, jax.Array]:

@@ -1,12 +1,13 @@
 """Encoders and decoders that are Flax Linen modules with BatchNorm or Dropout."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 
-from vaepriors_jax.networks.variables import Variables, check_batch_axis
+from vaepriors_jax.networks.variables import Variables, check_batch_axis, check_variables
 
 
 class LinenNetwork(NamedTuple):
@@ -27,16 +28,16 @@ class LinenNetwork(NamedTuple):
 
     def __call__(self, variables: Variables, inputs: jax.Array, /, **context: Any) -> Any:
         """Returns the distribution in evaluation."""
-        collections = {"params": variables.params, **variables.state}
-        return self._returned(self.module.apply(collections, inputs, train=False, **context))
+        params, state = check_variables(variables)
+        return self._returned(self.module.apply({"params": params, **state}, inputs, train=False, **context))
 
     def train(self, variables: Variables, inputs: jax.Array, /, *, key: jax.Array, **context: Any) -> tuple[Any, Any]:
         """Returns the distribution in training, and the new state."""
-        collections, mutable = {"params": variables.params, **variables.state}, list(variables.state)
-        # Linen draws the numbers of every collection that is not given, such as "dropout", from "params".
-        rngs = {"params": key}
+        params, state = check_variables(variables)
+        # Linen takes the numbers of every stream without a key of its own, such as "dropout", from "params".
+        options = {"mutable": list(state), "rngs": {"params": key}, **context}
         with nn.intercept_methods(_check_batch_norm):
-            output, state = self.module.apply(collections, inputs, train=True, mutable=mutable, rngs=rngs, **context)
+            output, state = self.module.apply({"params": params, **state}, inputs, train=True, **options)
         return self._returned(output), dict(state)
 
     def _returned(self, output: Any) -> Any:
@@ -55,6 +56,9 @@ def linen_network(module: nn.Module, to_distribution: Callable[[Any], Any] | Non
     Returns:
         A network whose `init(key, x)` makes its `vp.Variables`.
 
+    Raises:
+        TypeError: `module` is no module, or does not take `train`.
+
     Example:
         >>> import flax.linen as nn, jax, jax.numpy as jnp, vaepriors_jax as vp
         >>> class Encoder(nn.Module):
@@ -70,6 +74,14 @@ def linen_network(module: nn.Module, to_distribution: Callable[[Any], Any] | Non
         >>> encoder(variables, jnp.ones(6)).event_shape
         (2,)
     """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"Expected a module of Flax Linen, such as `Encoder()`; got {module!r}.")
+    parameters = inspect.signature(type(module).__call__).parameters.values()
+    if not any(p.name == "train" or p.kind is p.VAR_KEYWORD for p in parameters):
+        raise TypeError(
+            f"Expected a module that takes `train`, as in `def __call__(self, x, train)`; got {type(module).__name__}. "
+            "A module that is the same in training and evaluation needs no `linen_network`: pass its `apply`."
+        )
     return LinenNetwork(module, to_distribution)
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import unflatten_dict
 
-from vaepriors_jax.networks.variables import Variables, check_batch_axis
+from vaepriors_jax.networks.variables import Variables, check_batch_axis, check_variables
 
 
 class NNXNetwork(NamedTuple):
@@ -48,7 +48,8 @@ class NNXNetwork(NamedTuple):
 
         rngs = {path: jax.random.fold_in(key, i) for i, path in enumerate(self.keys)}
         rngs |= {path: jnp.zeros((), jnp.uint32) for path in self.counts}
-        return nnx.merge(self.graph, variables.params, variables.state, unflatten_dict(rngs), copy=True)
+        params, state = check_variables(variables)
+        return nnx.merge(self.graph, params, state, unflatten_dict(rngs), copy=True)
 
     def _returned(self, output: Any) -> Any:
         return output if self.to_distribution is None else self.to_distribution(output)
@@ -65,6 +66,10 @@ def nnx_network(module: Any, to_distribution: Callable[[Any], Any] | None = None
 
     Returns:
         The network, and its `vp.Variables` in dicts. Modules of one architecture give equal networks.
+
+    Raises:
+        TypeError: `module` is no module.
+        ValueError: BatchNorm without `axis_name="batch"`.
 
     Example:
         >>> import jax, jax.numpy as jnp, vaepriors_jax as vp

@@ -82,3 +82,13 @@ def check_batch_axis(layer: str, axis_name: Any) -> None:
             f'Expected `{layer}(..., axis_name="{BATCH_AXIS}")`; got axis_name={axis_name!r}. A network takes one '
             f"example, and the batch is the axis '{BATCH_AXIS}', over which the layer averages."
         )
+
+
+def check_variables(variables: Any) -> Variables:
+    """Returns the variables of a network, or raises TypeError."""
+    if not isinstance(variables, Variables):
+        raise TypeError(
+            f"Expected the `vp.Variables` that belong to the network; got {type(variables).__name__}. `init` of a "
+            "`linen_network` makes them; `nnx_network` and `equinox_network` return them beside the network."
+        )
+    return variables

@@ -9,7 +9,7 @@ import optax
 
 from vaepriors_jax.training.checks import check_optimizer
 from vaepriors_jax.training.state import TrainState
-from vaepriors_jax.vae import VAEParams
+from vaepriors_jax.vae import VAEParams, join_states, split_states
 
 
 class AveragedState(NamedTuple):
@@ -37,7 +37,7 @@ def average_params(
 
     `fit` validates the average, chooses the best epoch by it, and returns it as `FitResult.params`; `state.params` are
     the parameters that the next step starts from. In a loop of your own, `averaged_params(state)` gives the average.
-    The state of a network, such as the statistics of BatchNorm, is not averaged.
+    The state of a network, such as the statistics of BatchNorm, is that of the last step.
 
     Args:
         optimizer: the whole optimiser, such as `optax.adam(1e-3)` or a chain.
@@ -103,12 +103,14 @@ def averaged_params(state: TrainState) -> VAEParams:
     average = _average_of(state.opt_state)
     if average is None:
         raise ValueError("Expected the state of an optimizer such as `vp.average_params(optax.adam(1e-3))`.")
-    if jax.tree.structure(average) != jax.tree.structure(state.params):
+    params, states = split_states(state.params)
+    if jax.tree.structure(average) != jax.tree.structure(params):
         raise ValueError(
             "Expected an average of all parameters. Wrap the whole optimizer in `vp.average_params`, not the parts of "
             "an `optax.partition`."
         )
-    return jax.tree.map(lambda mean, leaf: mean.astype(leaf.dtype), average, state.params)
+    averaged = jax.tree.map(lambda mean, leaf: mean.astype(leaf.dtype), average, params)
+    return join_states(averaged, states)
 
 
 def evaluated_params(state: TrainState) -> VAEParams:

@@ -1,5 +1,6 @@
 """Checks of the arguments of training, before anything is compiled."""
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,11 +13,16 @@ from vaepriors_jax.vae import VAEParams
 
 
 def check_trainable(params: VAEParams) -> None:
-    """Raises TypeError unless all parameters are floats."""
+    """Raises TypeError unless all parameters are floats, and none is the state of a network."""
+    _check_no_state(params)
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        dtype = jnp.result_type(leaf)
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise TypeError(f"Expected parameters of floats; params{jax.tree_util.keystr(path)} is of {dtype}.")
+        kind = jnp.result_type(leaf) if hasattr(leaf, "dtype") or isinstance(leaf, (int, float)) else type(leaf)
+        if not jnp.issubdtype(kind, jnp.floating):
+            name = getattr(kind, "__name__", kind)
+            raise TypeError(
+                f"Expected parameters of floats; params{jax.tree_util.keystr(path)} is of {name}. "
+                "For modules with state or noise see `vaepriors_jax.networks`."
+            )
 
 
 def check_optimizer(optimizer: Any, hyperparameters: Mapping[str, Any] | None = None) -> None:
@@ -81,4 +87,22 @@ def check_replicas(params: VAEParams, num_replicas: int) -> None:
             raise ValueError(
                 f"Expected parameters with a leading axis of {num_replicas}, one for each key of `key`; "
                 f"params{jax.tree_util.keystr(path)} is {list(np.shape(leaf))}."
+            )
+
+
+def _check_no_state(params: VAEParams) -> None:
+    """Raises TypeError for running statistics or random keys of Flax among the parameters."""
+    nnx: Any = sys.modules.get("flax.nnx")  # slow to import
+
+    def is_state(node: Any) -> bool:
+        return nnx is not None and isinstance(node, (nnx.BatchStat, nnx.RngState))
+
+    for path, node in jax.tree_util.tree_leaves_with_path(params, is_leaf=is_state):
+        of_linen = any(getattr(entry, "key", None) == "batch_stats" for entry in path)
+        if of_linen or is_state(node):
+            network: Any = path[0]
+            make = "linen" if of_linen else "nnx"
+            raise TypeError(
+                f"Expected parameters that an optimizer may change; params{jax.tree_util.keystr(path)} is state. Make "
+                f"the {network.name} by `vp.{make}_network(module)`, and pass its `vp.Variables`."
             )
