@@ -32,10 +32,11 @@ def join(first: vp.FitResult, second: vp.FitResult) -> vp.FitResult:
 
 
 def cool(first: vp.FitResult, vae: vp.VAE, keys: jax.Array, learning_rates: jax.Array, **options: Any) -> vp.FitResult:
-    """Goes on from the best parameters, which a failure leaves as they were; `options` are those of `vp.fit`."""
+    """Starts from the best parameters, which a failure leaves as they were; `options` are those of `vp.fit`."""
     keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
+    start = vp.start_from(first)
     try:
-        second = vp.fit(vae, first.params, keys, hyperparameters={"learning_rate": FACTOR * learning_rates}, **options)
+        second = vp.fit(vae, start, keys, hyperparameters={"learning_rate": FACTOR * learning_rates}, **options)
     except vp.TrainingFailedError as error:
         second = error.result
     return join(first, second)

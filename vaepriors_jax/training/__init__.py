@@ -3,10 +3,12 @@
 from vaepriors_jax.training.averaging import average_params, averaged_params
 from vaepriors_jax.training.callback import Callback, Epoch
 from vaepriors_jax.training.checkpoint import Checkpoints
+from vaepriors_jax.training.failures import Failure
 from vaepriors_jax.training.fit import fit
 from vaepriors_jax.training.optimizers import normalize_per_tensor, parameter_groups
-from vaepriors_jax.training.result import Failure, FitResult, TrainingFailedError
+from vaepriors_jax.training.result import FitResult, TrainingFailedError
 from vaepriors_jax.training.saved_model import load_model, save_model
+from vaepriors_jax.training.start import Origin, Start, start_from
 from vaepriors_jax.training.state import TrainState, init_train_state
 from vaepriors_jax.training.step import make_train_step
 from vaepriors_jax.training.streams import Stream
@@ -18,6 +20,8 @@ __all__ = [
     "Epoch",
     "Failure",
     "FitResult",
+    "Origin",
+    "Start",
     "Stream",
     "TrainState",
     "TrainingFailedError",
@@ -31,4 +35,5 @@ __all__ = [
     "normalize_per_tensor",
     "parameter_groups",
     "save_model",
+    "start_from",
 ]

@@ -1,6 +1,6 @@
 """Checkpoints of a training run, written by orbax."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaepriors_jax.checks import check_positive_integer
+from vaepriors_jax.parallel.sharding import to_host
 from vaepriors_jax.training.epoch import FitState
+from vaepriors_jax.training.failures import failures_of
 from vaepriors_jax.training.fingerprint import Fingerprint, check_fingerprint
 
 History = list[dict[str, np.ndarray]]
@@ -48,8 +50,13 @@ def check_checkpoints(given: str | Path | Checkpoints | None) -> Checkpoints | N
 class NoFolder:
     """A run that writes no checkpoints."""
 
-    def check(self) -> None:
+    def check(self, run: Fingerprint) -> Fingerprint:
         """There is nothing to compare."""
+        return run
+
+    def as_start(self) -> str:
+        """How to start another run from the parameters of this one."""
+        return "vp.start_from(error.result)"
 
     def restore(self, state: FitState) -> tuple[FitState, History]:
         """The state as it comes, and an empty history."""
@@ -65,22 +72,42 @@ class NoFolder:
 class Folder:
     """The folder of checkpoints of one run."""
 
-    def __init__(self, folder: Path, every: int, manager: Any, num_replicas: int, run: Fingerprint):
-        self.folder, self.every, self.manager, self.num_replicas, self.run = folder, every, manager, num_replicas, run
+    def __init__(self, folder: Path, every: int, manager: Any, num_replicas: int):
+        self.folder, self.every, self.manager, self.num_replicas = folder, every, manager, num_replicas
+        self.run: Fingerprint = {}
 
-    def check(self) -> None:
-        """Raises ValueError if the last checkpoint is of another run. It is called before anything is compiled."""
-        import orbax.checkpoint as ocp
+    def check(self, run: Fingerprint) -> Fingerprint:
+        """Returns the fingerprint that checkpoints get, which keeps the name and the origin of a run that is resumed.
 
+        It is called before anything is compiled.
+
+        Raises:
+            ValueError: the last checkpoint is of another run.
+        """
         epoch = self.manager.latest_step()
         if epoch is None:
-            return
+            self.run = run
+            return run
         try:
-            arguments = ocp.args.Composite(history=ocp.args.JsonRestore())
-            there = self.manager.restore(epoch, args=arguments).history.get("run")
+            description = _read_description(self.manager, epoch)
         except Exception as error:
             raise self._unreadable(epoch, error) from error
-        check_fingerprint(there, self.run, f"{self.folder} (epoch {epoch})")
+        there, failures = description.get("run"), description.get("failures", [])
+        try:
+            check_fingerprint(there, run, f"{self.folder} (epoch {epoch})")
+        except ValueError as error:
+            if not failures:
+                raise
+            raise ValueError(
+                f"{error} In the run that is there {'; '.join(failures)}. To start a new run from its last good "
+                f"parameters, pass `{self.as_start()}` as `params`, and another folder as `checkpoints`."
+            ) from None
+        self.run = run | {name: there[name] for name in ("name", "started_from") if there and name in there}
+        return self.run
+
+    def as_start(self) -> str:
+        """How to start another run from the parameters of this one."""
+        return f"vp.start_from({str(self.folder)!r}, like=params)"
 
     def _unreadable(self, epoch: int, error: Exception) -> ValueError:
         return ValueError(
@@ -123,21 +150,68 @@ class Folder:
         if self.manager.latest_step() == len(history):
             return
         leaves = {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(state))}
-        rows = [{name: value.tolist() for name, value in row.items()} for row in history]
+        description = {
+            "epochs": [{name: value.tolist() for name, value in row.items()} for row in history],
+            "run": self.run,
+            "failures": list(map(str, failures_of(state))),
+            "best": _describe_best(state),
+        }
         self.manager.save(
             len(history),
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(leaves), history=ocp.args.JsonSave({"epochs": rows, "run": self.run})
-            ),
+            args=ocp.args.Composite(state=ocp.args.StandardSave(leaves), history=ocp.args.JsonSave(description)),
         )
         self.manager.wait_until_finished()
 
 
+def _read_description(manager: Any, epoch: int) -> dict[str, Any]:
+    """What lies beside the arrays of a checkpoint: the history of the run, and what tells it from others."""
+    import orbax.checkpoint as ocp
+
+    return manager.restore(epoch, args=ocp.args.Composite(history=ocp.args.JsonRestore())).history
+
+
+def _describe_best(state: FitState) -> dict[str, list[int]]:
+    """Which leaves of a checkpoint are the best parameters, and the epoch of each replica that they are of."""
+    places = FitState(*jax.tree.unflatten(jax.tree.structure(state), range(len(jax.tree.leaves(state)))))
+    return {"leaves": jax.tree.leaves(places.best_params), "epochs": to_host(state.best_epoch).tolist()}
+
+
+def read_best(folder: Path) -> tuple[list[np.ndarray], list[int], str]:
+    """Reads the best parameters of a run from its checkpoints: leaves [R, ...], epochs [R], and the name of the run.
+
+    Raises:
+        ValueError: there is no checkpoint, or it cannot be read.
+    """
+    import orbax.checkpoint as ocp
+
+    try:
+        if not folder.is_dir():
+            raise ValueError("there is no such folder")
+        with ocp.CheckpointManager(folder, options=ocp.CheckpointManagerOptions(create=False)) as manager:
+            epoch = manager.latest_step()
+            if epoch is None:
+                raise ValueError("it holds no checkpoint")
+            description = _read_description(manager, epoch)
+            if "best" not in description:
+                raise ValueError(
+                    "an earlier version wrote it. Call `fit` as it was called then, and start from its result"
+                )
+            leaves = [str(i) for i in description["best"]["leaves"]]
+            as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
+            arguments = ocp.args.PyTreeRestore(
+                dict.fromkeys(leaves, 0), restore_args=dict.fromkeys(leaves, as_numpy), partial_restore=True
+            )
+            arrays = manager.restore(epoch, args=ocp.args.Composite(state=arguments)).state
+        return [arrays[i] for i in leaves], description["best"]["epochs"], description["run"]["name"]
+    except Exception as error:
+        raise ValueError(
+            f"Expected the checkpoints of a run in {folder}; they cannot be read: {str(error).splitlines()[0]}."
+        ) from error
+
+
 @contextmanager
-def open_folder(
-    checkpoints: Checkpoints | None, num_replicas: int, describe: Callable[[], Fingerprint]
-) -> Iterator[NoFolder | Folder]:
-    """Opens the folder of checkpoints, if any, for the run whose fingerprint `describe` gives."""
+def open_folder(checkpoints: Checkpoints | None, num_replicas: int) -> Iterator[NoFolder | Folder]:
+    """Opens the folder of checkpoints, if any."""
     if checkpoints is None:
         yield NoFolder()
         return
@@ -145,4 +219,4 @@ def open_folder(
 
     path = Path(checkpoints.folder).absolute()
     with ocp.CheckpointManager(path, options=ocp.CheckpointManagerOptions(max_to_keep=1, create=True)) as manager:
-        yield Folder(path, checkpoints.every, manager, num_replicas, describe())
+        yield Folder(path, checkpoints.every, manager, num_replicas)

@@ -6,6 +6,7 @@ stored too; where they differ, functions are not compared.
 """
 
 import hashlib
+import json
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -27,7 +28,7 @@ from vaepriors_jax.training.streams import Batches
 from vaepriors_jax.vae import States, VAEParams, join_states, split_states
 from vaepriors_jax.version import __version__
 
-Fingerprint = dict[str, dict[str, Any]]
+Fingerprint = dict[str, Any]
 
 MAX_NAMED = 6  # differences that a message lists
 LONGEST = 60  # characters of a value in a message
@@ -35,7 +36,10 @@ CALLER = 5  # frames from a warning to the line that called `fit`: check_fingerp
 
 
 def fingerprint(
-    run: Run, data: Mapping[str, Any] | Batches, validation: Mapping[str, Any] | Batches | None
+    run: Run,
+    data: Mapping[str, Any] | Batches,
+    validation: Mapping[str, Any] | Batches | None,
+    started_from: dict[str, Any] | None = None,
 ) -> Fingerprint:
     """What tells this run from others. Patience and devices may change when it is resumed.
 
@@ -43,11 +47,14 @@ def fingerprint(
         run: the run.
         data: {"x": [N, ...], ...}, or the batches of a stream; with several processes the part of this one.
         validation: like `data`.
+        started_from: the run and the epoch that the initial parameters are of, or None.
 
     Returns:
-        {"run": what must be the same anywhere, "functions": what must be the same in the same "environment"}.
+        {"name": a short hash of the rest, "run": what must be the same anywhere, "functions": what must be the same in
+        the same "environment"}.
     """
     options, params, keys = run.options, run.start.train.params, run.replicas.keys
+    several = options.mesh is not None and jax.process_count() > 1
     hyperparameters = run.replicas.hyperparameters
     # A repr may hold addresses in memory, which are those of one process.
     prior = re.sub(r" at 0x[0-9a-f]+", "", repr(options.vae.prior))
@@ -59,14 +66,22 @@ def fingerprint(
         "batch_size": options.batch_size,
         **{f"hyperparameter {name}": to_host(value).tolist() for name, value in sorted(hyperparameters.items())},
         **_shapes(params),
-        **_describe_data("data", data),
-        **_describe_data("validation data", validation or {}),
+        **_describe_data("data", data, several),
+        **_describe_data("validation data", validation or {}, several),
     }
     functions = _functions(run, data) | {
         "initial parameters": _hash(*map(to_host, jax.tree.leaves(params))),
         "initial state of the optimizer": _hash(*map(to_host, jax.tree.leaves(run.start.train.opt_state))),
     }
-    return {"run": values, "functions": functions, "environment": _environment()}
+    digest = hashlib.sha256(json.dumps([values, functions], sort_keys=True).encode()).hexdigest()
+    made = {"name": digest[:8], "run": values, "functions": functions, "environment": _environment()}
+    return made | ({"started_from": started_from} if started_from else {})
+
+
+def in_words(fingerprint: Fingerprint) -> str:
+    """The name of a run, and where it started."""
+    origin = fingerprint.get("started_from")
+    return fingerprint["name"] + (f", started from run {origin['run']}, epoch {origin['epoch']}" if origin else "")
 
 
 def check_fingerprint(there: Fingerprint | None, here: Fingerprint, where: str) -> None:
@@ -129,18 +144,17 @@ def _hash(*arrays: np.ndarray) -> str:
     return f"#{digest.hexdigest()[:16]}"
 
 
-def _describe_data(kind: str, data: Mapping[str, Any] | Batches) -> dict[str, str]:
+def _describe_data(kind: str, data: Mapping[str, Any] | Batches, several: bool) -> dict[str, str]:
     """A hash of each array; of a stream the form of its first batch."""
     if isinstance(data, Batches):
         forms = {name: f"{value.dtype}{list(value.shape)}" for name, value in data.first.items()}
         return {f"{kind} '{name}'": f"batches of {form}" for name, form in sorted(forms.items())}
-    return {f"{kind} '{name}'": _hash_examples(value) for name, value in sorted(data.items())}
+    return {f"{kind} '{name}'": _hash_examples(value, several) for name, value in sorted(data.items())}
 
 
-def _hash_examples(value: Any) -> str:
-    """The hash of an array [N, ...], the same however processes share it: a sum over examples and their places."""
+def _hash_examples(value: Any, several: bool = False) -> str:
+    """The hash of an array [N, ...], the same however several processes share it: a sum over examples and places."""
     array = on_host(value)
-    several = jax.process_count() > 1
     sizes = gather(len(array)) if several else np.array([len(array)])
     first = int(sizes[: jax.process_index()].sum()) if several else 0
     rows = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in array)

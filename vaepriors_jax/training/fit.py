@@ -3,7 +3,6 @@
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,13 @@ from vaepriors_jax.training.averaging import evaluated_params
 from vaepriors_jax.training.callback import Callback, Epoch, check_callback, wants_to_stop
 from vaepriors_jax.training.checkpoint import Checkpoints, Folder, History, NoFolder, check_checkpoints, open_folder
 from vaepriors_jax.training.epoch import FitState
+from vaepriors_jax.training.failures import Failure, failures_of
 from vaepriors_jax.training.fingerprint import fingerprint
 from vaepriors_jax.training.placed_stream import PlacedStream
 from vaepriors_jax.training.prepare import Run, check_epochs, check_run, open_data, place_run
 from vaepriors_jax.training.programs import epoch_program
-from vaepriors_jax.training.result import Failure, FitResult, Trained, failures_of, result_of
+from vaepriors_jax.training.result import FitResult, Trained, result_of
+from vaepriors_jax.training.start import Start
 from vaepriors_jax.training.stream_epoch import compile_step, run_epoch
 from vaepriors_jax.training.streams import StreamLike
 from vaepriors_jax.training.transforms import Transform
@@ -42,7 +43,7 @@ EpochProgram = Callable[..., tuple[FitState, Mapping[str, jax.Array]]]
 )
 def fit(
     vae: VAE,
-    params: VAEParams,
+    params: VAEParams | Start,
     key: jax.Array,
     data: Mapping[str, Any] | StreamLike,
     optimizer: optax.GradientTransformation | Callable[..., optax.GradientTransformation],
@@ -79,7 +80,7 @@ def fit(
 
     Args:
         vae: the VAE.
-        params: initial parameters. They are copied.
+        params: initial parameters, which are copied; or `vp.start_from(...)`, those of another run.
         key: a key, or a batch of keys [R].
         data: {"x": [N, ...]} and per-example context such as "y": [N]; or batches of such dicts, which need not fit
             into memory: a list, a loader, a function of the epoch, or a `vp.Stream`.
@@ -131,6 +132,7 @@ def fit(
     opened, validated, batch_size = open_data(data, validation, batch_size, num_epochs, mesh)
     check_callback(callback)
     checkpoints = check_checkpoints(checkpoints)
+    params, origin = params if isinstance(params, Start) else (params, None)
     options, replicas = check_run(
         vae,
         params,
@@ -144,11 +146,12 @@ def fit(
         mesh=mesh,
     )
     run = place_run(options, replicas, num_epochs, opened, validated)
-    with open_folder(checkpoints, options.num_replicas, partial(fingerprint, run, opened, validated)) as folder:
-        folder.check()
+    mark = fingerprint(run, opened, validated, origin and origin._asdict())
+    with open_folder(checkpoints, options.num_replicas) as folder:
+        mark = folder.check(mark)
         program, compile_seconds = compile_epoch(run)
         trained = train_epochs(run, program, folder, num_epochs, progress, callback)
-    return result_of(run, trained, compile_seconds)
+    return result_of(run, trained, compile_seconds, mark, folder.as_start())
 
 
 def compile_epoch(run: Run) -> tuple[EpochProgram, float]:

@@ -7,27 +7,11 @@ import numpy as np
 
 from vaepriors_jax.parallel.sharding import to_host
 from vaepriors_jax.training.epoch import FitState
+from vaepriors_jax.training.failures import Failure
+from vaepriors_jax.training.fingerprint import Fingerprint, in_words
 from vaepriors_jax.training.prepare import Run
 from vaepriors_jax.training.state import TrainState
-from vaepriors_jax.training.step import TERMS
 from vaepriors_jax.vae import VAEParams
-
-
-class Failure(NamedTuple):
-    """A replica that was frozen, because its loss or its gradient was not finite.
-
-    Attributes:
-        replica: its number, from 0.
-        step: the step at which it was frozen.
-        term: what was not finite: "reconstruction", "kl" or "gradient".
-    """
-
-    replica: int
-    step: int
-    term: str
-
-    def __str__(self) -> str:
-        return f"replica {self.replica} was frozen at step {self.step}: {self.term} is not finite"
 
 
 class FitResult(NamedTuple):
@@ -43,6 +27,8 @@ class FitResult(NamedTuple):
         failures: the replicas that were frozen.
         seconds_per_epoch: median wall-clock time of an epoch of all replicas together, without compilation.
         compile_seconds: time of compilation.
+        fingerprint: what tells the run from others, as plain data: its "name", where it was "started_from", what its
+            checkpoints must agree in ("run" and "functions"), and the "environment".
     """
 
     params: VAEParams
@@ -52,6 +38,7 @@ class FitResult(NamedTuple):
     failures: tuple[Failure, ...]
     seconds_per_epoch: float
     compile_seconds: float
+    fingerprint: Fingerprint | None = None
 
     def __repr__(self) -> str:
         counts = {name: sum(map(np.size, jax.tree.leaves(part))) for name, part in self.params._asdict().items()}
@@ -62,6 +49,7 @@ class FitResult(NamedTuple):
         first = f", first: {self.failures[0]}" if self.failures else ""
         lines.append(f"failures: {len(self.failures)}{first}")
         lines.append(f"seconds_per_epoch: {self.seconds_per_epoch:.3g}, compile_seconds: {self.compile_seconds:.3g}")
+        lines += [] if self.fingerprint is None else [f"run: {in_words(self.fingerprint)}"]
         return "\n".join(["FitResult(", *(f"  {line}" for line in lines), ")"])
 
 
@@ -102,14 +90,8 @@ class Trained(NamedTuple):
     seconds: list[float]
 
 
-def failures_of(state: FitState) -> list[Failure]:
-    """The replicas that are frozen."""
-    steps, terms = to_host(state.train.failed_step), to_host(state.train.failed_term)
-    return [Failure(r, int(steps[r]), TERMS[int(terms[r])]) for r in np.flatnonzero(steps >= 0).tolist()]
-
-
-def result_of(run: Run, trained: Trained, compile_seconds: float) -> FitResult:
-    """Makes the result, or raises TrainingFailedError if all replicas were frozen."""
+def result_of(run: Run, trained: Trained, compile_seconds: float, fingerprint: Fingerprint, as_start: str) -> FitResult:
+    """Makes the result, or raises TrainingFailedError, which tells to start from `as_start`, if all were frozen."""
     state, history, failures, seconds = trained
     names = history[0] if history else {}
     result = FitResult(
@@ -120,11 +102,13 @@ def result_of(run: Run, trained: Trained, compile_seconds: float) -> FitResult:
         failures=tuple(failures),
         seconds_per_epoch=float(np.median(seconds)) if seconds else float("nan"),
         compile_seconds=compile_seconds,
+        fingerprint=fingerprint,
     )
     if len(failures) == run.options.num_replicas:
         raise TrainingFailedError(
             f"Training stopped: {'; '.join(map(str, failures))}. Lower the learning rate, or look for extreme values "
-            "in the data. The last good parameters are in the `result` of this exception.",
+            "in the data. The last good parameters are in the `result` of this exception. To start a new run from "
+            f"them, pass `{as_start}` as `params`, and another folder as `checkpoints`.",
             result,
         )
     return result
