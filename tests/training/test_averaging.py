@@ -10,6 +10,7 @@ import pytest
 
 import vaepriors_jax as vp
 from tests.support.bernoulli_vae import bernoulli_vae, binary_data, exploding, stacked
+from tests.support.trainable_networks import trainable_vae
 
 KEY = jax.random.key(0)
 VAE, PARAMS = bernoulli_vae()
@@ -141,6 +142,15 @@ def test_a_wrapped_optimizer_gets_the_loss():
     optimizer = vp.average_params(optax.chain(optax.sgd(0.0), optax.contrib.reduce_on_plateau(patience=3, rtol=0.5)))
     result = run(optimizer=optimizer, num_epochs=1)
     assert float(result.state.opt_state.inner[1].scale) < 1
+
+
+def test_of_a_network_with_state_the_parameters_alone_are_averaged(tmp_path):
+    vae, params, _ = trainable_vae("nnx")
+    result = run(vae=vae, params=params, num_epochs=2, validation=None, checkpoints=tmp_path)
+    for found, raw in zip(result.params[:2], result.state.params[:2], strict=True):
+        same(found.state, raw.state)
+        assert not np.allclose(*(jax.tree.leaves(variables.params)[0] for variables in (found, raw)))
+    same(result.params, vp.start_from(tmp_path, like=params).params)
 
 
 @pytest.mark.parametrize("decay", [0, 1, 1.5, -0.1, float("nan"), True, "0.9"])
