@@ -44,6 +44,7 @@ def test_warm_up_reaches_exactly_beta_and_validation_ignores_it():
     np.testing.assert_array_equal(warm.history["validation_elbo"], plain.history["validation_elbo"])
 
 
+@pytest.mark.filterwarnings("ignore:the KL never gets its full weight:RuntimeWarning")
 @pytest.mark.parametrize(("epochs", "expected"), [(2, 0.5), (4, 1.0)])
 def test_weight_of_the_kl_by_epoch(epochs, expected):
     """With sgd on a prior that only the KL moves, the last step's movement shows the weight of the KL."""

@@ -16,14 +16,17 @@ class Failure(NamedTuple):
         replica: its number, from 0.
         step: the step at which it was frozen.
         term: what was not finite: "reconstruction", "kl" or "gradient".
+        cause: what made it so, such as a scale that is not positive; "" where that is not known.
     """
 
     replica: int
     step: int
     term: str
+    cause: str = ""
 
     def __str__(self) -> str:
-        return f"replica {self.replica} was frozen at step {self.step}: {self.term} is not finite"
+        cause = f"; {self.cause}" if self.cause else ""
+        return f"replica {self.replica} was frozen at step {self.step}: {self.term} is not finite{cause}"
 
 
 def failures_of(state: FitState) -> list[Failure]:

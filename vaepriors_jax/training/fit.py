@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from vaepriors_jax.training.checkpoint import Checkpoints, Folder, History, NoFo
 from vaepriors_jax.training.epoch import FitState
 from vaepriors_jax.training.failures import Failure, failures_of
 from vaepriors_jax.training.fingerprint import fingerprint
+from vaepriors_jax.training.guards import Guards, unreached_beta
 from vaepriors_jax.training.placed_stream import PlacedStream
 from vaepriors_jax.training.prepare import Run, check_epochs, check_run, open_data, place_run
 from vaepriors_jax.training.programs import epoch_program
@@ -72,6 +73,10 @@ def fit(
     is frozen with its last good parameters and reported; the others go on. On accelerators replicas are mapped
     (`vmap`). On a CPU they run one after another within the program, which is faster there, and one that has stopped
     costs nothing.
+
+    `fit` warns (`RuntimeWarning`), once for each replica, of a posterior that has collapsed, a mixture that uses one
+    component, pseudo-inputs that do not move or that coincide, and a warm-up longer than the run. It looks every tenth
+    epoch after warm-up.
 
     With a mesh, its devices share the examples and each batch, and all hold the parameters. Shuffling and keys, and so
     results up to float error, are those of one device. With several processes (see `vaepriors_jax.parallel.initialize`)
@@ -179,18 +184,22 @@ def train_epochs(
     seconds: list[float] = []
     failures: list[Failure] = []
     stop = False
+    guards = Guards(run)
     with _bar(run, progress, num_epochs, len(history)) as bar, explain_lost_process():
+        _warn(run, bar, unreached_beta(run, num_epochs))
         while len(history) < num_epochs and not stop and not _finished(state):
             began = time.perf_counter()
             state, metrics = program(*run.arguments(state, len(history) + 1))
             history.append({name: to_host(value) for name, value in metrics.items()})
             seconds.append(time.perf_counter() - began)
-            failures += _new_failures(run, state, failures, bar)
+            failures += (new := _new_failures(state, failures, guards))
+            _warn(run, bar, [*map(str, new), *guards.after_epoch(state, history)])
             bar.set_postfix({name: f"{_mean(value):.2f}" for name, value in history[-1].items()}, refresh=False)
             bar.update()
             stop = _ends_here(run, state, history, callback)
             folder.after_epoch(state, history)
-        failures += _new_failures(run, state, failures, bar)
+        failures += (new := _new_failures(state, failures, guards))
+        _warn(run, bar, map(str, new))
     folder.save(state, history)
     return Trained(state, history, failures, seconds)
 
@@ -226,12 +235,17 @@ def _mean(values: np.ndarray) -> float:
     return float(np.mean(trained)) if trained.size else float("nan")
 
 
-def _new_failures(run: Run, state: FitState, known: list[Failure], bar: tqdm) -> list[Failure]:
-    """The replicas that have failed since the last call; warns of them."""
-    new = [failure for failure in failures_of(state) if failure not in known]
-    for failure in new:
+def _new_failures(state: FitState, known: list[Failure], guards: Guards) -> list[Failure]:
+    """The replicas that have failed since the last call, with the causes that can be seen."""
+    frozen = {failure.replica for failure in known}
+    new = [failure for failure in failures_of(state) if failure.replica not in frozen]
+    return [failure._replace(cause=guards.cause_of_failure(state, failure.replica)) for failure in new]
+
+
+def _warn(run: Run, bar: tqdm, messages: Iterable[str]) -> None:
+    """Warns, beside the bar; of several processes the first does."""
+    for message in messages:
         bar.clear()
         if _is_first_process(run):
             # The line that called `fit`: past train_epochs, fit and its decorator.
-            warnings.warn(str(failure), RuntimeWarning, stacklevel=5)
-    return new
+            warnings.warn(message, RuntimeWarning, stacklevel=5)

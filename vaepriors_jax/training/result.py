@@ -105,10 +105,12 @@ def result_of(run: Run, trained: Trained, compile_seconds: float, fingerprint: F
         fingerprint=fingerprint,
     )
     if len(failures) == run.options.num_replicas:
+        known = all(failure.cause for failure in failures)
+        advice = "" if known else " Lower the learning rate, or look for extreme values in the data."
         raise TrainingFailedError(
-            f"Training stopped: {'; '.join(map(str, failures))}. Lower the learning rate, or look for extreme values "
-            "in the data. The last good parameters are in the `result` of this exception. To start a new run from "
-            f"them, pass `{as_start}` as `params`, and another folder as `checkpoints`.",
+            f"Training stopped: {'; '.join(map(str, failures))}.{advice} The last good parameters are in the `result` "
+            f"of this exception. To start a new run from them, pass `{as_start}` as `params`, and another folder as "
+            "`checkpoints`.",
             result,
         )
     return result
