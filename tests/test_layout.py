@@ -18,7 +18,7 @@ MOST_PARAMETERS_OF = {"fit": 16}
 LEVELS = (
     ("version", "base", "checks", "loops", "moved", "parallel"),
     ("factories", "conditioning", "distributions", "networks"),
-    ("flows", "likelihoods", "priors", "vae"),
+    ("configuration", "flows", "likelihoods", "priors", "vae"),
     ("objectives", "data_checks"),
     ("training",),
     ("evaluation",),

@@ -25,6 +25,9 @@ from vaepriors_jax import training as training
 from vaepriors_jax.base import Flow as Flow
 from vaepriors_jax.base import Inner as Inner
 from vaepriors_jax.base import Prior as Prior
+from vaepriors_jax.configuration import flow_from_config as flow_from_config
+from vaepriors_jax.configuration import plain_config as plain_config
+from vaepriors_jax.configuration import prior_from_config as prior_from_config
 from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture as DiagonalMixture
 from vaepriors_jax.distributions.full_mixture import FullMixture as FullMixture
 from vaepriors_jax.distributions.kl_divergence import kl_divergence as kl_divergence
@@ -37,9 +40,6 @@ from vaepriors_jax.evaluation.estimates import Estimate as Estimate
 from vaepriors_jax.evaluation.latents import *  # noqa: F403
 from vaepriors_jax.evaluation.likelihood import *  # noqa: F403
 from vaepriors_jax.factories import factory as factory
-from vaepriors_jax.factories import flow_from_config as flow_from_config
-from vaepriors_jax.factories import plain_config as plain_config
-from vaepriors_jax.factories import prior_from_config as prior_from_config
 from vaepriors_jax.flows import *  # noqa: F403
 from vaepriors_jax.likelihoods import *  # noqa: F403
 from vaepriors_jax.networks import *  # noqa: F403

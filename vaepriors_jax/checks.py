@@ -1,5 +1,6 @@
 """Checks of arguments; each message says what was expected, what was passed, and what to do."""
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,10 +17,18 @@ def check_positive_integer(**values: Any) -> None:
             raise ValueError(f"Expected `{name}` to be an integer >= 1; got {value!r}.")
 
 
+def check_boolean(**values: Any) -> None:
+    """Raises TypeError for the first of `values` that is not a boolean."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"Expected `{name}` to be True or False; got {value!r}.")
+
+
 def check_positive(**values: Any) -> None:
     """Raises ValueError for the first of `values` that is not a finite number above 0."""
     for name, value in values.items():
-        if not isinstance(value, (int, float, np.number)) or not np.isfinite(value) or value <= 0:
+        is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        if not is_number or not np.isfinite(value) or value <= 0:
             raise ValueError(f"Expected `{name}` to be a finite number > 0; got {value!r}.")
 
 
@@ -63,10 +72,13 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
 
 
 def check_shape(name: str, value: Any) -> tuple[int, ...]:
-    """Returns `value` as a tuple of positive integers, or raises ValueError."""
-    shape = (value,) if isinstance(value, (int, np.integer)) else tuple(value)
-    if not shape or any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1 for n in shape):
-        raise ValueError(f"Expected `{name}` to be a shape of integers >= 1, such as (784,); got {value!r}.")
+    """Returns `value` as a tuple of 1 to 64 positive integers, or raises ValueError."""
+    shape = (value,) if isinstance(value, (int, np.integer)) else value
+    is_sequence = isinstance(shape, (tuple, list)) and 1 <= len(shape) <= 64
+    if not is_sequence or any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1 for n in shape):
+        raise ValueError(
+            f"Expected `{name}` to be a shape of 1 to 64 integers >= 1, such as (784,); got {reprlib.repr(value)}."
+        )
     return tuple(int(n) for n in shape)
 
 

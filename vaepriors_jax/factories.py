@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -10,6 +10,7 @@ import numpy as np
 from jax.core import Tracer
 
 from vaepriors_jax.base import Config, Flow, Inner, Params, Prior, format_config
+from vaepriors_jax.checks import check_boolean
 
 P = ParamSpec("P")
 R = TypeVar("R", Prior, Flow)
@@ -31,9 +32,9 @@ def register(name: str, module: str, function: Callable[..., Any]) -> None:
     known[module] = function
 
 
-def _find(name: str) -> Callable[..., Any]:
-    """The one factory of a name."""
-    known = _FACTORIES.get(name, {})
+def find_factory(name: str) -> Callable[..., Any]:
+    """Returns the one factory of a name, or raises ValueError."""
+    known = _FACTORIES.get(name, {}) if isinstance(name, str) else {}
     if not known:
         raise ValueError(
             f"Expected a factory among {', '.join(sorted(_FACTORIES))}; got {name!r}. Import the module that defines "
@@ -134,9 +135,11 @@ def check_is(kind: type[Prior] | type[Flow], value: Any, place: str = "") -> Non
 
 
 def _check_pieces(signature: inspect.Signature, name: str, arguments: Mapping[str, Any]) -> None:
-    """Raises TypeError unless the arguments that are annotated as a prior or a flow are one."""
+    """Raises TypeError unless the arguments that are annotated as a prior, a flow or a boolean are one."""
     for argument, value in arguments.items():
         parameter = signature.parameters[argument]
+        if parameter.annotation is bool:
+            check_boolean(**{argument: value})
         if parameter.annotation in (Prior, Flow):
             call = f"{name}({', '.join(map(str, signature.parameters))})"
             several = parameter.kind is inspect.Parameter.VAR_POSITIONAL
@@ -187,70 +190,3 @@ def factory(make: Callable[P, R]) -> Callable[P, R]:
     vars(wrapped)["is_factory"] = True
     register(make.__name__, make.__module__, wrapped)
     return wrapped
-
-
-def plain_config(prior: Prior | Flow) -> Config:
-    """Returns the configuration as plain data that JSON can hold.
-
-    Raises:
-        ValueError: the prior holds a function, an array or another object of the user's.
-    """
-
-    def plain(value: Any, where: str) -> Any:
-        if isinstance(value, Mapping):
-            return {name: plain(item, f"{where}.{name}") for name, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [plain(item, where) for item in value]
-        if isinstance(value, (bool, int, float, str, type(None))):
-            return value
-        raise ValueError(
-            f"Expected plain data in the configuration of {prior!r}; `{where}` is {type(value).__name__}, which cannot "
-            "be written to a file. Keep the call that makes the prior, and pass `prior=` when loading."
-        )
-
-    return plain(prior.config, prior.config["factory"])
-
-
-def _from_config(config: Config, factories: Iterable[Callable[..., Any]]) -> Any:
-    given = {function.__name__: function for function in factories}
-
-    def build(value: Any) -> Any:
-        if isinstance(value, Mapping) and "factory" in value:
-            named = {name: build(item) for name, item in value.items() if name not in ("factory", "*")}
-            make = given.get(value["factory"]) or _find(value["factory"])
-            return make(*build(value.get("*", ())), **named)
-        return tuple(build(item) for item in value) if isinstance(value, (list, tuple)) else value
-
-    if not (isinstance(config, Mapping) and "factory" in config):
-        raise ValueError(f"Expected a configuration with the key 'factory', as in `prior.config`; got {config!r}.")
-    return build(config)
-
-
-def prior_from_config(config: Config, factories: Iterable[Callable[..., Prior]] = ()) -> Prior:
-    """Makes a prior again from its configuration (as it stands, or after a round trip through JSON).
-
-    Args:
-        config: `prior.config`, or what `plain_config` returned.
-        factories: factories that the configuration names. Those made with `factory` are known by themselves once their
-            module is imported; pass one where two modules have a factory of one name.
-
-    Raises:
-        ValueError: the configuration names no known factory, or an argument is out of range.
-
-    Example:
-        >>> import vaepriors_jax as vp
-        >>> vp.prior_from_config({"factory": "standard_normal", "dim": 2})
-        standard_normal(dim=2)
-    """
-    made = _from_config(config, factories)
-    if not isinstance(made, Prior):
-        raise ValueError(f"Expected the configuration of a prior; {made!r} is a flow. Use `flow_from_config`.")
-    return made
-
-
-def flow_from_config(config: Config, factories: Iterable[Callable[..., Flow]] = ()) -> Flow:
-    """Makes a flow again from its configuration; see `prior_from_config`."""
-    made = _from_config(config, factories)
-    if not isinstance(made, Flow):
-        raise ValueError(f"Expected the configuration of a flow; {made!r} is a prior. Use `prior_from_config`.")
-    return made

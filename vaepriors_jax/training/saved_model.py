@@ -27,13 +27,14 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from vaepriors_jax.base import Prior
+from vaepriors_jax.configuration import prior_from_config
 from vaepriors_jax.factories import check_is
 from vaepriors_jax.parallel.distributed import explain_lost_process, together
 from vaepriors_jax.priors.bounds import MAP_VERSION
 from vaepriors_jax.priors.vamp import convert_from_first_map
 from vaepriors_jax.training import saved_earlier
 from vaepriors_jax.training.saved_archive import read_archive, write_archive
-from vaepriors_jax.training.saved_prior import check_prior_params, rebuild_prior, saved_config
+from vaepriors_jax.training.saved_prior import check_prior_params, saved_config
 from vaepriors_jax.training.saved_tree import put_together, take_apart
 from vaepriors_jax.vae import VAEParams
 from vaepriors_jax.version import __version__
@@ -161,7 +162,7 @@ def _rebuild(saved: dict[str, Any]) -> Prior:
             f"The prior of this model, {saved['repr']!r}, holds a function, an array or a number that is not finite, "
             "which are not saved. Pass `prior=`."
         )
-    return rebuild_prior(saved["prior"])
+    return prior_from_config(saved["prior"])
 
 
 def _params(path: Path, described: Any, arrays: dict[str, Any], like: Any) -> VAEParams:

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaepriors_jax.base import Config, Prior
-from vaepriors_jax.factories import plain_config, prior_from_config, shapes_of_init
+from vaepriors_jax.configuration import plain_config
+from vaepriors_jax.factories import shapes_of_init
 from vaepriors_jax.vae import VAEParams
 
 
@@ -20,24 +21,6 @@ def saved_config(prior: Prior) -> Config | None:
     except ValueError:
         return None
     return config
-
-
-def rebuild_prior(config: Config) -> Prior:
-    """Makes a prior from a configuration in a file, which may hold anything.
-
-    Raises:
-        ValueError: no prior can be made of it.
-    """
-    try:
-        prior = prior_from_config(config)
-        shapes_of_init(prior)
-    except ValueError:
-        raise
-    except Exception as error:
-        raise ValueError(
-            f"Expected the configuration of a prior in the saved model; none can be made of it: {error}. Pass `prior=`."
-        ) from error
-    return prior
 
 
 def check_prior_params(prior: Prior, params: VAEParams) -> None:
