@@ -62,7 +62,13 @@ class Dataset(NamedTuple):
         return tuple((counts / counts.sum()).tolist())
 
 
-def load(dataset: str, *, binarization: str = "dynamic", data_dir: str | None = None) -> Dataset:
+def load(
+    dataset: str,
+    *,
+    binarization: str = "dynamic",
+    data_dir: str | None = None,
+    sizes: tuple[int, int, int] | None = None,
+) -> Dataset:
     """Loads a data set, and prints what was read and how it was changed.
 
     `digits` comes with scikit-learn: 1797 images of 8x8 with 17 grey levels, split 1197 / 300 / 300 with a fixed key.
@@ -76,6 +82,7 @@ def load(dataset: str, *, binarization: str = "dynamic", data_dir: str | None = 
             0.5) or "none" (grey values stay). Validation and test images are drawn once, with a fixed key. Images that
             are binary as they come stay as they are.
         data_dir: folder of the prepared TFDS data sets; by default the environment's TFDS_DATA_DIR, or TFDS's own.
+        sizes: numbers of training, validation and test images of an .npz file.
 
     Raises:
         ValueError: an unknown data set or binarisation, or images that cannot be used.
@@ -86,7 +93,7 @@ def load(dataset: str, *, binarization: str = "dynamic", data_dir: str | None = 
     if dataset == "digits":
         source = digits()
     elif dataset.endswith(".npz"):
-        source = read_npz(user_path(dataset))
+        source = read_npz(user_path(dataset), sizes)
     else:
         source = read_splits(dataset, data_dir)
     data = _binarize(source, "none" if source.num_levels == 2 else binarization)

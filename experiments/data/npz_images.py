@@ -8,7 +8,7 @@ from zipfile import ZipFile, is_zipfile
 
 import numpy as np
 
-from experiments.data.sources import Arrays, Source, scale, split_at_random
+from experiments.data.sources import Arrays, Source, draw_splits, scale, split_at_random
 from experiments.report.printable import printable
 
 LEAST_IMAGES, LEAST_SIZE = 100, 8
@@ -20,14 +20,15 @@ DARK = 32  # bytes below are another scale, such as labels or 17 grey levels
 WANTED = 'Save them with `np.savez("my_images.npz", images=images, labels=labels)`; labels are optional.'
 
 
-def read_npz(path: Path) -> Source:
-    """Reads images, and labels where there are any, and splits them by a fixed key: 2/3, 1/6, 1/6.
+def read_npz(path: Path, sizes: tuple[int, int, int] | None = None) -> Source:
+    """Reads images, and labels where there are any, and splits them by a fixed key: 2/3, 1/6, 1/6, or into `sizes`.
 
     Args:
         path: a file of `np.savez` with `images` [N, height, width], [N, height, width, 1], or colours
             [N, height, width, 3], which become grey: uint8, or floats in [0, 1]; and optional integer `labels` [N],
             which are numbered from 0. Images have at most 2^28 values, and a class has two images on average. Other
             arrays of the file are not read.
+        sizes: numbers of training, validation and test images.
 
     Raises:
         FileNotFoundError: no such file.
@@ -50,8 +51,9 @@ def read_npz(path: Path) -> Source:
         if not np.array_equal(classes, np.arange(len(classes))):
             notes.append(f"labels {classes[0]} to {classes[-1]} numbered from 0 to {len(classes) - 1}")
     notes.append("drawn into splits by a fixed key")
+    splits = draw_splits(arrays, sizes) if sizes else split_at_random(arrays, len(x) // 6)
     name, description = printable(path.stem), printable(f"{path}, {', '.join(notes)}")
-    return Source(name, split_at_random(arrays, len(x) // 6), num_levels, description)
+    return Source(name, splits, num_levels, description)
 
 
 @contextmanager

@@ -39,12 +39,21 @@ def digits() -> Source:
 
 def split_at_random(arrays: Arrays, num_held_out: int) -> tuple[Arrays, Arrays, Arrays]:
     """Training, validation and test examples, drawn with a fixed key; `num_held_out` each of the last two."""
+    return draw_splits(arrays, (len(arrays["x"]) - 2 * num_held_out, num_held_out, num_held_out))
+
+
+def draw_splits(arrays: Arrays, sizes: tuple[int, int, int]) -> tuple[Arrays, Arrays, Arrays]:
+    """Training, validation and test examples of these numbers, drawn with a fixed key; what is left is not used.
+
+    Raises:
+        ValueError: there are fewer examples, or a split would be empty.
+    """
     num = len(arrays["x"])
+    if min(sizes) < 1 or sum(sizes) > num:
+        raise ValueError(f"Expected splits of at least one image and {num:,} together; got {sizes}.")
     order = np.asarray(jax.random.permutation(jax.random.key(SPLIT_SEED), num))
-    train, validation, test = (
-        {name: array[rows] for name, array in arrays.items()}
-        for rows in np.split(order, [num - 2 * num_held_out, num - num_held_out])
-    )
+    first, second, third, _ = np.split(order, np.cumsum(sizes))
+    train, validation, test = ({name: array[rows] for name, array in arrays.items()} for rows in (first, second, third))
     return train, validation, test
 
 

@@ -1,6 +1,8 @@
 """The likelihood of the test images: log p(x) by importance weighting and by annealing, and the ELBO."""
 
 import math
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +11,7 @@ from tqdm import tqdm
 
 import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
+from experiments.measures.kept import kept_arrays
 from experiments.measures.keys import KEYS
 from experiments.measures.settings import Annealing, EvaluationSettings
 from experiments.models.likelihoods import is_discrete
@@ -27,31 +30,37 @@ class LogMarginals(NamedTuple):
     given_label: np.ndarray | None
 
 
-def log_marginals(model: Model, data: Dataset, num_samples: int) -> LogMarginals:
-    """Importance-weighted log-likelihoods of the test images, with a progress bar."""
-    x = data.test["x"]
-    parts, given_label = [], []
-    chunk_size = decoded_at_once(model.vae, model.params, data)
+def log_marginals(model: Model, data: Dataset, num_samples: int, folder: Path | None = None) -> LogMarginals:
+    """Importance-weighted log-likelihoods of the test images, with a progress bar.
+
+    A folder keeps those of each slice of the test set, and they are not computed again.
+    """
+    num_images, chunk_size = len(data.test["x"]), decoded_at_once(model.vae, model.params, data)
     options: dict[str, Any] = {"num_samples": num_samples, "chunk_size": chunk_size}
     # Twenty slices of a large test set; a small one whole, since each size of slice is compiled.
-    slice_size = len(x) // 20 if len(x) >= 2000 else len(x)
-    description = f"{model.prior}, seed {model.seed}: log p(x)"
-    with tqdm(total=len(x), unit="image", desc=description, leave=False) as bar:
-        for start in range(0, len(x), slice_size):
+    slice_size = num_images // 20 if num_images >= 2000 else num_images
+    description, parts = f"{model.prior}, seed {model.seed}: log p(x)", []
+    with tqdm(total=num_images, unit="image", desc=description, leave=False) as bar:
+        for start in range(0, num_images, slice_size):
             rows = slice(start, start + slice_size)
-            arguments = (model.vae, model.params, jax.random.fold_in(KEYS["log_marginal"], start), x[rows])
-            if model.conditional:
-                probabilities = data.class_probabilities
-                parts.append(vp.log_marginal_over_classes(*arguments, **options, class_probabilities=probabilities))
-                given_label.append(vp.log_marginal(*arguments, **options, y=data.test["y"][rows]).values)
-            else:
-                parts.append(vp.log_marginal(*arguments, **options))
-            bar.update(len(x[rows]))
-    return LogMarginals(
-        np.concatenate([np.asarray(part.values) for part in parts]),
-        np.concatenate([np.asarray(part.pareto_k) for part in parts]),
-        np.concatenate(given_label) if given_label else None,
-    )
+            file = folder and folder / f"log_marginal-{start}.npz"
+            parts.append(kept_arrays(file, partial(_of_slice, model, data, rows, options)))
+            bar.update(len(parts[-1]["values"]))
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return LogMarginals(joined["values"], joined["pareto_k"], joined.get("given_label"))
+
+
+def _of_slice(model: Model, data: Dataset, rows: slice, options: dict[str, Any]) -> dict[str, np.ndarray]:
+    """log p(x) of some test images, by the name of a field of `LogMarginals`."""
+    x = data.test["x"][rows]
+    arguments = (model.vae, model.params, jax.random.fold_in(KEYS["log_marginal"], rows.start), x)
+    if not model.conditional:
+        part = vp.log_marginal(*arguments, **options)
+        return {"values": np.asarray(part.values), "pareto_k": np.asarray(part.pareto_k)}
+    part = vp.log_marginal_over_classes(*arguments, **options, class_probabilities=data.class_probabilities)
+    given_label = vp.log_marginal(*arguments, **options, y=data.test["y"][rows]).values
+    values, pareto_k = np.asarray(part.values), np.asarray(part.pareto_k)
+    return {"values": values, "pareto_k": pareto_k, "given_label": np.asarray(given_label)}
 
 
 def annealed(model: Model, data: Dataset, weighted: np.ndarray, settings: Annealing) -> dict[str, float]:
@@ -62,8 +71,8 @@ def annealed(model: Model, data: Dataset, weighted: np.ndarray, settings: Anneal
     options = settings._asdict() | {"chunk_size": decoded_at_once(model.vae, model.params, data)}
     estimates = annealed_importance_sampling(*arguments, **options, **model.context(chosen))
     values = np.asarray(estimates.values)
-    difference = _mean_with_error("annealed_minus_weighted", values - weighted[rows])
-    return _mean_with_error("log_marginal_annealed", values) | difference | {"num_annealed": len(rows)}
+    difference = mean_with_error("annealed_minus_weighted", values - weighted[rows])
+    return mean_with_error("log_marginal_annealed", values) | difference | {"num_annealed": len(rows)}
 
 
 def likelihood(model: Model, data: Dataset, settings: EvaluationSettings) -> dict[str, Any]:
@@ -72,15 +81,15 @@ def likelihood(model: Model, data: Dataset, settings: EvaluationSettings) -> dic
     Where p(x|z) gives probabilities of grey levels, -log p(x) also in bits per dimension. A conditional model is
     annealed given the label, and compared with its log p(x|y).
     """
-    marginals = log_marginals(model, data, settings.num_samples)
+    marginals = log_marginals(model, data, settings.num_samples, settings.folder)
     weighted = marginals.values if marginals.given_label is None else marginals.given_label
     active = vp.active_units(model.vae, model.params, data.test["x"], **model.context(data.test))
     values = elbo(model, data, settings)
-    values |= _mean_with_error("log_marginal", marginals.values)
+    values |= mean_with_error("log_marginal", marginals.values)
     if is_discrete(settings.likelihood):
-        values |= _mean_with_error("bits_per_dim", vp.bits_per_dim(marginals.values, math.prod(data.image_shape)))
+        values |= mean_with_error("bits_per_dim", vp.bits_per_dim(marginals.values, math.prod(data.image_shape)))
     if marginals.given_label is not None:
-        values |= _mean_with_error("log_marginal_given_label", marginals.given_label)
+        values |= mean_with_error("log_marginal_given_label", marginals.given_label)
     if settings.annealing is not None and model.seed == settings.annealed_seed:
         values |= annealed(model, data, weighted, settings.annealing)
     if not np.isnan(marginals.pareto_k).all():  # few samples have none
@@ -97,6 +106,7 @@ def elbo(model: Model, data: Dataset, settings: EvaluationSettings) -> dict[str,
     return {name: float(np.mean(getattr(terms, name))) for name in ("elbo", "reconstruction", "kl")}
 
 
-def _mean_with_error(name: str, values: np.ndarray) -> dict[str, float]:
+def mean_with_error(name: str, values: np.ndarray) -> dict[str, float]:
+    """The mean over test images and its standard error, by name."""
     error = np.std(values, ddof=1) / np.sqrt(len(values))
     return {name: float(np.mean(values)), f"{name}_standard_error": float(error)}

@@ -1,5 +1,6 @@
 """How models are evaluated."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 from experiments.measures.sample_scorer import SampleScorer
@@ -22,6 +23,7 @@ class EvaluationSettings(NamedTuple):
         annealed_seed: the seed whose models are checked.
         likelihood: name of the likelihood p(x|z); probabilities of grey levels are given in bits per dimension too.
         scorer: scores samples; None where the data set cannot have one.
+        folder: where the log p(x) of finished slices of the test set are kept; a stopped evaluation goes on from there.
     """
 
     num_samples: int = 5000
@@ -29,3 +31,4 @@ class EvaluationSettings(NamedTuple):
     annealed_seed: int = 0
     likelihood: str = "bernoulli"
     scorer: SampleScorer | None = None
+    folder: Path | None = None

@@ -91,8 +91,8 @@ def format_mean(entry: dict[str, Any] | None, digits: int = 2) -> str:
     return f"{entry['mean']:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes JSON that any reader takes: a number that is not finite becomes null."""
+def to_json(content: dict[str, Any]) -> str:
+    """JSON that any reader takes: a number that is not finite becomes null."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -101,7 +101,12 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
             return [plain(item) for item in value]
         return None if isinstance(value, float) and not np.isfinite(value) else value
 
-    path.write_text(json.dumps(plain(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return json.dumps(plain(content), indent=1, allow_nan=False) + "\n"
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes JSON that any reader takes."""
+    path.write_text(to_json(content), encoding="utf-8")
 
 
 RESULTS = Path(__file__).parents[1] / "results"

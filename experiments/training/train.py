@@ -25,10 +25,18 @@ def model_folder(prior: str, seed: int) -> str:
     return f"models/{prior.replace(', ', '-').replace(' ', '-').replace(':', '.')}-seed{seed}"
 
 
-def train(name: str, config: Settings, data: Dataset, output_dir: Path, made: Made | None = None) -> Trained:
+def train(
+    name: str,
+    config: Settings,
+    data: Dataset,
+    output_dir: Path,
+    made: Made | None = None,
+    *,
+    checkpoint_every: int = 10,
+) -> Trained:
     """Trains one prior, or a VAE made elsewhere, with all seeds, learning rates and betas as one program.
 
-    Of the learning rates and betas it keeps the best.
+    Of the learning rates and betas it keeps the best. Checkpoints, if any, are written every so many epochs.
     """
     vae, init = made or make_vae(name, config.sizes, data)
     seeds = tuple(range(config.seed, config.seed + config.seeds))
@@ -62,7 +70,7 @@ def train(name: str, config: Settings, data: Dataset, output_dir: Path, made: Ma
             patience=config.patience,
             hyperparameters={"learning_rate": rates},
             objective=vp.Objective(beta=betas, warmup_epochs=config.warmup_epochs),
-            checkpoints=folder and folder / name,
+            checkpoints=folder and vp.Checkpoints(folder / name, checkpoint_every),
             progress=name,
             **fit_options,
         )
@@ -74,7 +82,7 @@ def train(name: str, config: Settings, data: Dataset, output_dir: Path, made: Ma
                 num_epochs=config.cooldown_epochs,
                 learning_rates=rates,
                 objective=vp.Objective(beta=betas),
-                checkpoints=folder and folder / f"{name}-cooldown",
+                checkpoints=folder and vp.Checkpoints(folder / f"{name}-cooldown", checkpoint_every),
                 progress=f"{name}, cooldown",
                 **fit_options,
             )

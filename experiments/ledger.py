@@ -1,0 +1,92 @@
+"""How do priors compare where papers compare them? Runs the settings of the table one after another, in the background.
+
+nice python -m experiments.ledger        what is missing or stale, the most wanted first; it can be stopped at any time
+python -m experiments.ledger --list      what is done, running and missing, and how long each takes
+python -m experiments.tables             fills the tables from the results in experiments/results/ledger
+"""
+
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.data.sources import cache_folder
+from experiments.options import command_line
+from experiments.published.queue import Entry, Queue, entries, locked, run_all
+from experiments.published.recipe import RECIPE
+from experiments.published.settings import SETTINGS
+
+
+@dataclass(frozen=True)
+class Options:
+    """Trains and measures one setting after another; started again, it goes on where it was."""
+
+    list: bool = False
+    """Show each setting with its state and its cost, and run nothing."""
+    only: str | None = None
+    """Only settings whose names match, such as static_mnist or "two_level*vamp"."""
+    max_minutes: float | None = None
+    """Stop after so many minutes; the next call goes on."""
+    work_dir: Path | None = None
+    """Checkpoints and finished measures; by default `ledger` in the cache folder."""
+    data_dir: str | None = None
+    """Folder of omniglot_28.npz and caltech101_silhouettes_28.npz; by default the environment's VAEPRIORS_DATA."""
+    niceness: int = 19
+    """How far other processes go first, from 0 to 19."""
+
+
+class Stopped(BaseException):
+    """A signal asks this program to end."""
+
+
+def _stop(number: int, frame: Any) -> None:
+    del frame
+    raise Stopped(number)
+
+
+def _stop_on_signals(max_minutes: float | None) -> None:
+    """SIGINT, SIGTERM and the end of the time raise `Stopped`."""
+    if max_minutes is not None and not 0 < max_minutes < 1e6:
+        raise ValueError(f"Expected --max-minutes > 0; got {max_minutes}.")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, _stop)
+    signal.setitimer(signal.ITIMER_REAL, 60 * (max_minutes or 0))
+
+
+def show(found: list[Entry]) -> str:
+    """A line for each setting, and what they cost together."""
+    width = max(len(entry.name) for entry in found)
+    lines = []
+    for entry in found:
+        cost = f"{'about ' if entry.estimated else ''}{entry.minutes:.0f} min"
+        nll = "" if entry.nll is None else f"  {entry.nll:.2f} nats"
+        lines.append(f"{entry.name:{width}}  {cost:>13}  {entry.state}{nll}")
+    left = [entry.minutes for entry in found if entry.state != "done"]
+    return "\n".join(
+        [*lines, f"{len(found) - len(left)} of {len(found)} done; about {sum(left) / 60:.0f} hours are left."]
+    )
+
+
+def main(options: Options) -> None:
+    """Lists the settings, or runs those that are left."""
+    work_dir = (options.work_dir or cache_folder() / "ledger").expanduser()
+    queue = Queue(SETTINGS, RECIPE, work_dir, data_dir=options.data_dir).matching(options.only)
+    if options.list:
+        print(show(entries(queue)))
+        return
+    with locked(work_dir):
+        os.nice(max(0, options.niceness - os.nice(0)))
+        try:
+            _stop_on_signals(options.max_minutes)
+            failed = run_all(queue)
+        except Stopped as stopped:
+            print(f"Stopped; what was finished is kept in {work_dir}. The same command goes on.", flush=True)
+            sys.exit(0 if stopped.args[0] == signal.SIGALRM else 128 + stopped.args[0])
+    if failed:
+        sys.exit(f"error: failed: {', '.join(setting.name for setting in failed)}. Run it again for another try.")
+
+
+if __name__ == "__main__":
+    command_line.run(main, Options)

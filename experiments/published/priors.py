@@ -1,0 +1,25 @@
+"""Priors of the published comparisons that are no families of `compare_priors`; each is made of the library's parts.
+
+`compare_priors` takes them by name too, such as `--priors experiments.published.priors:spline_flow`.
+"""
+
+import vaepriors_jax as vp
+
+NUM_LAYERS, HIDDEN = 4, (100, 100)  # as in the flow prior of Bauer & Mnih (2019)
+
+
+def vamp_data(num_components: int, input_shape: tuple[int, ...]) -> vp.Prior:
+    """The VampPrior-data of Tomczak & Welling (2018): training images as pseudo-inputs, which do not learn."""
+    return vp.stop_gradient(vp.vamp(num_components, input_shape))
+
+
+def spline_flow(dim: int) -> vp.Prior:
+    """Couplings by rational-quadratic splines over N(0, I)."""
+    flow = vp.repeat(vp.spline_coupling(dim, hidden=HIDDEN), NUM_LAYERS)
+    return vp.transformed(vp.standard_normal(dim), flow)
+
+
+def flow_over_vamp(dim: int, num_components: int, input_shape: tuple[int, ...]) -> vp.Prior:
+    """Affine couplings over a VampPrior."""
+    base = vp.vamp(num_components, input_shape, initial_mean=0.05, initial_scale=0.01)
+    return vp.transformed(base, vp.repeat(vp.affine_coupling(dim, hidden=HIDDEN), NUM_LAYERS))
