@@ -29,8 +29,8 @@ class Options:
     """Only settings whose names match, such as static_mnist or "two_level*vamp"."""
     max_minutes: float | None = None
     """Stop after so many minutes; the next call goes on."""
-    work_dir: Path | None = None
-    """Checkpoints and finished measures; by default `ledger` in the cache folder."""
+    work_dir: Path = cache_folder() / "ledger"
+    """Checkpoints and finished measures."""
     data_dir: str | None = None
     """Folder of omniglot_28.npz and caltech101_silhouettes_28.npz; by default the environment's VAEPRIORS_DATA."""
     niceness: int = 19
@@ -71,11 +71,12 @@ def show(found: list[Entry]) -> str:
 
 def main(options: Options) -> None:
     """Lists the settings, or runs those that are left."""
-    work_dir = (options.work_dir or cache_folder() / "ledger").expanduser()
+    work_dir = options.work_dir.expanduser()
     queue = Queue(SETTINGS, RECIPE, work_dir, data_dir=options.data_dir).matching(options.only)
     if options.list:
         print(show(entries(queue)))
         return
+    sys.stdout.reconfigure(line_buffering=True)  # pyright: ignore[reportAttributeAccessIssue]
     with locked(work_dir):
         os.nice(max(0, options.niceness - os.nice(0)))
         try:

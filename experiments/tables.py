@@ -10,6 +10,7 @@ other seeds lie beside it as `NAME_seed1.json` and so on; the tables are over al
 - `<!-- results: NAME, NAME -->` puts several runs into one table.
 - `<!-- results: NAME PART -->` gives one part of a benchmark.
 - `<!-- results: configs -->` gives the published settings.
+- `<!-- results: ledger -->` gives the tables of `experiments.ledger`, from `experiments/results/ledger`.
 
 The docstrings of `experiments/configs` tell what those runs gave, also with other options (`NAME_VARIANT.json`).
 """
@@ -24,7 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments import configs
-from experiments.report import choice, markdown, results, summaries
+from experiments.published.queue import Queue
+from experiments.published.recipe import RECIPE
+from experiments.published.settings import SETTINGS
+from experiments.report import choice, ledger, markdown, results, summaries
 from experiments.report.classes import classes_table, words
 from experiments.report.comparison import HOLES, summarize
 from experiments.report.comparison_tables import samples_table, tables
@@ -165,6 +169,8 @@ def fill(text: str) -> str:
         names = match[1].split(", ")
         if names == ["configs"]:
             described = settings()
+        elif names == ["ledger"]:
+            described = ledger.describe(Queue(SETTINGS, RECIPE))
         elif len(names) == 1:
             described = describe(_read(names[0]), match[2])
         else:

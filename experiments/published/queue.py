@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from experiments.data.sources import cache_folder
 from experiments.published.recipe import Recipe
 from experiments.published.records import LEDGER, Record, is_stale, read_record
 from experiments.published.run import folder_of, run
@@ -36,7 +37,7 @@ class Queue(NamedTuple):
 
     settings: Sequence[Setting]
     recipe: Recipe
-    work_dir: Path
+    work_dir: Path = cache_folder() / "ledger"
     results_dir: Path = LEDGER
     data_dir: str | None = None
 
