@@ -9,10 +9,9 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from experiments.data.sources import cache_folder
+from experiments.data.sources import cache_folder, user_path
 from experiments.options import command_line
 from experiments.published.queue import Entry, Queue, entries, locked, run_all
 from experiments.published.recipe import RECIPE
@@ -29,7 +28,7 @@ class Options:
     """Only settings whose names match, such as static_mnist or "two_level*vamp"."""
     max_minutes: float | None = None
     """Stop after so many minutes; the next call goes on."""
-    work_dir: Path = cache_folder() / "ledger"
+    work_dir: str = str(cache_folder() / "ledger")
     """Checkpoints and finished measures."""
     data_dir: str | None = None
     """Folder of omniglot_28.npz and caltech101_silhouettes_28.npz; by default the environment's VAEPRIORS_DATA."""
@@ -71,7 +70,7 @@ def show(found: list[Entry]) -> str:
 
 def main(options: Options) -> None:
     """Lists the settings, or runs those that are left."""
-    work_dir = options.work_dir.expanduser()
+    work_dir = user_path(options.work_dir)
     queue = Queue(SETTINGS, RECIPE, work_dir, data_dir=options.data_dir).matching(options.only)
     if options.list:
         print(show(entries(queue)))

@@ -1,10 +1,10 @@
 """The data sets of published comparisons, with splits of the published sizes."""
 
 import os
-from pathlib import Path
 from typing import NamedTuple
 
 from experiments.data.dataset import Dataset, load
+from experiments.data.sources import user_path
 
 
 class PublishedData(NamedTuple):
@@ -69,5 +69,5 @@ def load_published(data: PublishedData, data_dir: str | None = None) -> Dataset:
             f"Expected the folder that holds {data.source} (`images` [N, 28, 28] as bytes), by --data-dir or in the "
             "environment's VAEPRIORS_DATA; got none. `--only mnist` runs the settings that need no such file."
         )
-    loaded = load(str(Path(folder).expanduser() / data.source), sizes=data.sizes)
+    loaded = load(str(user_path(folder) / data.source), sizes=data.sizes)
     return loaded._replace(description=loaded.description.replace(folder, "$VAEPRIORS_DATA"))

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 
 from experiments.data.sources import cache_folder
+from experiments.options.command_line import USER_ERRORS, in_one_line
 from experiments.published.recipe import Recipe
 from experiments.published.records import LEDGER, Record, is_stale, read_record
 from experiments.published.run import folder_of, run
@@ -77,9 +78,10 @@ def run_all(queue: Queue) -> list[Setting]:
         print(f"{time.strftime('%H:%M')} {setting.name}, about {setting.minutes:.0f} minutes without other work")
         try:
             record = run(setting, queue.recipe, queue.work_dir, queue.data_dir, queue.results_dir)
-        except (ValueError, OSError, RuntimeError) as error:
-            traceback.print_exc()
-            print(f"{setting.name} failed: {error}", file=sys.stderr, flush=True)
+        except Exception as error:
+            if not isinstance(error, USER_ERRORS):
+                traceback.print_exc()
+            print(f"{setting.name} failed: {in_one_line(error)}", file=sys.stderr, flush=True)
             failed.append(setting)
             continue
         nll = -record["row"]["test"]["log_marginal"]

@@ -27,7 +27,7 @@ from experiments.training.grid import best_elbo
 from experiments.training.train import save_models, train
 from vaepriors_jax.evaluation.likelihood.annealing import annealed_importance_sampling
 
-CHECKPOINT_EVERY = 5  # epochs
+CHECKPOINT_EVERY = 2  # epochs: minutes where the machine is busy
 ANNEALED_AT_ONCE = 10  # images; their result is kept before the next ones begin
 
 
