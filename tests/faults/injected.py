@@ -851,6 +851,20 @@ NETWORKS = [
 
 CHECKPOINTS = [
     _fault(
+        "functions-not-compared-with-other-versions",
+        "training/same_run.py",
+        'differences = _unequal(there["values"], measure())',
+        'differences = _unequal(there["values"], there["values"])',
+        "training/test_fingerprint.py::test_with_other_versions_functions_that_give_other_values_are_refused",
+    ),
+    _fault(
+        "a-stopped-gradient-not-in-the-fingerprint",
+        "training/user_functions.py",
+        "return jax.value_and_grad(total, has_aux=True)(trained)",
+        "return total(trained)",
+        "training/test_fingerprint.py::test_another_run_is_refused_and_what_differs_is_named",
+    ),
+    _fault(
         "the-last-epoch-for-the-best-in-a-start",
         "training/checkpoint.py",
         "jax.tree.leaves(places.best_params)",
@@ -874,7 +888,7 @@ CHECKPOINTS = [
     _fault(
         "checkpoint-of-another-run-accepted",
         "training/checkpoint.py",
-        'check_fingerprint(there, run, f"{self.folder} (epoch {epoch})")',
+        'check_fingerprint(there, run, f"{self.folder} (epoch {epoch})", measure)',
         "pass",
         "training/test_fingerprint.py::test_other_hyperparameters[learning_rate]",
     ),

@@ -1,6 +1,6 @@
 """Checkpoints of a training run, written by orbax."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,8 @@ from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.parallel.sharding import to_host
 from vaepriors_jax.training.epoch import FitState
 from vaepriors_jax.training.failures import failures_of
-from vaepriors_jax.training.fingerprint import Fingerprint, check_fingerprint
+from vaepriors_jax.training.fingerprint import Fingerprint
+from vaepriors_jax.training.same_run import Values, check_fingerprint
 
 History = list[dict[str, np.ndarray]]
 
@@ -50,8 +51,9 @@ def check_checkpoints(given: str | Path | Checkpoints | None) -> Checkpoints | N
 class NoFolder:
     """A run that writes no checkpoints."""
 
-    def check(self, run: Fingerprint) -> Fingerprint:
+    def check(self, run: Fingerprint, measure: Callable[[], Values]) -> Fingerprint:
         """There is nothing to compare."""
+        del measure
         return run
 
     def as_start(self) -> str:
@@ -76,25 +78,25 @@ class Folder:
         self.folder, self.every, self.manager, self.num_replicas = folder, every, manager, num_replicas
         self.run: Fingerprint = {}
 
-    def check(self, run: Fingerprint) -> Fingerprint:
+    def check(self, run: Fingerprint, measure: Callable[[], Values]) -> Fingerprint:
         """Returns the fingerprint that checkpoints get, which keeps the name and the origin of a run that is resumed.
 
-        It is called before anything is compiled.
+        It is called before the epoch is compiled; `measure` returns the values that the functions of the run give.
 
         Raises:
             ValueError: the last checkpoint is of another run.
         """
         epoch = self.manager.latest_step()
         if epoch is None:
-            self.run = run
-            return run
+            self.run = run | {"values": measure()}
+            return self.run
         try:
             description = _read_description(self.manager, epoch)
         except Exception as error:
             raise self._unreadable(epoch, error) from error
         there, failures = description.get("run"), description.get("failures", [])
         try:
-            check_fingerprint(there, run, f"{self.folder} (epoch {epoch})")
+            check_fingerprint(there, run, f"{self.folder} (epoch {epoch})", measure)
         except ValueError as error:
             if not failures:
                 raise
@@ -102,7 +104,8 @@ class Folder:
                 f"{error} In the run that is there {'; '.join(failures)}. To start a new run from its last good "
                 f"parameters, pass `{self.as_start()}` as `params`, and another folder as `checkpoints`."
             ) from None
-        self.run = run | {name: there[name] for name in ("name", "started_from") if there and name in there}
+        kept = {name: there[name] for name in ("name", "started_from", "values") if there and name in there}
+        self.run = run | ({} if "values" in kept else {"values": measure()}) | kept
         return self.run
 
     def as_start(self) -> str:

@@ -22,7 +22,7 @@ from vaepriors_jax.training.callback import Callback, Epoch, check_callback, wan
 from vaepriors_jax.training.checkpoint import Checkpoints, Folder, History, NoFolder, check_checkpoints, open_folder
 from vaepriors_jax.training.epoch import FitState
 from vaepriors_jax.training.failures import Failure, failures_of
-from vaepriors_jax.training.fingerprint import fingerprint
+from vaepriors_jax.training.fingerprint import batch_of, fingerprint
 from vaepriors_jax.training.guards import Guards, unreached_beta
 from vaepriors_jax.training.placed_stream import PlacedStream
 from vaepriors_jax.training.prepare import Run, check_epochs, check_run, open_data, place_run
@@ -32,6 +32,7 @@ from vaepriors_jax.training.start import Start
 from vaepriors_jax.training.stream_epoch import compile_step, run_epoch
 from vaepriors_jax.training.streams import StreamLike
 from vaepriors_jax.training.transforms import Transform
+from vaepriors_jax.training.user_functions import measure_functions
 from vaepriors_jax.vae import VAE, VAEParams
 
 EpochProgram = Callable[..., tuple[FitState, Mapping[str, jax.Array]]]
@@ -154,7 +155,7 @@ def fit(
     run = place_run(options, replicas, num_epochs, opened, validated)
     mark = fingerprint(run, opened, validated, origin and origin._asdict())
     with open_folder(checkpoints, options.num_replicas) as folder:
-        mark = folder.check(mark)
+        mark = folder.check(mark, partial(measure_functions, run, batch_of(opened)))
         program, compile_seconds = compile_epoch(run)
         trained = train_epochs(run, program, folder, num_epochs, progress, callback)
     return result_of(run, trained, compile_seconds, mark, folder.as_start())
