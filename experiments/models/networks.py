@@ -1,6 +1,7 @@
 """Encoders and decoders for one example; with `num_classes` they read y.
 
-Without a trunk they are the gated dense pair of Tomczak & Welling (2018); `image_networks` has trunks of convolutions.
+Without a trunk they are the gated dense pair of Tomczak & Welling (2018), or the tanh layers of Bauer & Mnih (2019);
+`image_networks` has trunks of convolutions.
 For two levels of latents they are those of the same paper's HVAE.
 """
 
@@ -31,11 +32,25 @@ class GatedDense(nn.Module):
         return value * nn.sigmoid(gate)
 
 
-def gated_layers(widths: tuple[int, ...], parts: list[jax.Array]) -> jax.Array:
-    """Gated dense layers; the first is one layer for each part of the inputs."""
-    hidden = jnp.concatenate([GatedDense(widths[0])(part) for part in parts])
+class TanhDense(nn.Module):
+    """A linear map and tanh."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Maps [..., inputs] to [..., width]."""
+        return nn.tanh(nn.Dense(self.width)(inputs))
+
+
+LAYERS = {"gated": GatedDense, "tanh": TanhDense}
+
+
+def dense_layers(kind: str, widths: tuple[int, ...], parts: list[jax.Array]) -> jax.Array:
+    """Dense layers; the first is one layer for each part of the inputs."""
+    hidden = jnp.concatenate([LAYERS[kind](widths[0])(part) for part in parts])
     for width in widths[1:]:
-        hidden = GatedDense(width)(hidden)
+        hidden = LAYERS[kind](width)(hidden)
     return hidden
 
 
@@ -56,15 +71,17 @@ class Encoder(nn.Module):
 
     Attributes:
         latent_dim: dimension of z.
-        hidden: widths of the gated dense layers.
+        hidden: widths of the dense layers.
         num_classes: number of labels y, if it reads one.
         trunk: what comes before the dense layers, from an image to features of any shape.
+        layers: kind of the dense layers, a key of `LAYERS`.
     """
 
     latent_dim: int
     hidden: tuple[int, ...] = (300, 300)
     num_classes: int | None = None
     trunk: nn.Module | None = None
+    layers: str = "gated"
 
     @nn.compact
     def __call__(
@@ -73,7 +90,7 @@ class Encoder(nn.Module):
         """Encodes one example of any shape, given the latents [above] of the level above if there is one."""
         features = x if self.trunk is None else self.trunk(x)
         parts = [_with_label(features.reshape(-1), y, self.num_classes)] + ([] if above is None else [above])
-        hidden = gated_layers(self.hidden, parts)
+        hidden = dense_layers(self.layers, self.hidden, parts)
         raw = _at_least_float32(nn.Dense(2 * self.latent_dim, kernel_init=he_normal)(hidden))
         loc, log_variance = jnp.split(raw, 2)
         return vp.normal_diag(loc, jnp.exp(0.5 * jnp.clip(log_variance, -6.0, 2.0)))
@@ -108,11 +125,12 @@ class Decoder(nn.Module):
 
     Attributes:
         image_shape: height and width.
-        hidden: widths of the gated dense layers.
+        hidden: widths of the dense layers.
         num_classes: number of labels y, if it reads one.
         trunk: what comes after the dense layers, from a vector to the likelihood's raw outputs of each pixel.
         likelihood: makes a distribution of them.
         levels: of latents, as many to each; each has a first layer of its own.
+        layers: kind of the dense layers, a key of `LAYERS`.
     """
 
     image_shape: tuple[int, ...]
@@ -121,12 +139,13 @@ class Decoder(nn.Module):
     trunk: nn.Module | None = None
     likelihood: Likelihood = Likelihood()
     levels: int = 1
+    layers: str = "gated"
 
     @nn.compact
     def __call__(self, z: jax.Array, y: jax.Array | None = None) -> distrax.Distribution:
         """Decodes one z [dim]."""
         parts = [_with_label(level, y, self.num_classes) for level in jnp.split(z, self.levels)]
-        hidden = gated_layers(self.hidden, parts)
+        hidden = dense_layers(self.layers, self.hidden, parts)
         if self.trunk is None:
             shape = (*self.image_shape, self.likelihood.num_outputs)
             raw = nn.Dense(math.prod(shape), kernel_init=he_normal)(hidden).reshape(shape)

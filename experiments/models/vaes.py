@@ -107,12 +107,13 @@ def make_networks(sizes: Sizes, data: Dataset, num_classes: int | None) -> tuple
     """Makes the encoder and the decoder; beside convolutions there is one dense layer, the last width of `hidden`."""
     likelihood = Likelihood(sizes.likelihood, data.num_levels or 2, sizes.likelihood_components, sizes.likelihood_scale)
     hidden, down, up = sizes.hidden, None, None
-    if sizes.network != "dense":
+    layers = "tanh" if sizes.network == "tanh" else "gated"
+    if sizes.network in ("conv", "resnet"):
         hidden, residual = sizes.hidden[-1:], sizes.network == "resnet"
         down = Down(sizes.channels, residual)
         up = Up(data.image_shape, sizes.channels, likelihood.num_outputs, residual)
-    encoder = Encoder(sizes.latent_dim, hidden, num_classes, down)
-    decoder = Decoder(data.image_shape, hidden, num_classes, up, likelihood, sizes.levels)
+    encoder = Encoder(sizes.latent_dim, hidden, num_classes, down, layers)
+    decoder = Decoder(data.image_shape, hidden, num_classes, up, likelihood, sizes.levels, layers)
     return encoder if sizes.levels == 1 else TwoLevelEncoder(encoder, encoder), decoder
 
 

@@ -78,8 +78,8 @@ class Config:
     """Logistics for each pixel in discretized_logistic_mixture."""
     likelihood_scale: float = 0.1
     """Standard deviation of gaussian; gaussian_shared learns one for all pixels, gaussian_pixel one for each."""
-    network: Literal["dense", "conv", "resnet"] = "dense"
-    """Encoder and decoder: gated dense layers, gated convolutions, or residual convolutions."""
+    network: Literal["dense", "tanh", "conv", "resnet"] = "dense"
+    """Encoder and decoder: gated dense layers, dense layers with tanh, gated convolutions, or residual ones."""
     channels: tuple[int, ...] = (16, 32)
     """Channels of the convolutions, one for each halving of the image."""
     levels: Literal[1, 2] = 1

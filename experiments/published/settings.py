@@ -36,7 +36,10 @@ PRIORS = {
     "spline_flow": PublishedPrior("spline flow, 4 couplings", f"{_OWN}:spline_flow", 120),
     "flow_over_vamp": PublishedPrior("RealNVP over VampPrior", f"{_OWN}:flow_over_vamp", 110),
 }
-NETWORKS: dict[str, dict[str, Any]] = {"gated": {}}
+NETWORKS: dict[str, dict[str, Any]] = {
+    "gated": {},  # 784-300-300-40, Tomczak & Welling (2018)
+    "tanh": {"network": "tanh", "latent_dim": 50},  # 784-300-300-50, Bauer & Mnih (2019)
+}
 TWO_LEVELS_COST = 1.7
 
 
@@ -97,6 +100,7 @@ def _in_order() -> Iterator[Setting]:
     for seed in (0, 1, 2):
         yield from _all(("caltech101", "omniglot"), MAIN, seed=seed)
     yield from _all(MNIST, PRIORS)
+    yield from _all(MNIST, ("standard", "flow"), network="tanh")
     yield from _all(("fashion_mnist",), MAIN)
     yield from _all(MNIST, ("mixture", "flow"), levels=2)
     for seed in (1, 2):
@@ -104,6 +108,7 @@ def _in_order() -> Iterator[Setting]:
     yield from _all(("caltech101", "omniglot"), MAIN, levels=2)
     yield from _all(("caltech101", "omniglot"), PRIORS)
     yield from _all(("fashion_mnist",), MAIN, levels=2)
+    yield from _all(("omniglot",), ("standard", "flow"), network="tanh")
 
 
 SETTINGS = tuple(dict.fromkeys(_in_order()))

@@ -66,6 +66,12 @@ def test_a_setting_is_the_published_one(prior):
         assert made.config["factory"] == ("two_level" if levels == 2 else made.config["factory"])
 
 
+def test_the_other_network_has_tanh_layers_and_fifty_latents():
+    settings = fill(Setting("dynamic_mnist", "flow", network="tanh").config(RECIPE))
+    assert (settings.network, settings.latent_dim, settings.hidden) == ("tanh", 50, (300, 300))
+    assert Setting("dynamic_mnist", "flow", network="tanh") in SETTINGS
+
+
 def test_published_values_belong_to_settings_or_wait_for_them():
     for (data, levels, _), values in VALUES.items():
         assert data in DATASETS

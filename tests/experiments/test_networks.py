@@ -52,8 +52,8 @@ def test_channels_are_spread_over_pixels():
     np.testing.assert_array_equal(spread(image, 2, 3)[..., 0], [[0, 1, 4], [2, 3, 6]])
 
 
-@pytest.mark.parametrize(("network", "levels"), [("conv", 2), ("resnet", 1)])
-def test_convolutions_take_any_size_read_the_label_and_learn(network, levels):
+@pytest.mark.parametrize(("network", "levels"), [("tanh", 1), ("conv", 2), ("resnet", 1)])
+def test_networks_take_any_size_read_the_label_and_learn(network, levels):
     """One compiled call: the ELBO and its gradient; every parameter is reached, and the label changes both networks."""
     data = grey(num_levels=2)
     vae, init = make_vae("conditional", SIZES._replace(network=network, levels=levels), data)
@@ -93,6 +93,19 @@ def test_layers_in_bfloat16_and_the_rest_in_float32():
     difference = np.abs(rounded - exact).max()
     assert 1e-6 < difference < 0.03 * np.abs(exact).max()
     assert halves.likelihood(params, jnp.ones(2)).log_prob(x).dtype == jnp.float32
+
+
+def test_tanh_layers_are_those_by_hand():
+    vae, init = make_vae("standard", SIZES._replace(network="tanh"), grey(num_levels=2))
+    params = init(jax.random.key(0))
+    x = np.random.default_rng(0).random((9, 14), np.float32)
+    layers = params.encoder["params"]
+    first, second, last = (layers[name] for name in ("TanhDense_0", "TanhDense_1", "Dense_0"))
+    hidden = x.reshape(-1)
+    for layer in (first["Dense_0"], second["Dense_0"]):
+        hidden = np.tanh(hidden @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"]))
+    expected = (hidden @ np.asarray(last["kernel"]) + np.asarray(last["bias"]))[:2]
+    np.testing.assert_allclose(vae.posterior(params, x).mean(), expected, atol=1e-5)
 
 
 def test_two_levels_are_the_networks_of_the_paper():
