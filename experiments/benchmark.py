@@ -17,7 +17,9 @@ import jax
 from experiments.benchmarks import accelerator, evaluation, growth, mixture, profile, replicas, startup, training
 from experiments.benchmarks.common import Part
 from experiments.options import command_line
-from experiments.report import document, results
+from experiments.report import document
+from experiments.runs.environment import command, hardware, versions
+from experiments.runs.folder import output_folder
 
 PartName = Literal["mixture", "training", "profile", "evaluation", "replicas", "growth", "startup", "accelerator"]
 MODULES: dict[str, Any] = {
@@ -84,13 +86,13 @@ def main(options: Options) -> dict[str, Any]:
     """Runs the parts, prints their tables, writes results.json after each, and returns what it holds."""
     on_cpu = jax.default_backend() == "cpu"
     parts = options.parts or tuple(name for name in MODULES if name != "accelerator" or not on_cpu)
-    output_dir = results.make_output_dir(options.output_dir, "benchmark", jax.default_backend())
+    output_dir = output_folder(options.output_dir, "benchmark", jax.default_backend())
     content: dict[str, Any] = {
         "experiment": "benchmark",
-        "command": command_line.command("benchmark"),
+        "command": command("benchmark"),
         "config": asdict(options),
-        "hardware": results.hardware(),
-        "versions": results.versions() | other_versions(),
+        "hardware": hardware(),
+        "versions": versions() | other_versions(),
         "seconds": 0.0,
         "parts": {},
     }

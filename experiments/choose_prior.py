@@ -4,8 +4,8 @@ python -m experiments.choose_prior
 python -m experiments.choose_prior --dataset fashion_mnist --preset paper --epochs 10 --seeds 2
 """
 
-import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,15 @@ from experiments.data.dataset import Dataset, load, take_test
 from experiments.options import command_line
 from experiments.options.programs import SeedsOptions
 from experiments.options.resolve import resolve
+from experiments.options.settings import Settings
 from experiments.report import comparison_figures, document, figures, results
 from experiments.report.choice import MEASURES, advice, kind_of, tables
 from experiments.report.comparison import Rows, failures_of
 from experiments.report.document import Figure, Section
 from experiments.report.generation import by_prior, draw_samples
 from experiments.report.recommendation import STANDARD, Measurements, recommend
+from experiments.runs.files import MEASURED, keep
+from experiments.runs.folder import open_run, output_folder
 
 
 @dataclass(frozen=True)
@@ -99,24 +102,29 @@ def draw(candidates: Candidates, data: Dataset, output_dir: Path) -> list[Figure
 
 def main(options: Options) -> dict[str, Any]:
     """Trains, measures, recommends, and writes the output folder."""
-    began = time.perf_counter()
     if STANDARD not in options.priors:
         raise ValueError(f"Expected `standard` among --priors, to compare the others with; got {options.priors}.")
     data = load(options.dataset, data_dir=options.data_dir)
     config = resolve(options.comparison(), data, conditional=False)
     data = take_test(data, config.num_test)
-    output_dir = results.make_output_dir(options.output_dir, "choose_prior", options.dataset)
+    folder = output_folder(options.output_dir, "choose_prior", options.dataset)
+    with open_run("choose_prior", options, folder):
+        return _choose(config, data, folder)
+
+
+def _choose(config: Settings, data: Dataset, output_dir: Path) -> dict[str, Any]:
     candidates = train_and_measure(config, data, output_dir)
     standard = next(trained for trained in candidates.trained if trained.name == STANDARD)
     for row in candidates.rows:
         if row["prior"] == STANDARD and row["test"]:
-            model = standard.model(row["seed"] - options.seed)
-            row["holes"] |= measures.gaussian_divergence(model, data)
+            model = standard.model(row["seed"] - config.seed)
+            path = output_dir / MEASURED / f"{STANDARD}-seed{model.seed}-gaussian.json"
+            row["holes"] |= keep(path, partial(measures.gaussian_divergence, model, data))
     measured = measurements_of(candidates.rows)
     if STANDARD not in measured:
         raise ValueError("The VAE with N(0, I) could not be trained: see the warnings above. Lower --learning-rate.")
     recommended = recommend(measured)
-    content = results.describe_run("choose_prior", options.dataset, asdict(config), began) | {
+    content = results.describe_run(output_dir, config.dataset, asdict(config)) | {
         "data": data.description,
         "features": measures.describe_features(candidates.scorer and candidates.scorer.network),
         "kinds": {
@@ -126,12 +134,12 @@ def main(options: Options) -> dict[str, Any]:
         "measured": measured,
         "recommendation": recommended._asdict(),
     }
+    results.write_json(output_dir / "results.json", content)
     sections = [
         *advice(recommended),
         Section("What it rests on", failures_of(candidates.rows), tables(content)),
         Section("Figures", figures=draw(candidates, data, output_dir)),
     ]
-    content["seconds"] = time.perf_counter() - began
     shown = [sections[2], *sections[:2]]  # in a terminal the last lines are read first
     document.publish(output_dir, content, f"{data.name}: which prior?", sections, shown)
     return content

@@ -6,7 +6,6 @@ python -m experiments.conditional_generation
 python -m experiments.conditional_generation --dataset mnist --preset paper --epochs 20
 """
 
-import time
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +28,8 @@ from experiments.options.settings import Settings
 from experiments.report import document, figures, results
 from experiments.report.classes import BLIND, CONDITIONAL, SHARED, classes_table, words
 from experiments.report.document import Figure, Section
+from experiments.runs.files import MEASURED, file_name, keep
+from experiments.runs.folder import open_run, output_folder
 from experiments.training.train import train
 
 KEY = jax.random.key(9)
@@ -91,23 +92,30 @@ def class_kl(model: Model, data: Dataset) -> float:
     return float(np.mean(divergences))
 
 
-def measure(trained: Trained, data: Dataset, scorer: SampleScorer, num: int) -> list[dict[str, Any]]:
-    """One row for each seed."""
+def measure(model: Model, data: Dataset, scorer: SampleScorer, num: int) -> dict[str, Any]:
+    """What is measured of a model."""
     settings = EvaluationSettings(scorer=scorer)
-    rows = [trained.row(replica) for replica in range(len(trained.seeds))]
-    for row, model in zip(rows, map(trained.model, range(len(rows))), strict=True):
+    shares = shares_in_class(scorer, by_class(model.vae, model.params, KEY, scorer.network.num_classes, num))
+    scores = measures.samples(model, data, settings)
+    test = {
+        **measures.elbo(model, data, settings),
+        "share": float(shares.mean()),
+        "class_kl": class_kl(model, data),
+        "fid": scores["generated"]["fid"],
+        "coverage": scores["generated"]["coverage"],
+    }
+    return {"test": test, "shares": shares.tolist(), "samples": scores}
+
+
+def rows_of(trained: Trained, data: Dataset, scorer: SampleScorer, num: int, output_dir: Path) -> list[dict[str, Any]]:
+    """One row for each seed."""
+    rows = []
+    for replica, seed in enumerate(trained.seeds):
+        row = trained.row(replica)
         if "failure" in row:
-            raise ValueError(f"{trained.name}, seed {model.seed}: {row['failure']}. Lower --learning-rate.")
-        shares = shares_in_class(scorer, by_class(model.vae, model.params, KEY, scorer.network.num_classes, num))
-        scores = measures.samples(model, data, settings)
-        row["test"] = {
-            **measures.elbo(model, data, settings),
-            "share": float(shares.mean()),
-            "class_kl": class_kl(model, data),
-            "fid": scores["generated"]["fid"],
-            "coverage": scores["generated"]["coverage"],
-        }
-        row |= {"shares": shares.tolist(), "samples": scores}
+            raise ValueError(f"{trained.name}, seed {seed}: {row['failure']}. Lower --learning-rate.")
+        path = output_dir / MEASURED / f"{file_name(trained.name)}-seed{seed}.json"
+        rows.append(row | keep(path, partial(measure, trained.model(replica), data, scorer, num)))
     return rows
 
 
@@ -143,7 +151,6 @@ def shares_of_test_images(scorer: SampleScorer, data: Dataset) -> np.ndarray:
 
 def main(options: Options) -> dict[str, Any]:
     """Trains the VAEs, asks each for each class, and writes the output folder."""
-    began = time.perf_counter()
     if options.num_by_class < 1:
         raise ValueError(f"Expected --num-by-class >= 1; got {options.num_by_class}.")
     data = load(options.dataset, data_dir=options.data_dir)
@@ -151,21 +158,27 @@ def main(options: Options) -> dict[str, Any]:
         raise ValueError(f"Expected labels, which are the classes to ask for; {data.name} has none.")
     config = resolve(options.comparison(priors=("conditional",)), data)
     data = take_test(data, config.num_test)
-    output_dir = results.make_output_dir(options.output_dir, "conditional_generation", options.dataset)
+    folder = output_folder(options.output_dir, "conditional_generation", options.dataset)
+    with open_run("conditional_generation", options, folder):
+        return _ask(config, options.num_by_class, data, folder)
+
+
+def _ask(config: Settings, num_by_class: int, data: Dataset, output_dir: Path) -> dict[str, Any]:
     scorer = measures.make_sample_scorer(data)
     if scorer is None:
         raise ValueError(f"Expected more test images, to score samples; got {len(data.test['x'])}. Raise --num-test.")
     trained = [train(name, config, data, output_dir, made) for name, made in make_all(config, data).items()]
-    rows = [row for prior in trained for row in measure(prior, data, scorer, options.num_by_class)]
+    rows = [row for prior in trained for row in rows_of(prior, data, scorer, num_by_class, output_dir)]
     shares = {prior.name: np.array([row["shares"] for row in rows if row["prior"] == prior.name]) for prior in trained}
     real = shares_of_test_images(scorer, data)
-    pictures = draw([prior.model(0) for prior in trained], data, shares, real, output_dir)
-    content = results.describe_run("conditional_generation", options.dataset, asdict(config), began) | {
+    content = results.describe_run(output_dir, config.dataset, asdict(config)) | {
         "data": data.description,
         "features": measures.describe_features(scorer.network),
         "rows": rows,
         "real_shares": real.tolist(),
     }
+    results.write_json(output_dir / "results.json", content)
+    pictures = draw([prior.model(0) for prior in trained], data, shares, real, output_dir)
     answers, table = words(rows, content["real_shares"]), classes_table(rows, content["real_shares"])
     sections = [
         Section("Does a prior for each class help?", answers, [table]),

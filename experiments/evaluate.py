@@ -4,7 +4,6 @@ python -m experiments.evaluate runs/compare_priors-digits-20260101-120000
 """
 
 import json
-import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ import tyro
 
 import vaepriors_jax as vp
 from experiments import measures
+from experiments.comparison.candidates import kept_measures
 from experiments.data.dataset import Dataset, load
 from experiments.models.likelihoods import check_likelihood
 from experiments.models.trained import Model
@@ -25,14 +25,17 @@ from experiments.options.stored import has_type, read_options
 from experiments.report import document, results
 from experiments.report.comparison import sections_of, summarize
 from experiments.report.recommendation import REFIT
-from experiments.training.train import model_folder
+from experiments.runs.folder import open_run, output_folder
+from experiments.training.kept import model_folder
+
+SUBFOLDER = "evaluate"  # of the run that is measured again
 
 
 @dataclass(frozen=True)
 class Options:
     """Measures the models of a run of compare_priors again, on the whole test set."""
 
-    run_dir: Annotated[Path, tyro.conf.Positional]
+    run_dir: Annotated[str, tyro.conf.Positional]
     """Output folder of compare_priors."""
     num_samples: int | None = None
     """Importance samples S; by default those of the run."""
@@ -144,38 +147,46 @@ def choose_rows(rows: list[dict[str, Any]], priors: tuple[str, ...]) -> list[dic
 
 def main(options: Options) -> dict[str, Any]:
     """Measures the models, prints the tables, and writes evaluation.json beside the run's results."""
-    began = time.perf_counter()
-    content, config = read_run(options.run_dir)
+    run_dir = Path(options.run_dir)
+    content, config = read_run(run_dir)
     data = load(config.dataset, binarization=config.binarization, data_dir=options.data_dir or config.data_dir)
     check_likelihood(config.likelihood, data)
     rows = choose_rows(content["rows"], options.priors)
+    if options.num_samples is not None:
+        config = replace(config, num_samples=options.num_samples)
+    folder = output_folder(str(run_dir / SUBFOLDER), "evaluate", config.dataset)
+    with open_run("evaluate", options, folder, anew=True):
+        return _measure(content | {"rows": rows}, config, data, run_dir, folder)
+
+
+def _measure(content: dict[str, Any], config: Settings, data: Dataset, run_dir: Path, folder: Path) -> dict[str, Any]:
     scorer = measures.make_sample_scorer(data)
     if scorer is None:
         print(f"The samples of {data.name} are not scored: that takes labels, which train a feature network.")
-    if options.num_samples is not None:
-        config = replace(config, num_samples=options.num_samples)
     settings = config.evaluation(scorer)
-    models = load_models(options.run_dir, rows, config, data)
+    models = load_models(run_dir, content["rows"], config, data)
     measured = [
         {name: value for name, value in row.items() if name not in measures.ALL}
         | {"likelihood": config.likelihood}
-        | measures.measure(model, data, settings, measures.ALL)
-        for row, model in zip(rows, models, strict=True)
+        | kept_measures(model, data, settings, measures.ALL, folder)
+        for row, model in zip(content["rows"], models, strict=True)
     ]
-    result = results.describe_run("evaluate", config.dataset, asdict(config), began) | {
-        "run": str(options.run_dir),
+    result = results.describe_run(folder, config.dataset, asdict(config))
+    seconds = result["seconds"]
+    result |= {
+        "run": result["config"]["output_dir"],
         "trained_by": content["command"],
         "features": measures.describe_features(scorer and scorer.network),
         "rows": measured,
         "summary": summarize(measured),
-        "seconds": content["seconds"] + time.perf_counter() - began,
+        "seconds": content["seconds"] + seconds,
     }
     sections = sections_of(result["summary"])
-    document.write(options.run_dir, result, f"{data.name}: priors measured again", sections, "evaluation")
+    document.write(run_dir, result, f"{data.name}: priors measured again", sections, "evaluation")
     document.show(sections)
-    print(f"Written to {options.run_dir / 'evaluation.json'} ({time.perf_counter() - began:.0f} s).")
+    print(f"Written to {run_dir / 'evaluation.json'} ({seconds:.0f} s).")
     return result
 
 
 if __name__ == "__main__":
-    command_line.run(main, Options)
+    command_line.run(main, Options, subfolder=SUBFOLDER)

@@ -4,22 +4,24 @@ python -m experiments.generation_quality
 python -m experiments.generation_quality --dataset mnist --preset paper --priors standard mixture --epochs 20
 """
 
-import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from experiments import measures
 from experiments.comparison.candidates import train_and_measure
-from experiments.data.dataset import load, take_test
+from experiments.data.dataset import Dataset, load, take_test
 from experiments.options import command_line
 from experiments.options.programs import SeedsOptions
 from experiments.options.resolve import resolve
+from experiments.options.settings import Settings
 from experiments.report import document, results
 from experiments.report.comparison import failures_of
 from experiments.report.comparison_tables import samples_table
 from experiments.report.document import Section
 from experiments.report.generation import draw_samples, draw_scores
 from experiments.report.quality import differences, tests
+from experiments.runs.folder import open_run, output_folder
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,6 @@ class Options(SeedsOptions):
 
 def main(options: Options) -> dict[str, Any]:
     """Trains, scores, tests, draws, and writes the output folder."""
-    began = time.perf_counter()
     data = load(options.dataset, data_dir=options.data_dir)
     if data.num_classes is None:
         raise ValueError(
@@ -49,8 +50,24 @@ def main(options: Options) -> dict[str, Any]:
         )
     config = resolve(options.comparison(), data, conditional=False)
     data = take_test(data, config.num_test)
-    output_dir = results.make_output_dir(options.output_dir, "generation_quality", options.dataset)
+    folder = output_folder(options.output_dir, "generation_quality", options.dataset)
+    with open_run("generation_quality", options, folder):
+        return _compare_samples(config, data, folder)
+
+
+def _compare_samples(config: Settings, data: Dataset, output_dir: Path) -> dict[str, Any]:
     candidates = train_and_measure(config, data, output_dir)
+    content = results.describe_run(output_dir, config.dataset, asdict(config)) | {
+        "data": data.description,
+        "features": measures.describe_features(candidates.scorer and candidates.scorer.network),
+        "rows": candidates.rows,
+        "summary": candidates.summary,
+        "differences": {
+            prior: {score: difference._asdict() for score, difference in by_score.items()}
+            for prior, by_score in differences(candidates.rows, config.priors[0]).items()
+        },
+    }
+    results.write_json(output_dir / "results.json", content)
     models = [trained.model(0) for trained in candidates.trained]
     pictures = [*draw_samples(models, data, output_dir), draw_scores(candidates.rows, output_dir)]
     sections = [
@@ -58,16 +75,6 @@ def main(options: Options) -> dict[str, Any]:
         tests(candidates.rows),
         Section("Figures", figures=pictures),
     ]
-    content = results.describe_run("generation_quality", options.dataset, asdict(config), began) | {
-        "data": data.description,
-        "features": measures.describe_features(candidates.scorer and candidates.scorer.network),
-        "rows": candidates.rows,
-        "summary": candidates.summary,
-        "differences": {
-            prior: {score: difference._asdict() for score, difference in by_score.items()}
-            for prior, by_score in differences(candidates.rows, options.priors[0]).items()
-        },
-    }
     document.publish(output_dir, content, f"{data.name}: quality of samples", sections)
     return content
 

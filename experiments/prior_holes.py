@@ -3,8 +3,9 @@
 python -m experiments.prior_holes
 """
 
-import time
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import distrax
@@ -19,6 +20,10 @@ from experiments.data.dataset import Dataset, load
 from experiments.options import command_line
 from experiments.report import hole_figure, results
 from experiments.report.hole_figure import Plane
+from experiments.runs.files import MEASURED, keep
+from experiments.runs.folder import open_run, output_folder
+from experiments.runs.signals import epochs, stop_if_asked
+from experiments.training import kept
 
 WIDTH = 256
 PIXEL_SCALE = 0.15  # of the Gaussian p(x|z) of grey digits
@@ -74,6 +79,7 @@ class Decoder(nn.Module):
 class Model(NamedTuple):
     """A trained VAE with its data: flat images for training, and others to measure with."""
 
+    name: str
     vae: vp.VAE
     params: vp.VAEParams
     train: jax.Array
@@ -96,35 +102,57 @@ def _flat(images: np.ndarray) -> jax.Array:
     return jnp.asarray(images.reshape(len(images), -1))
 
 
-def train(data: Dataset, latent_dim: int, num_images: int, epochs: int) -> Model:
-    """Trains a VAE with N(0, I)."""
+def train(data: Dataset, latent_dim: int, num_images: int, num_epochs: int, output_dir: Path) -> Model:
+    """Trains a VAE with N(0, I), unless the output folder holds it."""
     x = _flat(data.train["x"][:num_images])
     encoder, decoder = Encoder(latent_dim), Decoder(x.shape[1], data.num_levels == 2)
-    keys = jax.random.split(jax.random.key(0), 3)
     vae = vp.VAE(encoder.apply, decoder.apply, vp.standard_normal(latent_dim))
-    params = vp.VAEParams(encoder.init(keys[0], x[0]), decoder.init(keys[1], jnp.zeros(latent_dim)), {})
-    optimizer = optax.adam(2e-3 if latent_dim == 2 else 1e-3)
-    outcome = vp.fit(vae, params, keys[2], {"x": x}, optimizer, num_epochs=epochs, transform=data.transform)
+
+    name = f"{data.name}-{latent_dim}"
+
+    def fit() -> vp.VAEParams:
+        keys = jax.random.split(jax.random.key(0), 3)
+        params = vp.VAEParams(encoder.init(keys[0], x[0]), decoder.init(keys[1], jnp.zeros(latent_dim)), {})
+        optimizer = optax.adam(2e-3 if latent_dim == 2 else 1e-3)
+        options: dict[str, Any] = {"num_epochs": num_epochs, "transform": data.transform, "callback": stop_if_asked}
+        checkpoints = kept.checkpoints(output_dir, name)
+        with epochs(name):
+            outcome = vp.fit(vae, params, keys[2], {"x": x}, optimizer, checkpoints=checkpoints, **options)
+        return outcome.params
+
+    params = kept.params(output_dir / "models" / name, vae.prior, fit)
     held_out = _flat(np.concatenate([data.validation["x"], data.test["x"]]))
     labels = np.zeros(len(held_out), int)  # one colour where there are none
     if data.num_classes is not None:
         labels = np.concatenate([data.validation["y"], data.test["y"]])
-    return Model(vae, outcome.params, _flat(data.fixed_train["x"][:num_images]), held_out, labels)
+    return Model(name, vae, params, _flat(data.fixed_train["x"][:num_images]), held_out, labels)
 
 
-def refit(model: Model, latent_dim: int, num_components: int) -> Model:
-    """Gives the trained VAE a mixture that is fitted to its encodings."""
+def refit(model: Model, latent_dim: int, num_components: int, output_dir: Path) -> Model:
+    """Gives the trained VAE a mixture that is fitted to its encodings, unless the output folder holds it."""
     prior = vp.mixture(latent_dim, num_components)
-    params = vp.fit_prior(prior, model.vae, model.params, jax.random.key(1), model.train)
-    return model._replace(vae=model.vae._replace(prior=prior), params=params)
+    name, vae = f"{model.name}-refit", model.vae._replace(prior=prior)
+
+    def fit() -> vp.VAEParams:
+        return vp.fit_prior(prior, model.vae, model.params, jax.random.key(1), model.train)
+
+    return model._replace(name=name, vae=vae, params=kept.params(output_dir / "models" / name, prior, fit))
 
 
-def plane_of(model: Model) -> Plane:
-    """The prior's density and its holes in the plane of two latents, with the encodings of held-out images."""
+def hole_mass_of(model: Model) -> tuple[float, float]:
+    """The prior's mass where no held-out image is encoded, and its standard error."""
     prior = model.vae.latent_prior(model.params)
     aggregated = vp.aggregated_posterior(model.vae, model.params, model.train)
     z = model.encodings(jax.random.key(2))
     mass = vp.hole_mass(prior, aggregated, jax.random.key(3), quantile=QUANTILE, held_out=z)
+    return float(mass.prior_in_holes.mean), float(mass.prior_in_holes.standard_error)
+
+
+def plane_of(model: Model, hole_mass: tuple[float, float]) -> Plane:
+    """The prior's density and its holes in the plane of two latents, with the encodings of held-out images."""
+    prior = model.vae.latent_prior(model.params)
+    aggregated = vp.aggregated_posterior(model.vae, model.params, model.train)
+    z = model.encodings(jax.random.key(2))
     samples = prior.sample(seed=jax.random.key(4), sample_shape=10_000)
     outcome = vp.hole_map(prior, aggregated, half_width=4.5)
     return Plane(
@@ -133,7 +161,7 @@ def plane_of(model: Model) -> Plane:
         labels=model.labels,
         threshold=float(jnp.quantile(vp.log_prob_in_chunks(aggregated, z), QUANTILE)),
         levels=np.quantile(np.asarray(prior.log_prob(samples)), (0.01, 0.1, 0.5)),
-        hole_mass=(float(mass.prior_in_holes.mean), float(mass.prior_in_holes.standard_error)),
+        hole_mass=hole_mass,
     )
 
 
@@ -155,22 +183,30 @@ def samples_of(model: Model, image_shape: tuple[int, ...]) -> np.ndarray:
 
 def main(options: Options) -> dict[str, Any]:
     """Trains, fits the mixtures, measures and draws."""
-    began = time.perf_counter()
     digits, images = load("digits", binarization="none"), load(options.dataset, data_dir=options.data_dir)
-    output_dir = results.make_output_dir(options.output_dir, "prior_holes", options.dataset)
-    flat = train(digits, 2, len(digits.train["x"]), options.epochs_of_plane)
-    deep = train(images, options.latent_dim, options.num_images, options.epochs)
-    planes = [plane_of(model) for model in (flat, refit(flat, 2, 50))]
-    models = (deep, refit(deep, options.latent_dim, 100))
-    divergences = [divergence_of(model) for model in models]
-    samples = [samples_of(model, images.image_shape) for model in models]
-    hole_figure.draw(output_dir / "prior_holes.png", planes, samples, divergences, options.latent_dim, images.name)
+    folder = output_folder(options.output_dir, "prior_holes", options.dataset)
+    with open_run("prior_holes", options, folder):
+        return _measure_and_draw(options, digits, images, folder)
+
+
+def _measure_and_draw(options: Options, digits: Dataset, images: Dataset, output_dir: Path) -> dict[str, Any]:
+    flat = train(digits, 2, len(digits.train["x"]), options.epochs_of_plane, output_dir)
+    deep = train(images, options.latent_dim, options.num_images, options.epochs, output_dir)
+    planes, models = (flat, refit(flat, 2, 50, output_dir)), (deep, refit(deep, options.latent_dim, 100, output_dir))
     rows = [
-        {"prior": name, "hole_mass": plane.hole_mass, "divergence": divergence}
-        for name, plane, divergence in zip(("standard", "standard, refit mixture"), planes, divergences, strict=True)
+        {
+            "prior": name,
+            "hole_mass": keep(output_dir / MEASURED / f"{plane.name}.json", partial(hole_mass_of, plane)),
+            "divergence": keep(output_dir / MEASURED / f"{model.name}.json", partial(divergence_of, model)),
+        }
+        for name, plane, model in zip(("standard", "standard, refit mixture"), planes, models, strict=True)
     ]
-    content = results.describe_run("prior_holes", options.dataset, asdict(options), began) | {"rows": rows}
+    content = results.describe_run(output_dir, options.dataset, asdict(options)) | {"rows": rows}
     results.write_json(output_dir / "results.json", content)
+    drawn = [plane_of(plane, row["hole_mass"]) for plane, row in zip(planes, rows, strict=True)]
+    samples = [samples_of(model, images.image_shape) for model in models]
+    divergences = [row["divergence"] for row in rows]
+    hole_figure.draw(output_dir / "prior_holes.png", drawn, samples, divergences, options.latent_dim, images.name)
     print(f"Figure and results in {output_dir} ({content['seconds']:.0f} s).")
     return content
 

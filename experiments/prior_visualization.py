@@ -4,9 +4,9 @@ python -m experiments.prior_visualization
 python -m experiments.prior_visualization --dataset mnist --preset paper --priors standard mixture vamp flow
 """
 
-import time
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -14,15 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import measures
+from experiments.comparison.candidates import kept_measures
 from experiments.data.dataset import Dataset, load
 from experiments.measures import EvaluationSettings, Model
 from experiments.options import command_line
 from experiments.options.config import Config
 from experiments.options.resolve import resolve
+from experiments.options.settings import Settings
 from experiments.report import document, latent_figures, results
 from experiments.report.latent_figures import Portrait
 from experiments.report.plane import MEASURES, describe
-from experiments.training.train import save_models, train
+from experiments.runs.folder import open_run, output_folder
+from experiments.training.train import train
 
 NUM_SAMPLES, GRID = 64, 12
 
@@ -68,7 +71,14 @@ def _decode(model: Model, z: jax.Array) -> np.ndarray:
     return np.asarray(jax.vmap(lambda z: model.vae.likelihood(model.params, z).mean())(z))
 
 
-def portray(model: Model, data: Dataset, half_width: float | None, num_points: int) -> Portrait:
+def holes_of(model: Model, data: Dataset, output_dir: Path) -> dict[str, Any]:
+    """The row of a model in results.json: each measure of its holes with its standard error."""
+    holes = kept_measures(model, data, EvaluationSettings(), {"holes": measures.holes}, output_dir)["holes"]
+    row = {"prior": model.prior, "seed": model.seed, "num_encodings": [len(data.validation["x"])]}
+    return row | {name: (holes[name], holes[f"{name}_standard_error"]) for name in MEASURES}
+
+
+def portray(model: Model, row: dict[str, Any], data: Dataset, half_width: float | None, num_points: int) -> Portrait:
     """The parts of a model's row in the figure: densities on the plane, encodings in it, and decoded images."""
     plane = measures.hole_map(model, data, half_width)
     rows = np.asarray(jax.random.permutation(KEY, len(data.fixed_train["x"])))[:num_points]
@@ -79,7 +89,6 @@ def portray(model: Model, data: Dataset, half_width: float | None, num_points: i
     ticks = float(plane.first[-1]) * jnp.linspace(-1, 1, GRID)
     # Rows of images from the top, where the second coordinate is largest.
     grid = plane.origin + ticks[None, :, None] * plane.axes[0] + ticks[::-1, None, None] * plane.axes[1]
-    holes = measures.holes(model, data, EvaluationSettings())
     return Portrait(
         name=model.prior,
         map=plane,
@@ -87,42 +96,38 @@ def portray(model: Model, data: Dataset, half_width: float | None, num_points: i
         labels=data.train["y"][rows] if data.num_classes else None,
         samples=_decode(model, from_prior),
         grid=_decode(model, grid.reshape(-1, grid.shape[-1])),
-        **{name: (holes[name], holes[f"{name}_standard_error"]) for name in MEASURES},
+        **{name: row[name] for name in MEASURES},
     )
 
 
 def main(options: Options) -> dict[str, Any]:
     """Trains, draws, prints the holes, and writes the output folder."""
-    began = time.perf_counter()
     if options.latent_dim < 2:
         raise ValueError(f"Expected --latent-dim >= 2 for a picture of the plane; got {options.latent_dim}.")
     if options.num_points < 1:
         raise ValueError(f"Expected --num-points >= 1; got {options.num_points}.")
     data = load(options.dataset, data_dir=options.data_dir)
     config = resolve(comparison_of(options), data, conditional=False)
-    output_dir = results.make_output_dir(options.output_dir, "prior_visualization", options.dataset)
+    folder = output_folder(options.output_dir, "prior_visualization", options.dataset)
+    with open_run("prior_visualization", options, folder):
+        return _draw(config, options.num_points, data, folder)
+
+
+def _draw(config: Settings, num_points: int, data: Dataset, output_dir: Path) -> dict[str, Any]:
     models = []
-    for name in options.priors:
+    for name in config.priors:
         trained = train(name, config, data, output_dir)
         if trained.result.failures:
             raise ValueError(f"{name}: {trained.result.failures[0]}. Lower --learning-rate.")
         models.append(trained.model(0))
-        save_models(trained, output_dir)
+    rows = [holes_of(model, data, output_dir) for model in models]
+    content = results.describe_run(output_dir, config.dataset, asdict(config)) | {"rows": rows}
+    results.write_json(output_dir / "results.json", content)
     # The same axes for all: as wide as the widest needs.
     planes = [measures.hole_map(model, data) for model in models]
     half_width = max(float(jnp.maximum(plane.first[-1], plane.second[-1])) for plane in planes)
-    portraits = [portray(model, data, half_width, options.num_points) for model in models]
-    latent_figures.draw(output_dir / "latent_plane.png", portraits, data.name, options.latent_dim)
-    rows = [
-        {
-            "prior": portrait.name,
-            "seed": options.seed,
-            "num_encodings": [len(data.validation["x"])],
-            **{name: getattr(portrait, name) for name in MEASURES},
-        }
-        for portrait in portraits
-    ]
-    content = results.describe_run("prior_visualization", options.dataset, asdict(config), began) | {"rows": rows}
+    portraits = [portray(model, row, data, half_width, num_points) for model, row in zip(models, rows, strict=True)]
+    latent_figures.draw(output_dir / "latent_plane.png", portraits, data.name, config.latent_dim)
     document.publish(output_dir, content, f"{data.name}: encodings and priors in the latent plane", describe(content))
     return content
 

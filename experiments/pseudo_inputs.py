@@ -4,7 +4,6 @@ python -m experiments.pseudo_inputs
 python -m experiments.pseudo_inputs --dataset mnist --preset paper --epochs 100
 """
 
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,7 +15,8 @@ import numpy as np
 import vaepriors_jax as vp
 from experiments import measures
 from experiments.data.dataset import Dataset, load
-from experiments.models.vaes import make_vae
+from experiments.models.trained import Trained
+from experiments.models.vaes import Made, make_vae
 from experiments.options import command_line
 from experiments.options.programs import RunOptions
 from experiments.options.resolve import resolve
@@ -24,10 +24,15 @@ from experiments.options.settings import Settings
 from experiments.report import document, pseudo_input_figures, results
 from experiments.report.document import Figure, Section
 from experiments.report.pseudo_inputs import SETS, answer, distances_table
+from experiments.runs.files import file_name
+from experiments.runs.folder import open_run, output_folder
+from experiments.runs.signals import epochs, stop_if_asked
+from experiments.training import kept
 from experiments.training.optimizers import optimizer_factory
 from vaepriors_jax.evaluation.latents.components import mixture_usage
 from vaepriors_jax.evaluation.samples import nearest_distances
 from vaepriors_jax.evaluation.samples.feature_network import FeatureNetwork
+from vaepriors_jax.training.atomic_write import replace_file
 
 SNAPSHOTS = (0, 1, 3, 10, 30, 100, 300, 1000)
 KEY = jax.random.key(8)
@@ -100,39 +105,61 @@ class Training(NamedTuple):
     snapshots: dict[int, np.ndarray]
 
 
-def train(start: str, config: Settings, data: Dataset) -> Training:
+def train(start: str, config: Settings, data: Dataset, output_dir: Path) -> Training:
     """Trains from one start, and keeps the pseudo-inputs of some epochs and of the best."""
     vae, init = make_vae("vamp", config.sizes._replace(pseudo_inputs=start), data)
+    name, seeds = f"{start} start", (config.seed,)
+    found = kept.read(name, vae, seeds, output_dir)
+    trained = found or kept.write(_train(name, (vae, init), config, data, output_dir), output_dir)
+    params, best = trained.model(0).params, int(trained.result.best_epoch[0])
+    snapshots = {epoch: np.load(_snapshot(name, epoch, output_dir)) for epoch in SNAPSHOTS if epoch < best}
+    return Training(vae, params, snapshots | {best: inputs_of(vae, params)})
+
+
+def _train(name: str, made: Made, config: Settings, data: Dataset, output_dir: Path) -> Trained:
+    vae, init = made
     key_init, key_fit = jax.random.split(jax.random.key(config.seed))
     params = init(key_init)
 
-    def inputs_of(params: vp.VAEParams) -> np.ndarray:
-        return np.array(vp.pseudo_inputs(vae.prior, params.prior))
+    def write(epoch: int, params: vp.VAEParams) -> None:
+        if epoch in SNAPSHOTS:
+            path = _snapshot(name, epoch, output_dir)
+            path.parent.mkdir(exist_ok=True)
+            with replace_file(path) as file:
+                np.save(file, inputs_of(vae, params))
 
-    snapshots = {0: inputs_of(params)}
+    def after_epoch(epoch: vp.Epoch) -> bool:
+        write(epoch.epoch, epoch.params)
+        return stop_if_asked(epoch)
 
-    def keep(epoch: vp.Epoch) -> None:
-        if epoch.epoch in SNAPSHOTS:
-            snapshots[epoch.epoch] = inputs_of(epoch.params)
+    write(0, params)
+    with epochs(name):
+        result = vp.fit(
+            vae,
+            params,
+            key_fit,
+            {"x": data.train["x"]},
+            optimizer_factory(config.gradients, config.prior_learning_rate_factor)(config.all_learning_rates[0]),
+            num_epochs=config.epochs,
+            batch_size=config.batch_size,
+            validation={"x": data.validation["x"]},
+            patience=config.patience,
+            objective=vp.Objective(warmup_epochs=config.warmup_epochs),
+            transform=data.transform,
+            checkpoints=kept.checkpoints(output_dir, name),
+            callback=after_epoch,
+            progress=name,
+        )
+    return kept.of_one_seed(name, vae, result, config.seed)
 
-    result = vp.fit(
-        vae,
-        params,
-        key_fit,
-        {"x": data.train["x"]},
-        optimizer_factory(config.gradients, config.prior_learning_rate_factor)(config.all_learning_rates[0]),
-        num_epochs=config.epochs,
-        batch_size=config.batch_size,
-        validation={"x": data.validation["x"]},
-        patience=config.patience,
-        objective=vp.Objective(warmup_epochs=config.warmup_epochs),
-        transform=data.transform,
-        callback=keep,
-        progress=f"{start} start",
-    )
-    best = int(result.best_epoch)
-    snapshots = {epoch: inputs for epoch, inputs in snapshots.items() if epoch < best}
-    return Training(vae, result.params, snapshots | {best: inputs_of(result.params)})
+
+def inputs_of(vae: vp.VAE, params: vp.VAEParams) -> np.ndarray:
+    """The pseudo-inputs of a model."""
+    return np.array(vp.pseudo_inputs(vae.prior, params.prior))
+
+
+def _snapshot(name: str, epoch: int, output_dir: Path) -> Path:
+    return output_dir / "snapshots" / f"{file_name(name)}-{epoch}.npy"
 
 
 def flatten(images: Any) -> np.ndarray:
@@ -146,9 +173,11 @@ def nearest_images(images: np.ndarray, among: np.ndarray) -> np.ndarray:
     return among[square.argmin(axis=1)]
 
 
-def learn(start: str, config: Settings, data: Dataset, held_out: np.ndarray, network: FeatureNetwork) -> Learned:
+def learn(
+    start: str, config: Settings, data: Dataset, held_out: np.ndarray, network: FeatureNetwork, output_dir: Path
+) -> Learned:
     """Trains from one start, and compares the pseudo-inputs with real images."""
-    vae, params, snapshots = train(start, config, data)
+    vae, params, snapshots = train(start, config, data, output_dir)
     final = snapshots[max(snapshots)]
     noise = np.asarray(jax.random.uniform(KEY, (1000, *data.image_shape)))
     images = dict(zip(SETS, (final, snapshots[0], held_out, noise), strict=True))
@@ -224,10 +253,8 @@ def draw(learned: list[Learned], output_dir: Path) -> list[Figure]:
 
 def main(options: Options) -> dict[str, Any]:
     """Trains from each start, prints table and answer, and writes the output folder."""
-    began = time.perf_counter()
     data = load(options.dataset, data_dir=options.data_dir)
     config = resolve(options.comparison(seeds=1, priors=("vamp",), pseudo_inputs="random"), data)
-    output_dir = results.make_output_dir(options.output_dir, "pseudo_inputs", options.dataset)
     rest, held_out = hold_out(data)
     num = len(rest.train["x"])
     if "data" in options.starts and options.num_components > num:
@@ -237,14 +264,23 @@ def main(options: Options) -> dict[str, Any]:
         raise ValueError(
             f"Expected labels, which train the features that images are compared by; {data.name} has none."
         )
-    learned = [learn(start, config, rest, held_out, network) for start in options.starts]
+    folder = output_folder(options.output_dir, "pseudo_inputs", options.dataset)
+    with open_run("pseudo_inputs", options, folder):
+        learned = [learn(start, config, rest, held_out, network, folder) for start in options.starts]
+        return _report(learned, config, data, network, folder)
+
+
+def _report(
+    learned: list[Learned], config: Settings, data: Dataset, network: FeatureNetwork, output_dir: Path
+) -> dict[str, Any]:
     rows = [measure(result) for result in learned]
     for row in rows:
         row["answer"] = answer(row)
-    content = results.describe_run("pseudo_inputs", options.dataset, asdict(config), began) | {
+    content = results.describe_run(output_dir, config.dataset, asdict(config)) | {
         "features": measures.describe_features(network),
         "rows": rows,
     }
+    results.write_json(output_dir / "results.json", content)
     sections = [
         Section("Do they resemble training data?", [row["answer"] for row in rows], [distances_table(rows)]),
         Section("Figures", figures=draw(learned, output_dir)),

@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,8 @@ from PIL import Image
 
 from experiments.options import command_line
 from experiments.report.results import RESULTS
+from experiments.runs.folder import open_run, output_folder, wait_for
+from experiments.runs.signals import run_child
 
 IMAGES = Path(__file__).parent / "images"
 MOST_BYTES, WIDTH, COLOURS = 150_000, 1400, 256
@@ -69,6 +70,8 @@ class Options:
 
     steps: tuple[str, ...] = ON_DIGITS
     """Which steps; by default those on the digits."""
+    output_dir: str | None = None
+    """Where the steps run; by default a new folder under runs/."""
 
 
 def shrink(source: Path, target: Path) -> None:
@@ -99,15 +102,26 @@ def main(options: Options) -> None:
     unknown = set(options.steps) - set(STEPS)
     if unknown:
         raise ValueError(f"Expected --steps among {', '.join(STEPS)}; got {', '.join(sorted(unknown))}.")
-    for name in options.steps:
-        with tempfile.TemporaryDirectory() as folder:
-            program, *arguments = STEPS[name].command.split()
-            # Programs put their runs into the working folder: the command needs no option that the tutorial lacks.
-            command = [sys.executable, "-m", f"experiments.{program}", *arguments]
-            print(f"{name}: python -m experiments.{STEPS[name].command}", flush=True)
-            environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
-            subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=True)
-            keep(name, next(Path(folder, "runs").iterdir()))
+    folder = output_folder(options.output_dir, "tutorial", "all" if options.steps == ON_DIGITS else options.steps[0])
+    with open_run("tutorial", options, folder):
+        for name in options.steps:
+            run_step(name, folder / name)
+
+
+def run_step(name: str, folder: Path) -> None:
+    """Runs a step in a folder of its own, or goes on with it, and keeps what it made."""
+    print(f"{name}: python -m experiments.{STEPS[name].command}", flush=True)
+    program, *arguments = STEPS[name].command.split()
+    folder.mkdir(exist_ok=True)
+    # Programs put their runs into the working folder: the command needs no option that the tutorial lacks.
+    begun = next(folder.glob("runs/*/run.json"), None)
+    if begun is not None:
+        wait_for(begun.parent)
+        arguments = ["--resume", str(begun.parent.relative_to(folder))]
+    command = [sys.executable, "-m", f"experiments.{program}", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    run_child(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+    keep(name, next(folder.glob("runs/*/results.json")).parent)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,17 @@
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
 from experiments import measures
 from experiments.data.dataset import Dataset
 from experiments.measures import EvaluationSettings, Measures, SampleScorer
-from experiments.models.trained import Trained
+from experiments.models.trained import Model, Trained
 from experiments.options.settings import Settings
 from experiments.report.comparison import Rows, Summary, summarize
+from experiments.runs.files import MEASURED, file_name, keep
 from experiments.training.train import train_all
 
 
@@ -37,26 +38,40 @@ def make_threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=2 if jax.default_backend() == "cpu" else 1)
 
 
-def rows_of(trained: Trained, data: Dataset, settings: EvaluationSettings, parts: Measures) -> Rows:
+def rows_of(trained: Trained, data: Dataset, settings: EvaluationSettings, parts: Measures, output_dir: Path) -> Rows:
     """One row for each seed of a prior; without measures where training failed."""
     rows = []
     for replica in range(len(trained.seeds)):
         row = trained.row(replica)
         if "failure" not in row:
-            row |= measures.measure(trained.model(replica), data, settings, parts)
+            row |= kept_measures(trained.model(replica), data, settings, parts, output_dir)
         rows.append(row)
     return rows
 
 
+def kept_measures(
+    model: Model, data: Dataset, settings: EvaluationSettings, parts: Measures, output_dir: Path
+) -> dict[str, Any]:
+    """The measures of a model, which are kept in the output folder and not made again."""
+    path = output_dir / MEASURED / f"{file_name(model.prior)}-seed{model.seed}.json"
+    return keep(path, partial(measures.measure, model, data, settings, parts))
+
+
 def measure_all(
-    threads: ThreadPoolExecutor, trained: list[Trained], data: Dataset, settings: EvaluationSettings, parts: Measures
+    threads: ThreadPoolExecutor,
+    trained: list[Trained],
+    data: Dataset,
+    settings: EvaluationSettings,
+    parts: Measures,
+    output_dir: Path,
 ) -> Rows:
     """One row for each prior and seed.
 
     Raises:
         ValueError: training failed for every prior and seed.
     """
-    rows_by_prior = threads.map(partial(rows_of, data=data, settings=settings, parts=parts), trained)
+    of_prior = partial(rows_of, data=data, settings=settings, parts=parts, output_dir=output_dir)
+    rows_by_prior = threads.map(of_prior, trained)
     rows = [row for rows in rows_by_prior for row in rows]
     if not any(row["test"] for row in rows):
         raise ValueError("No prior could be trained: see the warnings above. Lower --learning-rate.")
@@ -72,5 +87,5 @@ def train_and_measure(config: Settings, data: Dataset, output_dir: Path) -> Cand
     trained = train_all(config, data, output_dir)
     scorer = measures.make_sample_scorer(data)
     with make_threads() as threads:
-        rows = measure_all(threads, trained, data, config.evaluation(scorer), measures.WITHOUT_LIKELIHOOD)
+        rows = measure_all(threads, trained, data, config.evaluation(scorer), measures.WITHOUT_LIKELIHOOD, output_dir)
     return Candidates(trained, rows, summarize(rows), scorer)

@@ -1,27 +1,33 @@
 """The comparison of priors that `compare_priors` and the published settings run."""
 
-import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from experiments import measures
 from experiments.comparison.candidates import make_threads, measure_all
-from experiments.data.dataset import load, take_test
+from experiments.data.dataset import Dataset, load, take_test
 from experiments.options.config import Config
 from experiments.options.resolve import resolve
+from experiments.options.settings import Settings
 from experiments.report import document, results
 from experiments.report.comparison import failures_of, sections_of, summarize
 from experiments.report.comparison_figures import draw
+from experiments.runs.folder import open_run, output_folder
 from experiments.training.train import train_all
 
 
 def compare(options: Config) -> dict[str, Any]:
     """Trains, measures and draws each prior, prints the tables, writes the output folder, and returns the results."""
-    began = time.perf_counter()
     data = load(options.dataset, binarization=options.binarization, data_dir=options.data_dir)
     config = resolve(options, data)
     data = take_test(data, config.num_test)
-    output_dir = results.make_output_dir(config.output_dir, "compare_priors", config.dataset)
+    folder = output_folder(options.output_dir, "compare_priors", config.dataset)
+    with open_run("compare_priors", options, folder):
+        return _compare(config, data, folder)
+
+
+def _compare(config: Settings, data: Dataset, output_dir: Path) -> dict[str, Any]:
     trained = train_all(config, data, output_dir)
     everything = config.metrics == "all"
     with make_threads() as threads:
@@ -29,17 +35,18 @@ def compare(options: Config) -> dict[str, Any]:
         figures_drawn = threads.submit(draw, trained, data, output_dir, with_holes=everything)
         scorer = None if scorer_made is None else scorer_made.result()
         parts = measures.ALL if everything else measures.LIKELIHOOD
-        rows = measure_all(threads, trained, data, config.evaluation(scorer), parts)
+        rows = measure_all(threads, trained, data, config.evaluation(scorer), parts, output_dir)
+        rows = [row | {"likelihood": config.likelihood} for row in rows]
+        summary = summarize(rows)
+        content = results.describe_run(output_dir, config.dataset, asdict(config)) | {
+            "data": data.description,
+            "features": measures.describe_features(scorer and scorer.network),
+            "rows": rows,
+            "grid": [setting for prior in trained if len(prior.grid) > 1 for setting in prior.grid],
+            "summary": summary,
+        }
+        results.write_json(output_dir / "results.json", content)
         figures = figures_drawn.result()
-    rows = [row | {"likelihood": config.likelihood} for row in rows]
-    summary = summarize(rows)
-    content = results.describe_run("compare_priors", config.dataset, asdict(config), began) | {
-        "data": data.description,
-        "features": measures.describe_features(scorer and scorer.network),
-        "rows": rows,
-        "grid": [setting for prior in trained if len(prior.grid) > 1 for setting in prior.grid],
-        "summary": summary,
-    }
     sections = sections_of(summary, content["grid"])
     pictures = document.Section("Figures", failures_of(rows), figures=figures)
     document.publish(output_dir, content, f"Priors compared on {data.name}", [*sections, pictures])

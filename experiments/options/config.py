@@ -139,5 +139,5 @@ class Config:
     VAE, as rows of their own."""
     metrics: Literal["likelihood", "all"] = "all"
     """Only log p(x) and the ELBO, or prior holes and the quality of samples as well."""
-    checkpoints: bool = False
-    """Write checkpoints into the output folder, and go on from those that are there."""
+    checkpoints: bool = True
+    """Write checkpoints into the output folder; without them --resume trains an unfinished prior from the start."""

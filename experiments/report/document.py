@@ -11,6 +11,7 @@ from rich.text import Text
 from experiments.report import markdown, page
 from experiments.report.printable import printable
 from experiments.report.results import write_json
+from experiments.runs.files import write_text
 
 
 class Table(NamedTuple):
@@ -58,8 +59,8 @@ def write(
     """Writes the report as NAME.md and NAME.html, and results.json (NAME.json, if it is not named `report`)."""
     text = to_markdown(title, sections, provenance(content))
     write_json(output_dir / ("results.json" if name == "report" else f"{name}.json"), content)
-    (output_dir / f"{name}.md").write_text(text, encoding="utf-8")
-    (output_dir / f"{name}.html").write_text(page.to_html(title, text, output_dir), encoding="utf-8")
+    write_text(output_dir / f"{name}.md", text)
+    write_text(output_dir / f"{name}.html", page.to_html(title, text, output_dir))
 
 
 def provenance(content: dict[str, Any]) -> list[tuple[str, str]]:

@@ -1,80 +1,35 @@
-"""Results that all programs report: how the run was made, means with their errors, and the output folder."""
+"""Results that all programs report: how the run was made, and means with their errors."""
 
 import json
-import os
-import platform
-import time
 from collections.abc import Sequence
-from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from experiments.options.command_line import command
-from experiments.report.printable import printable
+from experiments.runs.environment import hardware, versions
+from experiments.runs.files import write_text
+from experiments.runs.folder import read_run
 
-PACKAGES = ("vaepriors_jax", "jax", "flax", "optax", "distrax", "numpy")
+
+def describe_run(folder: Path, dataset: str, config: dict[str, Any]) -> dict[str, Any]:
+    """How the run in a folder was made, for results.json."""
+    run = read_run(folder)
+    config = config | {"output_dir": run["place"]}
+    return describe(run["program"], dataset, run["command"], config, run["seconds"])
 
 
-def hardware() -> dict[str, Any]:
-    """The devices and the processor."""
-    processor = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    devices = jax.devices()
+def describe(program: str, dataset: str, command: str, config: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """How results were made: by which command and with which settings, versions and hardware."""
     return {
-        "platform": devices[0].platform,
-        "device": devices[0].device_kind,
-        "num_devices": len(devices),
-        "processor": processor,
-        "num_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that make the numbers."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
-
-
-def describe_run(experiment: str, dataset: str, config: dict[str, Any], began: float) -> dict[str, Any]:
-    """How a run was made, for results.json; `began` is its `time.perf_counter()`."""
-    return {
-        "experiment": experiment,
+        "experiment": program,
         "dataset": dataset,
-        "command": command(experiment),
+        "command": command,
         "config": config,
         "hardware": hardware(),
         "versions": versions(),
-        "seconds": time.perf_counter() - began,
+        "seconds": seconds,
     }
-
-
-def make_output_dir(output_dir: str | None, program: str, dataset: str) -> Path:
-    """Makes the output folder before anything is computed; by default a new one under runs/.
-
-    Raises:
-        ValueError: the folder cannot be written.
-    """
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    path = Path(output_dir or f"runs/{program}-{printable(Path(dataset).stem)[:100]}-{stamp}")
-    try:
-        path = path.expanduser()
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / ".write-test"
-        probe.touch()
-        probe.unlink()
-    except (OSError, RuntimeError, ValueError) as error:  # also ~ where there is no such user, and null characters
-        raise ValueError(
-            f"Expected an output folder that can be written; {str(path)[:200]} cannot: {error}. Choose another "
-            "`--output-dir`."
-        ) from error
-    return path
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
@@ -106,7 +61,7 @@ def to_json(content: dict[str, Any]) -> str:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes JSON that any reader takes."""
-    path.write_text(to_json(content), encoding="utf-8")
+    write_text(path, to_json(content))
 
 
 RESULTS = Path(__file__).parents[1] / "results"

@@ -15,31 +15,25 @@ from experiments.data.dataset import Dataset
 from experiments.models.trained import Trained
 from experiments.models.vaes import Made, make_prior, make_vae
 from experiments.options.settings import Settings
-from experiments.training import cooldown, cost, grid
+from experiments.runs.signals import epochs, stop_if_asked
+from experiments.training import cooldown, cost, grid, kept
 from experiments.training.optimizers import optimizer_factory
 from vaepriors_jax.parallel.sharding import make_mesh
 
 
-def model_folder(prior: str, seed: int) -> str:
-    """Where a trained model lies within the output folder."""
-    return f"models/{prior.replace(', ', '-').replace(' ', '-').replace(':', '.')}-seed{seed}"
-
-
-def train(
-    name: str,
-    config: Settings,
-    data: Dataset,
-    output_dir: Path,
-    made: Made | None = None,
-    *,
-    checkpoint_every: int = 10,
-) -> Trained:
+def train(name: str, config: Settings, data: Dataset, output_dir: Path, made: Made | None = None) -> Trained:
     """Trains one prior, or a VAE made elsewhere, with all seeds, learning rates and betas as one program.
 
-    Of the learning rates and betas it keeps the best. Checkpoints, if any, are written every so many epochs.
+    Of the learning rates and betas it keeps the best. What the output folder holds of it is not trained again.
     """
     vae, init = made or make_vae(name, config.sizes, data)
     seeds = tuple(range(config.seed, config.seed + config.seeds))
+    found = kept.read(name, vae, seeds, output_dir)
+    return found or kept.write(_train(name, (vae, init), seeds, config, data, output_dir), output_dir)
+
+
+def _train(name: str, made: Made, seeds: tuple[int, ...], config: Settings, data: Dataset, output_dir: Path) -> Trained:
+    vae, init = made
     keys = [jax.random.split(jax.random.key(seed)) for seed in seeds]
     settings = grid.settings(config.all_learning_rates, config.betas)
     starts = [init(key_init) for key_init, _ in keys]
@@ -52,7 +46,6 @@ def train(
     num_replicas = len(seeds) * len(settings)
     mesh = make_mesh(math.gcd(num_replicas, jax.local_device_count())) if config.devices == "all" else None
     arrays = [part if measures.reads_label(vae) else {"x": part["x"]} for part in (data.train, data.validation)]
-    folder = output_dir / "checkpoints" if config.checkpoints else None
     fit_options: dict[str, Any] = {
         "data": arrays[0],
         "optimizer": optimizer_factory(config.gradients, config.prior_learning_rate_factor),
@@ -60,32 +53,37 @@ def train(
         "validation": arrays[1],
         "transform": data.transform,
         "mesh": mesh,
+        "callback": stop_if_asked,
     }
+    of_epoch = operations * num_replicas * (len(arrays[0]["x"]) // config.batch_size)
     try:
-        result = vp.fit(
-            vae,
-            params,
-            fit_keys,
-            num_epochs=config.epochs,
-            patience=config.patience,
-            hyperparameters={"learning_rate": rates},
-            objective=vp.Objective(beta=betas, warmup_epochs=config.warmup_epochs),
-            checkpoints=folder and vp.Checkpoints(folder / name, checkpoint_every),
-            progress=name,
-            **fit_options,
-        )
-        if config.cooldown_epochs:
-            result = cooldown.cool(
-                result,
+        with epochs(name):
+            result = vp.fit(
                 vae,
+                params,
                 fit_keys,
-                num_epochs=config.cooldown_epochs,
-                learning_rates=rates,
-                objective=vp.Objective(beta=betas),
-                checkpoints=folder and vp.Checkpoints(folder / f"{name}-cooldown", checkpoint_every),
-                progress=f"{name}, cooldown",
+                num_epochs=config.epochs,
+                patience=config.patience,
+                hyperparameters={"learning_rate": rates},
+                objective=vp.Objective(beta=betas, warmup_epochs=config.warmup_epochs),
+                checkpoints=kept.checkpoints(output_dir, name, of_epoch) if config.checkpoints else None,
+                progress=name,
                 **fit_options,
             )
+        if config.cooldown_epochs:
+            cooling = f"{name}-cooldown"
+            with epochs(cooling):
+                result = cooldown.cool(
+                    result,
+                    vae,
+                    fit_keys,
+                    num_epochs=config.cooldown_epochs,
+                    learning_rates=rates,
+                    objective=vp.Objective(beta=betas),
+                    checkpoints=kept.checkpoints(output_dir, cooling, of_epoch) if config.checkpoints else None,
+                    progress=f"{name}, cooldown",
+                    **fit_options,
+                )
     except vp.TrainingFailedError as error:
         print(f"{name}: {error}", file=sys.stderr)
         result = error.result  # the other priors go on
@@ -104,36 +102,29 @@ def _announce(name: str, vae: vp.VAE, params: vp.VAEParams, config: Settings, da
     return operations
 
 
-def refit(name: str, standard: Trained, config: Settings, data: Dataset) -> Trained:
+def refit(name: str, standard: Trained, config: Settings, data: Dataset, output_dir: Path) -> Trained:
     """Gives the trained VAEs with N(0, I) another prior, fitted to their aggregated posteriors."""
-    prior = make_prior(name, config.sizes, data)
+    prior, new_name = make_prior(name, config.sizes, data), f"standard, refit {name}"
+    vae = standard.vae._replace(prior=prior)
+    trained = kept.read(new_name, vae, standard.seeds, output_dir)
+    if trained is not None:
+        return trained
     refitted = []
     for replica, seed in enumerate(tqdm(standard.seeds, desc=f"refit {name}", unit="seed", leave=False)):
         model = standard.model(replica)
         key = jax.random.fold_in(jax.random.key(seed), 1)
         refitted.append(vp.fit_prior(prior, model.vae, model.params, key, data.fixed_train["x"]))
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *refitted)
-    vae = standard.vae._replace(prior=prior)
     result = standard.result._replace(params=params)
-    return standard._replace(name=f"standard, refit {name}", vae=vae, result=result, grid=())
+    return kept.write(standard._replace(name=new_name, vae=vae, result=result, grid=()), output_dir)
 
 
 def train_all(config: Settings, data: Dataset, output_dir: Path) -> list[Trained]:
-    """Trains each prior, refits the standard VAE where asked for, and saves the models."""
+    """Trains each prior, refits the standard VAE where asked for, and keeps the models."""
     trained: list[Trained] = []
     for name in config.priors:
         trained.append(train(name, config, data, output_dir))
-        save_models(trained[-1], output_dir)
         if name == "standard":
             standard = trained[-1]
-            for other in config.refit:
-                trained.append(refit(other, standard, config, data))
-                save_models(trained[-1], output_dir)
+            trained += [refit(other, standard, config, data, output_dir) for other in config.refit]
     return trained
-
-
-def save_models(trained: Trained, output_dir: Path) -> None:
-    """Saves the prior and the parameters of each seed."""
-    for replica in range(len(trained.seeds)):
-        model = trained.model(replica)
-        vp.save_model(output_dir / model_folder(model.prior, model.seed), model.vae.prior, model.params)

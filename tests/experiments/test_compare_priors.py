@@ -180,7 +180,7 @@ def test_wrong_options_end_in_one_clear_line(tmp_path, monkeypatch, capsys):
             "error: No prior could be trained",
         ),
         (
-            ("--batch-size", "5000", "--output-dir", str(tmp_path / "run")),
+            ("--batch-size", "5000", "--output-dir", str(tmp_path / "other")),
             "error: Expected at least one batch of 5000 examples; got 1197.",
         ),
         (("--dataset", "mnist", "--data-dir", str(tmp_path)), "error: Expected a prepared copy of 'mnist'"),

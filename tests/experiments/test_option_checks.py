@@ -21,7 +21,7 @@ from experiments.options import command_line
 from experiments.options.checks import check_options
 from experiments.options.config import Config
 from experiments.options.resolve import resolve
-from experiments.report import results
+from experiments.runs.folder import output_folder
 
 DIGITS = load("digits")
 
@@ -170,6 +170,6 @@ def test_bytes_of_another_scale_are_refused(tmp_path):
 
 def test_the_home_folder_is_meant_by_a_tilde(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert results.make_output_dir("~/results", "program", "digits") == tmp_path / "results"
+    assert output_folder("~/results", "program", "digits") == tmp_path / "results"
     with pytest.raises(ValueError, match="an output folder that can be written"):
-        results.make_output_dir("~no-such-user/results", "program", "digits")
+        output_folder("~no-such-user/results", "program", "digits")

@@ -34,8 +34,8 @@ def test_the_picture_is_drawn(tmp_path, monkeypatch):
         assert measured - 0.01 - noise < drawn < measured + noise
 
 
-def test_data_without_labels_have_one_colour():
+def test_data_without_labels_have_one_colour(tmp_path):
     data = load("digits", binarization="threshold")
     unlabelled = {name: {"x": getattr(data, name)["x"]} for name in ("train", "validation", "test", "fixed_train")}
-    model = prior_holes.train(data._replace(num_classes=None, **unlabelled), 2, 200, 1)
+    model = prior_holes.train(data._replace(num_classes=None, **unlabelled), 2, 200, 1, tmp_path)
     np.testing.assert_array_equal(model.labels, np.zeros(600))

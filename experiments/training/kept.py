@@ -1,0 +1,87 @@
+"""Trained models that are kept in the folder of a run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import vaepriors_jax as vp
+from experiments.models.trained import Trained
+from experiments.runs.files import TRAINED, file_name, keep, read_json
+
+LONG_EPOCH = 5e10  # operations, about half a second on two cores; a checkpoint takes a fifth of a second
+
+
+def model_folder(prior: str, seed: int) -> str:
+    """Where a trained model lies within the output folder."""
+    return f"models/{file_name(prior)}-seed{seed}"
+
+
+def checkpoints(folder: Path, name: str, operations: float = 0.0) -> vp.Checkpoints:
+    """Where the state of what is trained in the folder of a run is saved, and how often.
+
+    `operations` are the floating-point operations of an epoch. One that takes long is saved, of others every tenth.
+    """
+    return vp.Checkpoints(folder / "checkpoints" / file_name(name), every=1 if operations > LONG_EPOCH else 10)
+
+
+def params(folder: Path, prior: vp.Prior, make: Callable[[], vp.VAEParams]) -> vp.VAEParams:
+    """The parameters of the model in a folder; those that `make` gives, and kept there, if there is none."""
+    if not (folder / "model.npz").exists():
+        vp.save_model(folder, prior, make())
+    return vp.load_model(folder, prior)[1]
+
+
+def of_one_seed(name: str, vae: vp.VAE, result: vp.FitResult, seed: int) -> Trained:
+    """What was trained without an axis of replicas, with one."""
+    one: dict[str, Any] = jax.tree.map(
+        lambda leaf: leaf[None],
+        {"params": result.params, "best_epoch": np.asarray(result.best_epoch), "history": result.history},
+    )
+    return Trained(name, vae, result._replace(**one), (seed,))
+
+
+def write(trained: Trained, folder: Path) -> Trained:
+    """Keeps a prior with its seeds: the models, and last of all what shows that they are complete."""
+    for replica in range(len(trained.seeds)):
+        model = trained.model(replica)
+        vp.save_model(folder / model_folder(model.prior, model.seed), model.vae.prior, model.params)
+    result = trained.result
+    about = {
+        "best_epoch": np.asarray(result.best_epoch).tolist(),
+        "history": {name: np.asarray(values).tolist() for name, values in result.history.items()},
+        "failures": [failure._asdict() for failure in result.failures],
+        "seconds_per_epoch": result.seconds_per_epoch,
+        "compile_seconds": result.compile_seconds,
+        "grid": trained.grid,
+        "operations": trained.operations,
+    }
+    keep(_about(trained.name, folder), lambda: about)
+    return trained
+
+
+def read(name: str, vae: vp.VAE, seeds: tuple[int, ...], folder: Path) -> Trained | None:
+    """A prior that `write` kept; None if there is none. The train state is not kept."""
+    path = _about(name, folder)
+    if not path.exists():
+        return None
+    about = read_json(path)
+    models = [vp.load_model(folder / model_folder(name, seed), vae.prior)[1] for seed in seeds]
+    state: Any = None
+    result = vp.FitResult(
+        params=jax.tree.map(lambda *leaves: jnp.stack(leaves), *models),
+        state=state,
+        best_epoch=np.asarray(about["best_epoch"]),
+        history={name: np.asarray(values, np.float32) for name, values in about["history"].items()},
+        failures=tuple(vp.Failure(**failure) for failure in about["failures"]),
+        seconds_per_epoch=about["seconds_per_epoch"],
+        compile_seconds=about["compile_seconds"],
+    )
+    return Trained(name, vae, result, seeds, tuple(about["grid"]), about["operations"])
+
+
+def _about(name: str, folder: Path) -> Path:
+    return folder / TRAINED / f"{file_name(name)}.json"
