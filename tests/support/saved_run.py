@@ -11,7 +11,7 @@ from experiments.data.dataset import load
 from experiments.models.vaes import make_vae
 from experiments.options.config import Config
 from experiments.options.resolve import resolve
-from experiments.training.train import model_folder
+from experiments.training.kept import model_folder
 
 OPTIONS = {"priors": ("standard", "mixture"), "seeds": 1, "hidden": (4,), "latent_dim": 2, "num_components": 3}
 
