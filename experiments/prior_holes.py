@@ -22,7 +22,7 @@ from experiments.report import hole_figure, results
 from experiments.report.hole_figure import Plane
 from experiments.runs.files import MEASURED, keep
 from experiments.runs.folder import open_run, output_folder
-from experiments.runs.signals import epochs, stop_if_asked
+from experiments.runs.signals import stop_if_asked
 from experiments.training import kept
 
 WIDTH = 256
@@ -110,17 +110,15 @@ def train(data: Dataset, latent_dim: int, num_images: int, num_epochs: int, outp
 
     name = f"{data.name}-{latent_dim}"
 
-    def fit() -> vp.VAEParams:
+    def fit() -> vp.FitResult:
         keys = jax.random.split(jax.random.key(0), 3)
         params = vp.VAEParams(encoder.init(keys[0], x[0]), decoder.init(keys[1], jnp.zeros(latent_dim)), {})
         optimizer = optax.adam(2e-3 if latent_dim == 2 else 1e-3)
         options: dict[str, Any] = {"num_epochs": num_epochs, "transform": data.transform, "callback": stop_if_asked}
         checkpoints = kept.checkpoints(output_dir, name)
-        with epochs(name):
-            outcome = vp.fit(vae, params, keys[2], {"x": x}, optimizer, checkpoints=checkpoints, **options)
-        return outcome.params
+        return vp.fit(vae, params, keys[2], {"x": x}, optimizer, checkpoints=checkpoints, **options)
 
-    params = kept.params(output_dir / "models" / name, vae.prior, fit)
+    params = kept.train_one(name, vae, 0, output_dir, fit).model(0).params
     held_out = _flat(np.concatenate([data.validation["x"], data.test["x"]]))
     labels = np.zeros(len(held_out), int)  # one colour where there are none
     if data.num_classes is not None:

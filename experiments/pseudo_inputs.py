@@ -15,8 +15,7 @@ import numpy as np
 import vaepriors_jax as vp
 from experiments import measures
 from experiments.data.dataset import Dataset, load
-from experiments.models.trained import Trained
-from experiments.models.vaes import Made, make_vae
+from experiments.models.vaes import make_vae
 from experiments.options import command_line
 from experiments.options.programs import RunOptions
 from experiments.options.resolve import resolve
@@ -26,7 +25,7 @@ from experiments.report.document import Figure, Section
 from experiments.report.pseudo_inputs import SETS, answer, distances_table
 from experiments.runs.files import file_name
 from experiments.runs.folder import open_run, output_folder
-from experiments.runs.signals import epochs, stop_if_asked
+from experiments.runs.signals import stop_if_asked
 from experiments.training import kept
 from experiments.training.optimizers import optimizer_factory
 from vaepriors_jax.evaluation.latents.components import mixture_usage
@@ -108,18 +107,8 @@ class Training(NamedTuple):
 def train(start: str, config: Settings, data: Dataset, output_dir: Path) -> Training:
     """Trains from one start, and keeps the pseudo-inputs of some epochs and of the best."""
     vae, init = make_vae("vamp", config.sizes._replace(pseudo_inputs=start), data)
-    name, seeds = f"{start} start", (config.seed,)
-    found = kept.read(name, vae, seeds, output_dir)
-    trained = found or kept.write(_train(name, (vae, init), config, data, output_dir), output_dir)
-    params, best = trained.model(0).params, int(trained.result.best_epoch[0])
-    snapshots = {epoch: np.load(_snapshot(name, epoch, output_dir)) for epoch in SNAPSHOTS if epoch < best}
-    return Training(vae, params, snapshots | {best: inputs_of(vae, params)})
-
-
-def _train(name: str, made: Made, config: Settings, data: Dataset, output_dir: Path) -> Trained:
-    vae, init = made
+    name = f"{start} start"
     key_init, key_fit = jax.random.split(jax.random.key(config.seed))
-    params = init(key_init)
 
     def write(epoch: int, params: vp.VAEParams) -> None:
         if epoch in SNAPSHOTS:
@@ -132,9 +121,10 @@ def _train(name: str, made: Made, config: Settings, data: Dataset, output_dir: P
         write(epoch.epoch, epoch.params)
         return stop_if_asked(epoch)
 
-    write(0, params)
-    with epochs(name):
-        result = vp.fit(
+    def fit() -> vp.FitResult:
+        params = init(key_init)
+        write(0, params)
+        return vp.fit(
             vae,
             params,
             key_fit,
@@ -150,7 +140,11 @@ def _train(name: str, made: Made, config: Settings, data: Dataset, output_dir: P
             callback=after_epoch,
             progress=name,
         )
-    return kept.of_one_seed(name, vae, result, config.seed)
+
+    trained = kept.train_one(name, vae, config.seed, output_dir, fit)
+    params, best = trained.model(0).params, int(trained.result.best_epoch[0])
+    snapshots = {epoch: np.load(_snapshot(name, epoch, output_dir)) for epoch in SNAPSHOTS if epoch < best}
+    return Training(vae, params, snapshots | {best: inputs_of(vae, params)})
 
 
 def inputs_of(vae: vp.VAE, params: vp.VAEParams) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Trained models that are kept in the folder of a run."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import vaepriors_jax as vp
 from experiments.models.trained import Trained
 from experiments.runs.files import TRAINED, file_name, keep, read_json
+from experiments.runs.signals import epochs
 
 LONG_EPOCH = 5e10  # operations, about half a second on two cores; a checkpoint takes a fifth of a second
 
@@ -35,17 +37,53 @@ def params(folder: Path, prior: vp.Prior, make: Callable[[], vp.VAEParams]) -> v
     return vp.load_model(folder, prior)[1]
 
 
-def of_one_seed(name: str, vae: vp.VAE, result: vp.FitResult, seed: int) -> Trained:
-    """What was trained without an axis of replicas, with one."""
+def train_one(name: str, vae: vp.VAE, seed: int, folder: Path, fit: Callable[[], vp.FitResult]) -> Trained:
+    """What `fit` trains without an axis of replicas, which then has one; it is not trained again."""
+    found = read(name, vae, (seed,), folder)
+    if found is not None:
+        return found
+    unsaved = None
+    try:
+        with epochs(name):
+            result = fit()
+    except vp.CheckpointError as error:
+        result, unsaved = result_of(error), error
     one: dict[str, Any] = jax.tree.map(
         lambda leaf: leaf[None],
         {"params": result.params, "best_epoch": np.asarray(result.best_epoch), "history": result.history},
     )
-    return Trained(name, vae, result._replace(**one), (seed,))
+    return write(Trained(name, vae, result._replace(**one), (seed,)), folder, unsaved)
 
 
-def write(trained: Trained, folder: Path) -> Trained:
-    """Keeps a prior with its seeds: the models, and last of all what shows that they are complete."""
+def result_of(error: vp.CheckpointError) -> vp.FitResult:
+    """What was trained until a checkpoint could not be written."""
+    if error.result is None:
+        raise error
+    return error.result
+
+
+def write(trained: Trained, folder: Path, unsaved: OSError | None = None) -> Trained:
+    """Keeps a prior with its seeds; in a temporary folder where that of the run cannot be written, or could not.
+
+    Raises:
+        OSError: which says where the models are.
+    """
+    try:
+        if unsaved is not None:
+            raise unsaved
+        _write(trained, folder)
+    except OSError as error:
+        elsewhere = Path(tempfile.mkdtemp(prefix="vaepriors_jax-"))
+        try:
+            _write(trained, elsewhere)
+        except OSError:
+            raise error from None
+        raise OSError(f"{error} The best parameters of {trained.name!r} so far are in {elsewhere}/models.") from error
+    return trained
+
+
+def _write(trained: Trained, folder: Path) -> None:
+    """Writes the models, and last of all what shows that they are complete."""
     for replica in range(len(trained.seeds)):
         model = trained.model(replica)
         vp.save_model(folder / model_folder(model.prior, model.seed), model.vae.prior, model.params)
@@ -60,7 +98,6 @@ def write(trained: Trained, folder: Path) -> Trained:
         "operations": trained.operations,
     }
     keep(_about(trained.name, folder), lambda: about)
-    return trained
 
 
 def read(name: str, vae: vp.VAE, seeds: tuple[int, ...], folder: Path) -> Trained | None:

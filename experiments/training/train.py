@@ -29,7 +29,7 @@ def train(name: str, config: Settings, data: Dataset, output_dir: Path, made: Ma
     vae, init = made or make_vae(name, config.sizes, data)
     seeds = tuple(range(config.seed, config.seed + config.seeds))
     found = kept.read(name, vae, seeds, output_dir)
-    return found or kept.write(_train(name, (vae, init), seeds, config, data, output_dir), output_dir)
+    return found or _train(name, (vae, init), seeds, config, data, output_dir)
 
 
 def _train(name: str, made: Made, seeds: tuple[int, ...], config: Settings, data: Dataset, output_dir: Path) -> Trained:
@@ -56,6 +56,7 @@ def _train(name: str, made: Made, seeds: tuple[int, ...], config: Settings, data
         "callback": stop_if_asked,
     }
     of_epoch = operations * num_replicas * (len(arrays[0]["x"]) // config.batch_size)
+    unsaved = None
     try:
         with epochs(name):
             result = vp.fit(
@@ -87,8 +88,11 @@ def _train(name: str, made: Made, seeds: tuple[int, ...], config: Settings, data
     except vp.TrainingFailedError as error:
         print(f"{name}: {error}", file=sys.stderr)
         result = error.result  # the other priors go on
+    except vp.CheckpointError as error:
+        result, unsaved = kept.result_of(error), error
     result, rows = grid.choose(result, settings, len(seeds))
-    return Trained(name, vae, result, seeds, tuple({"prior": name} | row for row in rows), operations)
+    trained = Trained(name, vae, result, seeds, tuple({"prior": name} | row for row in rows), operations)
+    return kept.write(trained, output_dir, unsaved)
 
 
 def _announce(name: str, vae: vp.VAE, params: vp.VAEParams, config: Settings, data: Dataset) -> int:

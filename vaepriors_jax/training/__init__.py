@@ -6,7 +6,7 @@ from vaepriors_jax.training.checkpoint import Checkpoints
 from vaepriors_jax.training.failures import Failure
 from vaepriors_jax.training.fit import fit
 from vaepriors_jax.training.optimizers import normalize_per_tensor, parameter_groups
-from vaepriors_jax.training.result import FitResult, TrainingFailedError
+from vaepriors_jax.training.result import CheckpointError, FitResult, TrainingFailedError
 from vaepriors_jax.training.saved_model import load_model, save_model
 from vaepriors_jax.training.start import Origin, Start, start_from
 from vaepriors_jax.training.state import TrainState, init_train_state
@@ -16,6 +16,7 @@ from vaepriors_jax.training.transforms import binarize
 
 __all__ = [
     "Callback",
+    "CheckpointError",
     "Checkpoints",
     "Epoch",
     "Failure",

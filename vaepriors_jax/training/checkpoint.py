@@ -1,5 +1,8 @@
 """Checkpoints of a training run, written by orbax."""
 
+import errno
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +17,7 @@ from vaepriors_jax.parallel.sharding import to_host
 from vaepriors_jax.training.epoch import FitState
 from vaepriors_jax.training.failures import failures_of
 from vaepriors_jax.training.fingerprint import Fingerprint
+from vaepriors_jax.training.result import CheckpointError
 from vaepriors_jax.training.same_run import Values, check_fingerprint
 
 History = list[dict[str, np.ndarray]]
@@ -60,14 +64,17 @@ class NoFolder:
         """How to start another run from the parameters of this one."""
         return "vp.start_from(error.result)"
 
-    def restore(self, state: FitState) -> tuple[FitState, History]:
-        """The state as it comes, and an empty history."""
-        return state, []
-
-    def after_epoch(self, state: FitState, history: History) -> None:
+    def check_space(self, state: FitState) -> None:
         """There is nothing to write."""
 
-    def save(self, state: FitState, history: History) -> None:
+    def restore(self, state: FitState) -> tuple[FitState, History, list[float]]:
+        """The state as it comes, and no history."""
+        return state, [], []
+
+    def after_epoch(self, state: FitState, history: History, seconds: list[float]) -> CheckpointError | None:
+        """There is nothing to write."""
+
+    def save(self, state: FitState, history: History, seconds: list[float]) -> CheckpointError | None:
         """There is nothing to write."""
 
 
@@ -119,13 +126,23 @@ class Folder:
             "folder in `checkpoints`, or move this one away to start anew."
         )
 
-    def restore(self, state: FitState) -> tuple[FitState, History]:
-        """The last checkpoint; without one the state as it comes, and an empty history."""
+    def check_space(self, state: FitState) -> None:
+        """Raises OSError if the disk has no space for a checkpoint."""
+        needed, free = sum(leaf.nbytes for leaf in jax.tree.leaves(state)), shutil.disk_usage(self.folder).free
+        if needed > free:
+            reason = f"{os.strerror(errno.ENOSPC)} (a checkpoint takes {needed:,} bytes, {free:,} are free)"
+            raise OSError(errno.ENOSPC, reason, str(self.folder))
+
+    def restore(self, state: FitState) -> tuple[FitState, History, list[float]]:
+        """The state of the last checkpoint, with its history and the seconds of each epoch; `state` if there is none.
+
+        An earlier version wrote no seconds.
+        """
         import orbax.checkpoint as ocp
 
         epoch = self.manager.latest_step()
         if epoch is None:
-            return state, []
+            return state, [], []
         # Leaf by leaf, in the shapes of `state`. Other shapes belong to another run.
         leaves = {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(state))}
         expected = jax.tree.map(ocp.utils.to_shape_dtype_struct, leaves)
@@ -139,31 +156,41 @@ class Folder:
             raise self._unreadable(epoch, error) from error
         history = [{name: np.asarray(v, np.float32) for name, v in row.items()} for row in restored.history["epochs"]]
         # Copies: a program that reuses memory must not be given the arrays of orbax.
-        return jax.tree.unflatten(jax.tree.structure(state), [jnp.array(a) for a in arrays]), history
+        state = jax.tree.unflatten(jax.tree.structure(state), [jnp.array(a) for a in arrays])
+        return state, history, restored.history.get("seconds", [])
 
-    def after_epoch(self, state: FitState, history: History) -> None:
-        """Writes the state if a checkpoint is due."""
-        if len(history) % self.every == 0:
-            self.save(state, history)
+    def after_epoch(self, state: FitState, history: History, seconds: list[float]) -> CheckpointError | None:
+        """Writes the state if a checkpoint is due; returns why it cannot."""
+        return self.save(state, history, seconds) if len(history) % self.every == 0 else None
 
-    def save(self, state: FitState, history: History) -> None:
-        """Writes the state after `len(history)` epochs, unless it is there already."""
+    def save(self, state: FitState, history: History, seconds: list[float]) -> CheckpointError | None:
+        """Writes the state after `len(history)` epochs, unless it is there already; returns why it cannot."""
         import orbax.checkpoint as ocp
 
         if self.manager.latest_step() == len(history):
-            return
+            return None
         leaves = {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(state))}
         description = {
             "epochs": [{name: value.tolist() for name, value in row.items()} for row in history],
+            "seconds": seconds,
             "run": self.run,
             "failures": list(map(str, failures_of(state))),
             "best": _describe_best(state),
         }
-        self.manager.save(
-            len(history),
-            args=ocp.args.Composite(state=ocp.args.StandardSave(leaves), history=ocp.args.JsonSave(description)),
-        )
-        self.manager.wait_until_finished()
+        arguments = ocp.args.Composite(state=ocp.args.StandardSave(leaves), history=ocp.args.JsonSave(description))
+        try:
+            self.check_space(state)
+            self.manager.save(len(history), args=arguments)
+            self.manager.wait_until_finished()
+        except (OSError, ValueError) as error:  # the latter is how orbax says that a disk is full
+            unsaved = CheckpointError(
+                f"The state after epoch {len(history)} cannot be saved in {self.folder}: {str(error).splitlines()[0]}. "
+                "Make space, and start again from the last checkpoint; what was trained is in the `result` of this "
+                "exception."
+            )
+            unsaved.__cause__ = error
+            return unsaved
+        return None
 
 
 def _read_description(manager: Any, epoch: int) -> dict[str, Any]:

@@ -121,6 +121,7 @@ def fit(
             outside the classes, or fewer than a batch; a checkpoint of another run, or one that cannot be read; a batch
             or replicas that the mesh does not divide; a process without examples, or with arguments of its own.
         TrainingFailedError: all replicas were frozen.
+        CheckpointError: a checkpoint cannot be written.
         ProcessLostError: another process was lost.
 
     Example:
@@ -156,6 +157,7 @@ def fit(
     mark = fingerprint(run, opened, validated, origin and origin._asdict())
     with open_folder(checkpoints, options.num_replicas) as folder:
         mark = folder.check(mark, partial(measure_functions, run, batch_of(opened)))
+        folder.check_space(run.start)
         program, compile_seconds = compile_epoch(run)
         trained = train_epochs(run, program, folder, num_epochs, progress, callback)
     return result_of(run, trained, compile_seconds, mark, folder.as_start())
@@ -181,14 +183,13 @@ def train_epochs(
     callback: Callback | None,
 ) -> Trained:
     """Runs the epochs that are left, until all replicas have stopped; checkpoints on the way and at the end."""
-    state, history = folder.restore(run.start)
-    seconds: list[float] = []
+    state, history, seconds = folder.restore(run.start)
     failures: list[Failure] = []
-    stop = False
+    stop, unsaved = False, None
     guards = Guards(run)
     with _bar(run, progress, num_epochs, len(history)) as bar, explain_lost_process():
         _warn(run, bar, unreached_beta(run, num_epochs))
-        while len(history) < num_epochs and not stop and not _finished(state):
+        while len(history) < num_epochs and not stop and not unsaved and not _finished(state):
             began = time.perf_counter()
             state, metrics = program(*run.arguments(state, len(history) + 1))
             history.append({name: to_host(value) for name, value in metrics.items()})
@@ -198,11 +199,11 @@ def train_epochs(
             bar.set_postfix({name: f"{_mean(value):.2f}" for name, value in history[-1].items()}, refresh=False)
             bar.update()
             stop = _ends_here(run, state, history, callback)
-            folder.after_epoch(state, history)
+            unsaved = folder.after_epoch(state, history, seconds)
         failures += (new := _new_failures(state, failures, guards))
         _warn(run, bar, map(str, new))
-    folder.save(state, history)
-    return Trained(state, history, failures, seconds)
+    unsaved = unsaved or folder.save(state, history, seconds)
+    return Trained(state, history, failures, seconds, unsaved)
 
 
 def _ends_here(run: Run, state: FitState, history: History, callback: Callback | None) -> bool:

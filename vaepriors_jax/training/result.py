@@ -74,6 +74,12 @@ class TrainingFailedError(RuntimeError):
         self.result = result
 
 
+class CheckpointError(OSError):
+    """A checkpoint cannot be written, such as on a full disk. `result` holds the `FitResult` up to there."""
+
+    result: FitResult | None = None
+
+
 class Trained(NamedTuple):
     """What the epochs of a run gave.
 
@@ -81,18 +87,25 @@ class Trained(NamedTuple):
         state: the state after the last epoch.
         history: the metrics of each epoch, [R] each.
         failures: the replicas that were frozen, in the order in which they failed.
-        seconds: wall-clock time of each epoch that was run.
+        seconds: wall-clock time of each epoch.
+        unsaved: why the run ended, if its state could not be saved.
     """
 
     state: FitState
     history: list[dict[str, np.ndarray]]
     failures: list[Failure]
     seconds: list[float]
+    unsaved: CheckpointError | None = None
 
 
 def result_of(run: Run, trained: Trained, compile_seconds: float, fingerprint: Fingerprint, as_start: str) -> FitResult:
-    """Makes the result, or raises TrainingFailedError, which tells to start from `as_start`, if all were frozen."""
-    state, history, failures, seconds = trained
+    """Makes the result.
+
+    Raises:
+        TrainingFailedError: all replicas were frozen; it says to start from `as_start`.
+        CheckpointError: the state could not be saved.
+    """
+    state, history, failures, seconds, unsaved = trained
     names = history[0] if history else {}
     result = FitResult(
         params=run.as_given(state.best_params),
@@ -113,4 +126,7 @@ def result_of(run: Run, trained: Trained, compile_seconds: float, fingerprint: F
             "`checkpoints`.",
             result,
         )
+    if unsaved is not None:
+        unsaved.result = result
+        raise unsaved
     return result
