@@ -89,6 +89,7 @@ def _write(trained: Trained, folder: Path) -> None:
         vp.save_model(folder / model_folder(model.prior, model.seed), model.vae.prior, model.params)
     result = trained.result
     about = {
+        "seeds": trained.seeds,
         "best_epoch": np.asarray(result.best_epoch).tolist(),
         "history": {name: np.asarray(values).tolist() for name, values in result.history.items()},
         "failures": [failure._asdict() for failure in result.failures],
@@ -106,6 +107,11 @@ def read(name: str, vae: vp.VAE, seeds: tuple[int, ...], folder: Path) -> Traine
     if not path.exists():
         return None
     about = read_json(path)
+    if about["seeds"] != list(seeds):
+        raise ValueError(
+            f"Expected the seeds {list(seeds)} of {name!r} in {path}; it is of another run, with the seeds "
+            f"{about['seeds']}. Choose another --output-dir."
+        )
     models = [vp.load_model(folder / model_folder(name, seed), vae.prior)[1] for seed in seeds]
     state: Any = None
     result = vp.FitResult(

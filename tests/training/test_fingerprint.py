@@ -315,7 +315,7 @@ def test_the_comparison_does_not_report_one_seed_as_another(tmp_path):
     small = {"priors": ("standard",), "seeds": 1, "epochs": 1, "hidden": (4,), "latent_dim": 2, "checkpoints": True}
     for seed in (0, 0):  # the same again goes on
         train("standard", resolve(Config(seed=seed, **small), digits), digits, tmp_path)
-    with pytest.raises(ValueError, match="it is of another run: key differs"):
+    with pytest.raises(ValueError, match="it is of another run, with the seeds"):
         train("standard", resolve(Config(seed=5, **small), digits), digits, tmp_path)
 
 
