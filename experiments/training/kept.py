@@ -95,6 +95,7 @@ def _write(trained: Trained, folder: Path) -> None:
         "failures": [failure._asdict() for failure in result.failures],
         "seconds_per_epoch": result.seconds_per_epoch,
         "compile_seconds": result.compile_seconds,
+        "fingerprint": result.fingerprint,
         "grid": trained.grid,
         "operations": trained.operations,
     }
@@ -122,6 +123,7 @@ def read(name: str, vae: vp.VAE, seeds: tuple[int, ...], folder: Path) -> Traine
         failures=tuple(vp.Failure(**failure) for failure in about["failures"]),
         seconds_per_epoch=about["seconds_per_epoch"],
         compile_seconds=about["compile_seconds"],
+        fingerprint=about["fingerprint"],
     )
     return Trained(name, vae, result, seeds, tuple(about["grid"]), about["operations"])
 
