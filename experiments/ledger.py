@@ -16,6 +16,7 @@ from experiments.options import command_line
 from experiments.published.queue import Entry, Queue, entries, locked, run_all
 from experiments.published.recipe import RECIPE
 from experiments.published.settings import SETTINGS
+from experiments.runs import signals
 
 
 @dataclass(frozen=True)
@@ -36,21 +37,19 @@ class Options:
     """How far other processes go first, from 0 to 19."""
 
 
-class Stopped(BaseException):
-    """A signal asks this program to end."""
+class TimeIsUp(BaseException):
+    """The minutes of this program are over."""
 
 
 def _stop(number: int, frame: Any) -> None:
-    del frame
-    raise Stopped(number)
+    raise TimeIsUp
 
 
-def _stop_on_signals(max_minutes: float | None) -> None:
-    """SIGINT, SIGTERM and the end of the time raise `Stopped`."""
+def _stop_after(max_minutes: float | None) -> None:
+    """The end of the time raises `TimeIsUp`."""
     if max_minutes is not None and not 0 < max_minutes < 1e6:
         raise ValueError(f"Expected --max-minutes > 0; got {max_minutes}.")
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
-        signal.signal(number, _stop)
+    signal.signal(signal.SIGALRM, _stop)
     signal.setitimer(signal.ITIMER_REAL, 60 * (max_minutes or 0))
 
 
@@ -76,14 +75,15 @@ def main(options: Options) -> None:
         print(show(entries(queue)))
         return
     sys.stdout.reconfigure(line_buffering=True)  # pyright: ignore[reportAttributeAccessIssue]
-    with locked(work_dir):
+    kept = f"What was finished is kept in {work_dir}. The same command goes on."
+    with locked(work_dir), signals.advise(kept):
         os.nice(max(0, options.niceness - os.nice(0)))
         try:
-            _stop_on_signals(options.max_minutes)
+            _stop_after(options.max_minutes)
             failed = run_all(queue)
-        except Stopped as stopped:
-            print(f"Stopped; what was finished is kept in {work_dir}. The same command goes on.", flush=True)
-            sys.exit(0 if stopped.args[0] == signal.SIGALRM else 128 + stopped.args[0])
+        except TimeIsUp:
+            print(f"Stopped after {options.max_minutes:g} minutes. {kept}", flush=True)
+            return
     if failed:
         sys.exit(f"error: failed: {', '.join(setting.name for setting in failed)}. Run it again for another try.")
 

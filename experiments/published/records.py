@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiments.measures.kept import write
 from experiments.published.recipe import Recipe
 from experiments.published.settings import Setting
 from experiments.report.results import RESULTS, to_json
+from experiments.runs.files import write_text
 
 LEDGER = RESULTS / "ledger"
 
@@ -22,7 +22,7 @@ def read_record(setting: Setting, folder: Path = LEDGER) -> Record | None:
 
 def write_record(setting: Setting, record: Record, folder: Path = LEDGER) -> None:
     """Writes the result of a setting, as a whole."""
-    write(folder / f"{setting.name}.json", to_json(record).encode())
+    write_text(folder / f"{setting.name}.json", to_json(record))
 
 
 def is_stale(record: Record, recipe: Recipe) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from experiments.data.dataset import Dataset
 from experiments.measures import Annealing, EvaluationSettings, Model, holes, likelihood
 from experiments.measures.holes import divergence
-from experiments.measures.kept import kept_arrays, kept_json
+from experiments.measures.kept import kept_arrays
 from experiments.measures.keys import KEYS
 from experiments.measures.likelihood import NUM_ANNEALED, log_marginals, mean_with_error
 from experiments.options.resolve import resolve
@@ -22,12 +22,12 @@ from experiments.published.records import LEDGER, Record, write_record
 from experiments.published.settings import Setting
 from experiments.published.stopwatch import Stopwatch, mean_load, seconds_of
 from experiments.report import results
+from experiments.runs.files import keep
 from experiments.training.cost import decoded_at_once
 from experiments.training.grid import best_elbo
-from experiments.training.train import save_models, train
+from experiments.training.train import train
 from vaepriors_jax.evaluation.likelihood.annealing import annealed_importance_sampling
 
-CHECKPOINT_EVERY = 2  # epochs: minutes where the machine is busy
 ANNEALED_AT_ONCE = 10  # images; their result is kept before the next ones begin
 
 
@@ -57,17 +57,16 @@ def run(
         model, row = _train(config, data, folder)
         for stage, measure in _measures(model, data, config, folder).items():
             stopwatch.stage(stage)
-            row[stage] = kept_json(folder / f"{stage}.json", measure)
+            row[stage] = keep(folder / f"{stage}.json", measure)
         stopwatch.stage("")
     num_cores = results.hardware()["num_cores"]
     times = stopwatch.times
-    record = results.describe_run("ledger", config.dataset, asdict(config), 0.0) | {
-        "command": f"python -m experiments.ledger --only {setting.name}",
+    command = f"python -m experiments.ledger --only {setting.name}"
+    record = results.describe("ledger", config.dataset, command, asdict(config), seconds_of(times)) | {
         "setting": setting._asdict(),
         "recipe": {"name": recipe.name, "version": recipe.version},
         "data": data.description,
         "row": row,
-        "seconds": seconds_of(times),
         "seconds_by_stage": times["seconds"],
         "mean_load": round(mean_load(times), 2),
         "busy": mean_load(times) > num_cores + 0.5,
@@ -78,11 +77,10 @@ def run(
 
 def _train(config: Settings, data: Dataset, folder: Path) -> tuple[Model, dict[str, Any]]:
     """The trained model, and its row before anything is measured."""
-    trained = train(config.priors[0], config, data, folder, checkpoint_every=CHECKPOINT_EVERY)
+    trained = train(config.priors[0], config, data, folder)
     row = trained.row(0)
     if "failure" in row:
         raise ValueError(f"Training failed: {row['failure']}.")
-    save_models(trained, folder)
     row["epochs"] = len(trained.result.history["validation_elbo"][0])
     row["validation_elbo"] = float(best_elbo(trained.result)[0])
     return trained.model(0), row

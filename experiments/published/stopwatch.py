@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from experiments.measures.kept import write
+from experiments.runs.files import write_text
 
 INTERVAL = 30.0  # seconds from one writing to the next
 
@@ -61,7 +61,7 @@ class Stopwatch:
             self._since = now
             self.times["stage"] = self._stage
             self.times["loads"] = [*self.times["loads"], round(os.getloadavg()[0], 2)]
-            write(self.file, json.dumps(self.times).encode())
+            write_text(self.file, json.dumps(self.times))
 
 
 def read_times(file: Path) -> dict[str, Any]:

@@ -174,7 +174,7 @@ def test_a_pattern_that_matches_nothing_is_refused():
 @pytest.mark.parametrize("minutes", [0.0, -1.0, float("nan")])
 def test_minutes_are_more_than_none(minutes):
     with pytest.raises(ValueError, match="--max-minutes"):
-        ledger._stop_on_signals(minutes)
+        ledger._stop_after(minutes)
 
 
 def test_a_stopwatch_goes_on_where_it_was(tmp_path, monkeypatch):
