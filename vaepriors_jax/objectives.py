@@ -24,7 +24,8 @@ class Objective:
 
     Attributes:
         beta: weight of the KL, >= 0. `make_train_step` and `fit` also take a schedule, a function of the step, such as
-            `optax.linear_schedule(0.0, 1.0, 1000)`; `fit` also takes one weight for each replica [R].
+            `optax.linear_schedule(0.0, 1.0, 1000)`, or cyclical with a period of P steps (Fu et al., 2019),
+            `lambda step: jnp.minimum(1.0, 2 * (step % P) / P)`; `fit` also takes one weight for each replica [R].
         free_bits: a KL below this many nats costs nothing, so that the latents are not switched off early in training.
         num_samples: samples of z for each example. Reconstruction and Monte Carlo KL share them.
         kl_method: "analytic", "monte_carlo", or "auto" for the closed form where `kl_divergence` knows one.
@@ -40,7 +41,8 @@ class Objective:
         Objective(beta=0.5, free_bits=0.0, num_samples=1, kl_method='auto', warmup_epochs=10)
 
     References:
-        beta: Higgins et al. (2017), eq. 4. Warm-up: Sonderby et al. (2016), Ladder variational autoencoders. Free bits:
+        beta: Higgins et al. (2017), eq. 4. Warm-up: Sonderby et al. (2016), Ladder variational autoencoders. Cycles: Fu
+        et al. (2019), Cyclical annealing schedule: a simple approach to mitigating KL vanishing. Free bits:
         Kingma et al. (2016), Improved variational inference with inverse autoregressive flow, eq. 15, here with one
         group of all dimensions and one example instead of the mean over a minibatch.
     """

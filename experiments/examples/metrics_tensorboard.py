@@ -1,0 +1,63 @@
+"""A callback that writes the metrics of each epoch for TensorBoard. It needs the extra `tensorboard`.
+
+python -m experiments.examples.metrics_tensorboard
+pip install tensorboard && tensorboard --logdir runs
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from sklearn.datasets import load_digits
+from tensorboardX import SummaryWriter
+
+import vaepriors_jax as vp
+
+
+class Encoder(nn.Module):
+    """An image [64] to q(z|x)."""
+
+    @nn.compact
+    def __call__(self, x):
+        """Takes one image."""
+        loc, log_scale = jnp.split(nn.Dense(20)(nn.relu(nn.Dense(128)(x))), 2)
+        return vp.normal_diag(loc, jnp.exp(log_scale))
+
+
+class Decoder(nn.Module):
+    """z to p(x|z) over binary images."""
+
+    @nn.compact
+    def __call__(self, z):
+        """Takes one z."""
+        return vp.bernoulli(nn.Dense(64)(nn.relu(nn.Dense(128)(z))))
+
+
+x = (load_digits().data > 7).astype("float32")  # binary images [1797, 64]
+vae = vp.VAE(Encoder().apply, Decoder().apply, vp.mixture(10, num_components=20))
+keys = jax.random.split(jax.random.key(0), 4)
+params = vp.VAEParams(
+    encoder=Encoder().init(keys[0], x[0]),
+    decoder=Decoder().init(keys[1], jnp.zeros(10)),
+    prior=vae.prior.init(keys[2]),
+)
+
+if __name__ == "__main__":
+    with SummaryWriter("runs/mixture") as writer:
+
+        def write_metrics(epoch: vp.Epoch) -> None:
+            """Writes each metric under its own name."""
+            for name, value in epoch.metrics.items():
+                writer.add_scalar(name, float(value), epoch.epoch)
+
+        vp.fit(
+            vae,
+            params,
+            keys[3],
+            {"x": x[:1500]},
+            optax.adam(1e-3),
+            num_epochs=5,
+            validation={"x": x[1500:]},
+            callback=write_metrics,
+        )
+    print("Written to runs/mixture. Look at it with: tensorboard --logdir runs")

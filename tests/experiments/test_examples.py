@@ -1,0 +1,21 @@
+"""Each worked example runs as its users run it."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "experiments" / "examples"
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "__init__")
+# What shortens an example.
+ARGUMENTS = {"batch_norm_linen": ["--num-epochs", "1"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_runs(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [name, *ARGUMENTS.get(name, [])])
+    runpy.run_module(f"experiments.examples.{name}", run_name="__main__")
+    assert capsys.readouterr().out
