@@ -1,0 +1,46 @@
+"""Files of a run: written as a whole or not at all, and steps whose results are kept in one."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vaepriors_jax.training.atomic_write import replace_file
+
+TRAINED, MEASURED = "trained", "measured"  # folders of what steps gave
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file as a whole, and the folders that lead to it, or leaves the file that is there as it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replace_file(path) as file:
+        file.write(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file as a whole."""
+    write_bytes(path, text.encode())
+
+
+def read_json(path: Path) -> Any:
+    """Reads a file of the run.
+
+    Raises:
+        ValueError: it does not hold JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"Expected JSON in {path}; {error}. Remove the file, and its step is done again.") from error
+
+
+def keep(path: Path, make: Callable[[], Any]) -> Any:
+    """The result of a step, as JSON gives it back: read from its file, or made and written if there is none."""
+    if not path.exists():
+        write_text(path, json.dumps(make()))
+    return read_json(path)
+
+
+def file_name(name: str) -> str:
+    """The name of a prior, or of another step, as that of a file."""
+    return name.replace(", ", "-").replace(" ", "-").replace(":", ".")
