@@ -233,10 +233,9 @@ def map_examples(
     """Applies `function(keys, data, *shared)` to all examples; results [N, ...] are on all devices.
 
     Each device has its own rows. Every example has its own key, which does not depend on the number of devices. A batch
-    of a stream comes with the number of examples before it, `first`: its keys are those that its examples would have in
-    one array with all others.
+    of a stream comes with the number of examples before it, `first`.
     """
-    keys = jax.random.split(key, num_examples(data)) if first is None else _keys_from(key, first, num_examples(data))
+    keys = example_keys(key, num_examples(data), first)
     if mesh is None:
         return function(keys, data, *shared)
     if not isinstance(data, Sharded):
@@ -249,8 +248,10 @@ def map_examples(
     return jax.tree.map(lambda array: array[data.positions], results)
 
 
-def _keys_from(key: jax.Array, first: jax.Array, count: int) -> jax.Array:
-    """The keys `first`, ..., `first + count - 1` of those into which `jax.random.split` splits a key."""
+def example_keys(key: jax.Array, count: int, first: jax.Array | None = None) -> jax.Array:
+    """A key for each of `count` examples: of a batch, that which it has among all, with `first` others before it."""
+    if first is None:
+        return jax.random.split(key, count)
     return jax.vmap(partial(jax.random.fold_in, key))(first + jnp.arange(count))
 
 

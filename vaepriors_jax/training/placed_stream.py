@@ -1,7 +1,9 @@
 """Batches of a stream on the devices, placed there ahead of the step that uses them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from functools import partial
+from itertools import count
 from typing import Any, NamedTuple
 
 import jax
@@ -34,7 +36,7 @@ class Part(NamedTuple):
     def select(self, rows: np.ndarray) -> np.ndarray:
         """The results [B, ...] of the examples alone."""
         of_processes = np.split(rows, len(self.counts))
-        return np.concatenate([part[:count] for part, count in zip(of_processes, self.counts, strict=True)])
+        return np.concatenate([part[:n] for part, n in zip(of_processes, self.counts, strict=True)])
 
 
 class PlacedStream(NamedTuple):
@@ -43,17 +45,19 @@ class PlacedStream(NamedTuple):
     batches: Batches
     mesh: Mesh | None
 
-    def of_epoch(self, epoch: int) -> Iterator[tuple[int, Batch]]:
+    def of_epoch(self, epoch: int) -> Generator[tuple[int, Batch], None, None]:
         """The batches that are trained on, each with its number of examples in all processes together."""
-        for counts, batch in self._in_step(self._for_training(epoch), of_one_size=True):
-            yield int(counts.sum()), batch
+        with closing(self._in_step(self._for_training(epoch), of_one_size=True)) as batches:
+            for counts, batch in batches:
+                yield int(counts.sum()), batch
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> Generator[Part, None, None]:
         """All examples, for evaluation."""
         first = 0
-        for counts, (is_example, batch) in self._in_step(self._for_evaluation(), of_one_size=False):
-            yield Part(first, counts, is_example, batch)
-            first += int(counts.sum())
+        with closing(self._in_step(self._for_evaluation(), of_one_size=False)) as batches:
+            for counts, (is_example, batch) in batches:
+                yield Part(first, counts, is_example, batch)
+                first += int(counts.sum())
 
     def _for_training(self, epoch: int) -> Iterator[tuple[int, Batch]]:
         for batch in self.batches.epoch(epoch):
@@ -70,25 +74,22 @@ class PlacedStream(NamedTuple):
             placed = place_batch(self.mesh, filled | {"is_example": np.arange(rows) < size})
             yield size, (placed.pop("is_example"), placed)
 
-    def _in_step(self, batches: Iterator[tuple[int, Any]], *, of_one_size: bool) -> Iterator[tuple[np.ndarray, Any]]:
+    def _in_step(
+        self, batches: Iterator[tuple[int, Any]], *, of_one_size: bool
+    ) -> Generator[tuple[np.ndarray, Any], None, None]:
         """Reads ahead. Raises an error in all processes where they have no equal batches."""
-        ahead = read_ahead(batches)
-        try:
+        with closing(read_ahead(batches)) as ahead:
             if self.mesh is None or jax.process_count() == 1:
                 for size, batch in ahead:
                     yield np.array([size]), batch
                 return
-            number = 0
-            while True:
-                number += 1
+            for number in count(1):
                 size, batch = together(partial(next, ahead, (0, None)))
                 sizes = gather(size)
                 if not sizes.any():
                     return
                 self._check_in_step(sizes, number, of_one_size)
                 yield sizes, batch
-        finally:
-            ahead.close()
 
     def _check_in_step(self, sizes: np.ndarray, number: int, of_one_size: bool) -> None:
         if 0 in sizes or (of_one_size and (sizes != sizes[0]).any()):

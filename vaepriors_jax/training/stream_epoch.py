@@ -1,9 +1,10 @@
 """An epoch of `fit` over a stream: a compiled step for each batch."""
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,8 @@ from vaepriors_jax.training.prepare import Run
 from vaepriors_jax.training.programs import compiled
 from vaepriors_jax.training.state import TrainState
 from vaepriors_jax.training.transforms import Batch
+
+STEPS_UNDER_WAY = 2  # as many batches are in memory, beside those that are read ahead
 
 Metrics = dict[str, jax.Array]
 Hyperparameters = Mapping[str, jax.Array]
@@ -58,15 +61,18 @@ def run_epoch(
     replicas = keys, betas, hyperparameters
     done, metrics = _start(options.mesh, validation is not None)(state)
     moving, seen = Moving(state.train, done, metrics), 0
-    with closing(cast(Any, train.of_epoch(int(epoch)))) as batches:
-        steps = {}
+    steps, under_way = {}, deque()
+    with closing(train.of_epoch(int(epoch))) as batches:
         for size, batch in batches:
             arguments = moving, *replicas, epoch, num_steps(options, train), batch, np.int32(seen), np.int32(size)
             step = steps[size] = steps.get(size) or compiled(stream_step, options, arguments)
-            moving, seen = step(*arguments), seen + size
+            (moving, taken), seen = step(*arguments), seen + size
+            under_way.append(taken)
+            if len(under_way) > STEPS_UNDER_WAY:
+                jax.block_until_ready(under_way.popleft())
     if not seen:
         raise ValueError(f"Expected a batch in each epoch of {train.batches.name}; got none in epoch {epoch}.")
-    with closing(cast(Any, _parts(validation))) as parts:
+    with closing(_parts(validation)) as parts:
         for part in parts:
             arguments = moving, *replicas, *part
             moving = compiled(stream_validation, options, arguments)(*arguments)
@@ -96,11 +102,14 @@ def num_steps(options: Options, train: PlacedStream) -> np.int32:
     return np.int32(number or 0)
 
 
-def _parts(validation: Data | PlacedStream | None) -> Iterator[tuple[Data, np.int32 | None, Any]]:
+def _parts(
+    validation: Data | PlacedStream | None,
+) -> Generator[tuple[Data, np.int32 | None, jax.Array | None], None, None]:
     """The validation data in parts: the arrays, the number of examples before them, and which rows are examples."""
     if isinstance(validation, PlacedStream):
-        for part in validation.parts():
-            yield part.arrays, np.int32(part.first), part.is_example
+        with closing(validation.parts()) as parts:
+            for part in parts:
+                yield part.arrays, np.int32(part.first), part.is_example
     elif validation is not None:
         yield validation, None, None
 
@@ -128,8 +137,11 @@ def stream_step(
     batch: Batch,
     seen: jax.Array,
     size: jax.Array,
-) -> Moving:
-    """A step of one replica on a batch of `size` examples, after `seen` others in this epoch."""
+) -> tuple[Moving, jax.Array]:
+    """A step of one replica on a batch of `size` examples, after `seen` others in this epoch.
+
+    The number of steps comes beside the state, which the next step takes over: it tells when this one has ended.
+    """
 
     def step() -> Moving:
         keys = epoch_keys(key, epoch)
@@ -137,7 +149,8 @@ def stream_step(
         means = {name: _mean(moving.metrics[name], seen, getattr(terms, name), size) for name in METRICS}
         return Moving(train, moving.done, moving.metrics | means)
 
-    return jax.lax.cond(moving.done, lambda: moving, step)
+    moved = jax.lax.cond(moving.done, lambda: moving, step)
+    return moved, moved.train.step
 
 
 def stream_validation(

@@ -45,6 +45,21 @@ class Stream(NamedTuple):
     drop_remainder: bool = True
     batches_per_epoch: int | None = None
 
+    def source(self, epoch: int) -> Any:
+        """The iterable of an epoch."""
+        batches: Any = self.batches
+        return batches(epoch) if callable(batches) and not hasattr(batches, "__iter__") else batches
+
+    def with_label(self, y: int) -> "Stream":
+        """The same batches, with the label `y` for each example."""
+
+        def add_label(batch: Mapping[str, Any]) -> dict[str, Any]:
+            return {**batch, "y": np.full(len(batch["x"]), y)}
+
+        if hasattr(self.batches, "__next__"):
+            raise ValueError(f"Expected batches that can be read once for each class. {_A_FUNCTION}")
+        return self._replace(batches=lambda epoch: map(add_label, self.source(epoch)))
+
 
 StreamLike = Stream | Iterable[Mapping[str, Any]] | Callable[[int], Iterable[Mapping[str, Any]]]
 
@@ -55,9 +70,14 @@ def is_stream(data: Any) -> bool:
         return True
     if isinstance(data, (list, tuple)):
         return bool(data) and isinstance(data[0], Mapping)
-    if isinstance(data, (Mapping, str, bytes)) or hasattr(data, "__array__"):
+    if isinstance(data, (Mapping, str, bytes)) or hasattr(data, "__array__") or hasattr(data, "shape"):
         return False
     return callable(data) or hasattr(data, "__iter__") or hasattr(data, "__getitem__")
+
+
+def as_stream(data: Any) -> Stream:
+    """Batches as a `Stream`."""
+    return data if isinstance(data, Stream) else Stream(data)
 
 
 class Batches:
@@ -78,13 +98,12 @@ class Batches:
         Raises:
             ValueError: there is no batch, it is not a dict of arrays, or the batches do not end.
         """
-        self.stream = given if isinstance(given, Stream) else Stream(given)
+        self.stream = as_stream(given)
         self.name = name
         self.check: Callable[[HostBatch], HostBatch] = dict
         if self.stream.batches_per_epoch is not None:
             check_positive_integer(batches_per_epoch=self.stream.batches_per_epoch)
         source = self._source(1)
-        self.is_read_once = hasattr(source, "__next__") and not self._is_function()
         opened = self._read(source, 1)
         first = next(opened, None)
         if first is None:
@@ -104,22 +123,15 @@ class Batches:
 
     def check_can_be_read_again(self) -> None:
         """Raises ValueError for a generator."""
-        if self.is_read_once:
+        if hasattr(self.stream.batches, "__next__"):
             raise ValueError(
                 f"Expected batches that can be read more than once as {self.name}; got {_kind(self.stream.batches)}, "
                 f"which can be read once. {_A_FUNCTION}"
             )
 
-    def _is_function(self) -> bool:
-        batches = self.stream.batches
-        return callable(batches) and not hasattr(batches, "__iter__")
-
     def _source(self, epoch: int) -> Any:
-        batches: Any = self.stream.batches
-        if not self._is_function():
-            return batches
         try:
-            return batches(epoch)
+            return self.stream.source(epoch)
         except TypeError as error:
             error.add_note(f"This came from the function of batches in {self.name}, called with the epoch, {epoch}.")
             raise

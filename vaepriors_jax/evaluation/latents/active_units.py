@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from vaepriors_jax.checks import check_positive, check_positive_integer
-from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.distributions.posterior_mixture import moments
 from vaepriors_jax.evaluation.latents.aggregated_posterior import posterior_of
+from vaepriors_jax.evaluation.per_example import map_data
 from vaepriors_jax.vae import VAE, VAEParams
 
 
@@ -24,7 +24,7 @@ def posterior_means(vae: VAE, params: VAEParams, x: Any, *, chunk_size: int = 50
     Args:
         vae: the VAE.
         params: its parameters.
-        x: examples [N, ...].
+        x: examples [N, ...], or batches of them (see `vp.Stream`).
         chunk_size: examples at a time.
         **context: per-example context [N, ...] that the encoder reads.
 
@@ -32,8 +32,12 @@ def posterior_means(vae: VAE, params: VAEParams, x: Any, *, chunk_size: int = 50
         Means [N, dim]; sample means over 64 draws where the posterior has no mean in closed form.
     """
     check_positive_integer(chunk_size=chunk_size)
-    data = check_data(vae, params, {"x": x, **context}, jax.random.key(0))
-    return _means(vae, params, data, chunk_size)
+
+    def program(params: VAEParams, key: jax.Array, data: Any, first: Any) -> jax.Array:
+        del key, first
+        return _means(vae, params, data, chunk_size)
+
+    return map_data(program, vae, params, jax.random.key(0), x, context)
 
 
 def active_units(
@@ -47,7 +51,7 @@ def active_units(
     Args:
         vae: the VAE.
         params: its parameters.
-        x: examples [N, ...].
+        x: examples [N, ...], or batches of them (see `vp.Stream`).
         threshold: variance above which a unit is active.
         chunk_size: examples at a time.
         **context: per-example context [N, ...] that the encoder reads.

@@ -13,7 +13,10 @@ from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.distributions.numerics import full_precision_as
 from vaepriors_jax.distributions.posterior_mixture import gaussian_arrays, mixture_of_posteriors
 from vaepriors_jax.evaluation.latents.latent_samples import check_distributions
+from vaepriors_jax.evaluation.per_example import concatenate, map_stream, open_examples
 from vaepriors_jax.loops import scan
+from vaepriors_jax.training.placed_stream import PlacedStream
+from vaepriors_jax.training.streams import is_stream
 from vaepriors_jax.vae import VAE, VAEParams, context_of
 
 
@@ -37,13 +40,33 @@ def mixture_of_all(vae: VAE, params: VAEParams, data: dict[str, jax.Array], chun
     return mixture_of_posteriors(log_weights, partial(posterior_of, vae, params), data, encoded)
 
 
+def mixture_of_stream(vae: VAE, params: VAEParams, stream: PlacedStream, chunk_size: int = 1000) -> Mixture:
+    """The same of the examples of a stream, whose posteriors must be diagonal Gaussians."""
+
+    def program(params: VAEParams, key: jax.Array, data: Any, first: Any) -> Any:
+        del key, first
+        return _encode_all(vae, params, data, chunk_size)
+
+    encoded = concatenate(map_stream(program, params, jax.random.key(0), stream))
+    if encoded is None:
+        raise ValueError(
+            "Expected posteriors that are diagonal Gaussians, whose means and scales are kept in place of the batches; "
+            "others are encoded anew at each use. Pass arrays."
+        )
+    num_examples = len(encoded[0])
+    return mixture_of_posteriors(
+        jnp.full(num_examples, -jnp.log(num_examples)), partial(posterior_of, vae, params), None, encoded
+    )
+
+
 def aggregated_posterior(vae: VAE, params: VAEParams, x: Any, *, chunk_size: int = 1000, **context: Any) -> Mixture:
     r"""The aggregated posterior of a data set, $q(z) = \frac1N \sum_n q(z|x_n)$.
 
     Args:
         vae: the VAE.
         params: its parameters.
-        x: the whole data set [N, ...]: with a part of it, KL(q(z) || p(z)) is overestimated.
+        x: the whole data set [N, ...], or batches of it (see `vp.Stream`): with a part of it, KL(q(z) || p(z)) is
+            overestimated.
         chunk_size: examples encoded at a time.
         **context: per-example context [N, ...] that the encoder reads.
 
@@ -52,10 +75,16 @@ def aggregated_posterior(vae: VAE, params: VAEParams, x: Any, *, chunk_size: int
         `log_prob_in_chunks`. Diagonal Gaussian posteriors are encoded once, here. For other posteriors the mixture
         keeps the examples and encodes them again for each chunk of points.
 
+    Raises:
+        ValueError: batches, and a posterior that is no diagonal Gaussian; and as `log_marginal`.
+
     References:
         Makhzani et al. (2016), Adversarial autoencoders, section 2; Tomczak & Welling (2018), eq. 6.
     """
     check_positive_integer(chunk_size=chunk_size)
+    if is_stream(x):
+        stream = open_examples(vae, params, jax.random.key(0), x, context)
+        return mixture_of_stream(vae, params, stream, chunk_size)
     data = check_data(vae, params, {"x": x, **context}, jax.random.key(0))
     return mixture_of_all(vae, params, data, chunk_size)
 

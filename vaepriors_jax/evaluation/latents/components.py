@@ -1,10 +1,11 @@
 """The use of mixture components, and the distance of pseudo-inputs from data."""
 
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.lax import Precision
 
 from vaepriors_jax.base import Prior
@@ -13,7 +14,10 @@ from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.distributions.two_level import TwoLevel
 from vaepriors_jax.evaluation.latents.aggregated_posterior import posterior_of
+from vaepriors_jax.evaluation.per_example import map_stream, open_examples
+from vaepriors_jax.parallel.sharding import example_keys
 from vaepriors_jax.priors.vamp import pseudo_inputs
+from vaepriors_jax.training.streams import Batches, is_stream
 from vaepriors_jax.vae import VAE, VAEParams, context_of
 
 
@@ -37,8 +41,11 @@ def _perplexity(probabilities: jax.Array) -> jax.Array:
     return jnp.exp(-jnp.sum(jax.scipy.special.xlogy(probabilities, probabilities)))
 
 
-@partial(jax.jit, static_argnums=(0, 4))
-def _usage(vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], chunk_size: int) -> Usage:
+def _assign(
+    vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], chunk_size: int, first: Any = None
+) -> tuple[jax.Array, jax.Array]:
+    """Responsibilities and weights of the components for each example, [N, K] both."""
+
     def assign(inputs: tuple[jax.Array, dict[str, jax.Array]]) -> tuple[jax.Array, jax.Array]:
         key, example = inputs
         prior = vae.latent_prior(params, **context_of(example))
@@ -49,10 +56,34 @@ def _usage(vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Arra
             raise ValueError(f"Expected a prior that is a mixture; {vae.prior!r} gives {prior.name}.")
         return prior.responsibilities(z), jnp.exp(prior.log_weights)
 
-    keys = jax.random.split(key, data["x"].shape[0])
-    responsibilities, weights = jax.lax.map(assign, (keys, data), batch_size=chunk_size)
-    share, weights = jnp.mean(responsibilities, axis=0), jnp.mean(weights, axis=0)
+    return jax.lax.map(assign, (example_keys(key, data["x"].shape[0], first), data), batch_size=chunk_size)
+
+
+@partial(jax.jit, static_argnums=(0, 4))
+def _usage(vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], chunk_size: int) -> Usage:
+    return _usage_of(*(jnp.mean(array, axis=0) for array in _assign(vae, params, key, data, chunk_size)))
+
+
+def _usage_of(share: jax.Array, weights: jax.Array) -> Usage:
+    """The usage from the mean responsibilities and the mean weights [K]."""
     return Usage(_perplexity(weights), _perplexity(share), share, jnp.sum(share < 0.01 / share.shape[0]))
+
+
+_assign_batch = jax.jit(_assign, static_argnums=(0, 4))
+
+
+def _usage_in_stream(vae: VAE, params: VAEParams, key: jax.Array, x: Any, context: Any, chunk_size: int) -> Usage:
+    def program(params: VAEParams, key: jax.Array, data: Any, first: Any) -> tuple[jax.Array, jax.Array]:
+        return _assign_batch(vae, params, key, data, chunk_size, first)
+
+    count, totals = 0, None
+    for results in map_stream(program, params, key, open_examples(vae, params, key, x, context)):
+        count += len(results[0])
+        sums = [array.sum(axis=0, dtype=np.float64) for array in results]
+        totals = sums if totals is None else [total + more for total, more in zip(totals, sums, strict=True)]
+    assert totals is not None  # a stream has a batch
+    share, weights = (jnp.asarray(total / count, float) for total in totals)
+    return _usage_of(share, weights)
 
 
 def mixture_usage(
@@ -64,7 +95,7 @@ def mixture_usage(
         vae: a VAE whose prior is a mixture, or has one on its top level.
         params: its parameters.
         key: a random key; one z is drawn for each example.
-        x: examples [N, ...].
+        x: examples [N, ...], or batches of them (see `vp.Stream`).
         chunk_size: number of examples that are evaluated together.
         **context: per-example context [N, ...], such as `y=`.
 
@@ -75,6 +106,8 @@ def mixture_usage(
         ValueError: the prior is not a mixture.
     """
     check_positive_integer(chunk_size=chunk_size)
+    if is_stream(x):
+        return _usage_in_stream(vae, params, key, x, context, chunk_size)
     return _usage(vae, params, key, check_data(vae, params, {"x": x, **context}, key), chunk_size)
 
 
@@ -84,7 +117,7 @@ def pseudo_input_distances(prior: Prior, params: Any, x: Any) -> jax.Array:
     Args:
         prior: a `vamp` prior.
         params: its own parameters.
-        x: examples [N, ...], such as the training set.
+        x: examples [N, ...], such as the training set, or batches of them (see `vp.Stream`).
 
     Returns:
         Euclidean distances over all pixels [num_components].
@@ -94,7 +127,17 @@ def pseudo_input_distances(prior: Prior, params: Any, x: Any) -> jax.Array:
     """
     inputs = pseudo_inputs(prior, params)
     inputs = inputs.reshape(len(inputs), -1)
+    if is_stream(x):
+        batches = Batches(x).epoch(1)
+        squares = reduce(jnp.minimum, (_nearest_squares(inputs, batch["x"]) for batch in batches))
+    else:
+        squares = _nearest_squares(inputs, x)
+    return jnp.sqrt(jnp.maximum(squares, 0))
+
+
+def _nearest_squares(inputs: jax.Array, x: Any) -> jax.Array:
+    """The squared distance of each input [K, D] to the nearest example [N, ...], up to rounding below 0: [K]."""
     examples = jnp.asarray(x, inputs.dtype).reshape(len(x), -1)
     product = jnp.matmul(inputs, examples.T, precision=Precision.HIGHEST)
     square = jnp.sum(inputs**2, axis=1)[:, None] + jnp.sum(examples**2, axis=1) - 2 * product
-    return jnp.sqrt(jnp.maximum(jnp.min(square, axis=1), 0))
+    return jnp.min(square, axis=1)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vaepriors_jax.checks import check_positive, check_positive_integer
 from vaepriors_jax.data_checks import check_data
@@ -12,7 +13,13 @@ from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.distributions.posterior_mixture import moments
 from vaepriors_jax.evaluation.latents.aggregated_posterior import posterior_of
 from vaepriors_jax.evaluation.latents.marginals import draw_marginals, marginal_log_prob, marginal_mixture
+from vaepriors_jax.evaluation.per_example import concatenate, map_stream, open_examples, pick_examples
+from vaepriors_jax.parallel.sharding import example_keys
+from vaepriors_jax.training.placed_stream import PlacedStream
+from vaepriors_jax.training.streams import is_stream
 from vaepriors_jax.vae import VAE, VAEParams, context_of
+
+Statistics = tuple[jax.Array, jax.Array, jax.Array]
 
 
 class Dimensions(NamedTuple):
@@ -36,8 +43,26 @@ class Dimensions(NamedTuple):
 @partial(jax.jit, static_argnums=(0, 4, 5))
 def _dimensions(
     vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], num_points: int, chunk_size: int
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> Statistics:
     """Variance of the posterior mean, mutual information and KL of each dimension."""
+    num_examples = data["x"].shape[0]
+    keys = _Keys(*jax.random.split(key, 3))
+    encoded = _encode(vae, params, keys.encode, data)
+    rows = jax.random.permutation(keys.rows, num_examples)[:num_points]
+    examples = {name: value[rows] for name, value in data.items()}
+    return _statistics(vae, params, keys.points, encoded, rows, examples, chunk_size)
+
+
+class _Keys(NamedTuple):
+    rows: jax.Array
+    encode: jax.Array
+    points: jax.Array
+
+
+def _encode(
+    vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], first: Any = None
+) -> tuple[jax.Array, ...]:
+    """Location and scale of the marginals of each posterior, and its mean, [N, dim] each."""
 
     def encode(inputs: tuple[jax.Array, dict[str, jax.Array]]) -> tuple[jax.Array, ...]:
         key, example = inputs
@@ -50,17 +75,27 @@ def _dimensions(
             )
         return (*drawn, moments(posterior)[0])
 
-    num_examples = data["x"].shape[0]
-    key_rows, key_encode, key_points = jax.random.split(key, 3)
-    loc, scale, means = jax.lax.map(encode, (jax.random.split(key_encode, num_examples), data), batch_size=500)
+    return jax.lax.map(encode, (example_keys(key, data["x"].shape[0], first), data), batch_size=500)
+
+
+def _statistics(
+    vae: VAE,
+    params: VAEParams,
+    key: jax.Array,
+    encoded: tuple[jax.Array, ...],
+    rows: jax.Array,
+    examples: dict[str, jax.Array],
+    chunk_size: int,
+) -> Statistics:
+    """What `_dimensions` gives, from one z of each of some examples, which are at `rows` among those encoded."""
+    loc, scale, means = encoded
+    num_examples = len(loc)
     log_num = jnp.log(num_examples)
     aggregated = DiagonalMixture(jnp.full(num_examples, -log_num), loc, scale)
-    rows = jax.random.permutation(key_rows, num_examples)[:num_points]
 
-    def log_ratios(inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        row, key = inputs
+    def log_ratios(inputs: tuple[jax.Array, jax.Array, dict[str, jax.Array]]) -> tuple[jax.Array, jax.Array]:
+        row, key, example = inputs
         key_z, key_own, key_prior = jax.random.split(key, 3)
-        example = {name: value[row] for name, value in data.items()}
         posterior = posterior_of(vae, params, example)
         z = posterior.sample(seed=key_z)
         marginals = marginal_mixture(posterior, key_own)
@@ -73,9 +108,25 @@ def _dimensions(
         log_p = jnp.full_like(z, jnp.nan) if marginals is None else marginal_log_prob(marginals, z)
         return own - log_q, own - log_p
 
-    keys = jax.random.split(key_points, num_points)
-    information, kl = jax.lax.map(log_ratios, (rows, keys), batch_size=chunk_size)
+    inputs = rows, jax.random.split(key, len(rows)), examples
+    information, kl = jax.lax.map(log_ratios, inputs, batch_size=chunk_size)
     return jnp.var(means, axis=0), jnp.mean(information, axis=0), jnp.mean(kl, axis=0)
+
+
+_encode_batch = jax.jit(_encode, static_argnums=0)
+_statistics_in_stream = jax.jit(_statistics, static_argnums=(0, 6))
+
+
+def _dimensions_in_stream(
+    vae: VAE, params: VAEParams, key: jax.Array, stream: PlacedStream, num_points: int, chunk_size: int
+) -> Statistics:
+    """What `_dimensions` gives; the stream is read twice, for q(z) and for the examples from which z is drawn."""
+    stream.batches.check_can_be_read_again()
+    keys = _Keys(*jax.random.split(key, 3))
+    encoded = concatenate(map_stream(partial(_encode_batch, vae), params, keys.encode, stream))
+    rows = jax.random.permutation(keys.rows, len(encoded[0]))[:num_points]
+    examples = pick_examples(stream.batches, np.asarray(rows))
+    return _statistics_in_stream(vae, params, keys.points, encoded, rows, examples, chunk_size)
 
 
 def latent_dimensions(
@@ -99,7 +150,7 @@ def latent_dimensions(
         vae: a VAE with a diagonal Gaussian or a two-level posterior.
         params: its parameters.
         key: a random key.
-        x: the whole data set [N, ...].
+        x: the whole data set [N, ...], or batches of it (see `vp.Stream`), which are read twice.
         num_points: examples from which z is drawn.
         threshold: variance of the posterior mean above which a unit is active.
         chunk_size: points at a time; memory grows with `chunk_size` times N times dim.
@@ -116,7 +167,11 @@ def latent_dimensions(
     """
     check_positive_integer(num_points=num_points, chunk_size=chunk_size)
     check_positive(threshold=threshold)
-    data = check_data(vae, params, {"x": x, **context}, key)
-    num_points = min(num_points, data["x"].shape[0])
-    variance, information, kl = _dimensions(vae, params, key, data, num_points, chunk_size)
+    if is_stream(x):
+        stream = open_examples(vae, params, key, x, context)
+        variance, information, kl = _dimensions_in_stream(vae, params, key, stream, num_points, chunk_size)
+    else:
+        data = check_data(vae, params, {"x": x, **context}, key)
+        num_points = min(num_points, data["x"].shape[0])
+        variance, information, kl = _dimensions(vae, params, key, data, num_points, chunk_size)
     return Dimensions(variance > threshold, information, kl, information < 0.01)

@@ -1,56 +1,108 @@
 """Fits a prior to the encodings of a VAE that is trained already."""
 
+from contextlib import closing
 from functools import partial
-from typing import Any
+from itertools import count
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data, check_model
 from vaepriors_jax.evaluation.latents.aggregated_posterior import posterior_of
+from vaepriors_jax.evaluation.per_example import concatenate, map_stream, open_examples, pick_examples
 from vaepriors_jax.factories import check_is
+from vaepriors_jax.parallel.sharding import example_keys
 from vaepriors_jax.priors.init_from_data import init_from_data, required_data
+from vaepriors_jax.training.placed_stream import PlacedStream
+from vaepriors_jax.training.stream_epoch import STEPS_UNDER_WAY
+from vaepriors_jax.training.streams import is_stream
 from vaepriors_jax.vae import VAE, VAEParams, context_of
 
+MOST_EXAMPLES = 10_000  # of a stream from which a prior starts
+Carry = tuple[Any, Any]  # parameters and the state of the optimiser
 
-@partial(jax.jit, static_argnums=(0, 1, 7, 8))
+
+class _Fitting(NamedTuple):
+    """What is fitted, and by what; static for `jit`."""
+
+    vae: VAE
+    prior: Prior
+    num_steps: int
+
+    def init(self, start: Any, learning_rate: jax.Array) -> Carry:
+        """The parameters and the state of the optimiser before the first step."""
+        return start, self._optimizer(learning_rate).init(start)
+
+    def step(
+        self, params: VAEParams, learning_rate: jax.Array, carry: Carry, key: jax.Array, batch: dict[str, jax.Array]
+    ) -> tuple[Carry, jax.Array]:
+        """A step on a batch, with a z for each example; returns the loss beside what comes next."""
+        prior_params, state = carry
+        keys = jax.random.split(key, batch["x"].shape[0])
+        loss, gradient = jax.value_and_grad(self._mean_loss)(prior_params, params, keys, batch)
+        updates, state = self._optimizer(learning_rate).update(gradient, state, prior_params)
+        return (optax.apply_updates(prior_params, updates), state), loss
+
+    def _optimizer(self, learning_rate: jax.Array) -> optax.GradientTransformation:
+        return optax.adam(optax.cosine_decay_schedule(learning_rate, self.num_steps))
+
+    def _mean_loss(
+        self, prior_params: Any, params: VAEParams, keys: jax.Array, batch: dict[str, jax.Array]
+    ) -> jax.Array:
+        fitted = self.vae._replace(prior=self.prior)
+
+        def negative_log_prob(key: jax.Array, example: dict[str, jax.Array]) -> jax.Array:
+            z = jax.lax.stop_gradient(posterior_of(self.vae, params, example).sample(seed=key))
+            return -fitted.latent_prior(params._replace(prior=prior_params), **context_of(example)).log_prob(z)
+
+        return jnp.mean(jax.vmap(negative_log_prob)(keys, batch))
+
+
+@partial(jax.jit, static_argnums=(0, 6))
 def _fit(
-    vae: VAE,
-    prior: Prior,
+    fitting: _Fitting,
     params: VAEParams,
     start: Any,
     key: jax.Array,
     data: dict[str, jax.Array],
     learning_rate: jax.Array,
-    num_steps: int,
     batch_size: int,
 ) -> tuple[Any, jax.Array]:
-    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
-    fitted = vae._replace(prior=prior)
-
-    def negative_log_prob(prior_params: Any, key: jax.Array, example: dict[str, jax.Array]) -> jax.Array:
-        z = jax.lax.stop_gradient(posterior_of(vae, params, example).sample(seed=key))
-        return -fitted.latent_prior(params._replace(prior=prior_params), **context_of(example)).log_prob(z)
-
-    def mean_loss(prior_params: Any, keys: jax.Array, batch: dict[str, jax.Array]) -> jax.Array:
-        return jnp.mean(jax.vmap(negative_log_prob, (None, 0, 0))(prior_params, keys, batch))
-
-    def step(carry: Any, key: jax.Array) -> tuple[Any, jax.Array]:
-        prior_params, state = carry
+    def step(carry: Carry, key: jax.Array) -> tuple[Carry, jax.Array]:
         key_rows, key_z = jax.random.split(key)
         rows = jax.random.randint(key_rows, (batch_size,), 0, data["x"].shape[0])
         batch = jax.tree.map(lambda array: array[rows], data)
-        keys = jax.random.split(key_z, batch_size)
-        loss, gradient = jax.value_and_grad(mean_loss)(prior_params, keys, batch)
-        updates, state = optimizer.update(gradient, state, prior_params)
-        return (optax.apply_updates(prior_params, updates), state), loss
+        return fitting.step(params, learning_rate, carry, key_z, batch)
 
-    keys = jax.random.split(key, num_steps)
-    (fitted_params, _), losses = jax.lax.scan(step, (start, optimizer.init(start)), keys)
+    keys = jax.random.split(key, fitting.num_steps)
+    (fitted_params, _), losses = jax.lax.scan(step, fitting.init(start, learning_rate), keys)
     return fitted_params, losses
+
+
+_step = jax.jit(_Fitting.step, static_argnums=0)
+
+
+def _fit_to_stream(
+    fitting: _Fitting, params: VAEParams, start: Any, key: jax.Array, stream: PlacedStream, learning_rate: jax.Array
+) -> tuple[Any, jax.Array]:
+    """A step for each batch, epoch after epoch."""
+    carry, losses = fitting.init(start, learning_rate), []
+    keys = iter([jax.random.split(one)[1] for one in jax.random.split(key, fitting.num_steps)])
+    for epoch in count(1):
+        with closing(stream.of_epoch(epoch)) as batches:
+            # `keys` come last: `zip` would take one that is not used where the batches end.
+            for (_, batch), key_z in zip(batches, keys, strict=False):
+                carry, loss = _step(fitting, params, learning_rate, carry, key_z, batch)
+                losses.append(loss)
+                jax.block_until_ready(losses[-STEPS_UNDER_WAY:][0])
+        if len(losses) == fitting.num_steps:
+            return carry[0], jnp.stack(losses)
+    raise AssertionError("epochs do not end")
 
 
 def fit_prior(
@@ -61,7 +113,7 @@ def fit_prior(
     x: Any,
     *,
     num_steps: int = 2000,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     learning_rate: float = 3e-3,
     **context: Any,
 ) -> VAEParams:
@@ -76,9 +128,10 @@ def fit_prior(
         vae: the trained VAE; its own prior is not read.
         params: the parameters of the VAE.
         key: a random key.
-        x: the data set [N, ...].
+        x: the data set [N, ...], or batches of it (see `vp.Stream`), of which each step takes the next. A prior that
+            starts from data reads them once or twice before, and starts from at most 10,000 examples x.
         num_steps: number of steps of Adam. Each draws a batch of examples and a z for each example.
-        batch_size: number of examples in a batch.
+        batch_size: number of examples in a batch, 256 by default; batches come with a size of their own.
         learning_rate: of Adam, decayed to 0 by a cosine.
         **context: per-example context [N, ...] that encoder and prior read.
 
@@ -100,12 +153,20 @@ def fit_prior(
             f"{type(vae).__name__}. The order is prior, vae, params, key, x."
         )
     params, key = check_model(vae, params, key)
-    check_positive_integer(num_steps=num_steps, batch_size=batch_size)
-    data = check_data(vae._replace(prior=prior), params._replace(prior=prior.init(key)), {"x": x, **context}, key)
+    check_positive_integer(num_steps=num_steps, **({} if batch_size is None else {"batch_size": batch_size}))
+    checked = vae._replace(prior=prior), params._replace(prior=prior.init(key)), key
     key_start, key_steps = jax.random.split(key)
-    start = _start(prior, vae, params, key_start, data)
-    rate = jnp.asarray(learning_rate)
-    fitted, losses = _fit(vae, prior, params, start, key_steps, data, rate, num_steps, batch_size)
+    fitting, rate = _Fitting(vae, prior, num_steps), jnp.asarray(learning_rate)
+    if is_stream(x):
+        if batch_size is not None:
+            raise ValueError("Expected no `batch_size` with batches, which have a size of their own.")
+        stream = open_examples(*checked, x, context)
+        start = _start_from_stream(prior, vae, params, key_start, stream)
+        fitted, losses = _fit_to_stream(fitting, params, start, key_steps, stream, rate)
+    else:
+        data = check_data(*checked[:2], {"x": x, **context}, key)
+        start = _start(prior, vae, params, key_start, data)
+        fitted, losses = _fit(fitting, params, start, key_steps, data, rate, batch_size or 256)
     if not bool(jnp.isfinite(losses).all()):
         step = int(jnp.argmax(~jnp.isfinite(losses)))
         raise ValueError(
@@ -115,12 +176,14 @@ def fit_prior(
 
 
 @partial(jax.jit, static_argnums=0)
-def _sample_latents(vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array]) -> jax.Array:
+def _sample_latents(
+    vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], first: Any = None
+) -> jax.Array:
     def draw(inputs: tuple[jax.Array, dict[str, jax.Array]]) -> jax.Array:
         key, example = inputs
         return posterior_of(vae, params, example).sample(seed=key)
 
-    return jax.lax.map(draw, (jax.random.split(key, data["x"].shape[0]), data), batch_size=1000)
+    return jax.lax.map(draw, (example_keys(key, data["x"].shape[0], first), data), batch_size=1000)
 
 
 def _start(prior: Prior, vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array]) -> Any:
@@ -130,3 +193,23 @@ def _start(prior: Prior, vae: VAE, params: VAEParams, key: jax.Array, data: dict
         return prior.init(key_init)
     z = _sample_latents(vae, params, key_z, data) if "z" in required_data(prior) else None
     return init_from_data(prior, key_init, z=z, **data)
+
+
+def _start_from_stream(prior: Prior, vae: VAE, params: VAEParams, key: jax.Array, stream: PlacedStream) -> Any:
+    """As `_start`. Of a stream all z and all context are kept, or where the start reads x, some examples of all."""
+    key_z, key_init = jax.random.split(key)
+    if prior.init_from_data is None:
+        return prior.init(key_init)
+
+    def program(params: VAEParams, key: jax.Array, data: Any, first: Any) -> dict[str, jax.Array]:
+        return {"z": _sample_latents(vae, params, key, data, first), **context_of(data)}
+
+    stream.batches.check_can_be_read_again()
+    data = concatenate(map_stream(program, params, key_z, stream))
+    if "x" in required_data(prior):
+        rows = jax.random.permutation(jax.random.fold_in(key_init, 1), len(data["z"]))[:MOST_EXAMPLES]
+        x = pick_examples(stream.batches, np.asarray(rows))["x"]
+        data = {name: value[rows] for name, value in data.items()} | {"x": x}
+    if "z" not in required_data(prior):
+        data.pop("z")
+    return init_from_data(prior, key_init, **data)

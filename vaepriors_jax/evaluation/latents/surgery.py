@@ -6,12 +6,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data
+from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
+from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.evaluation.estimates import Estimate, estimate
-from vaepriors_jax.evaluation.latents.aggregated_posterior import mixture_of_all, posterior_of
+from vaepriors_jax.evaluation.latents.aggregated_posterior import mixture_of_all, mixture_of_stream, posterior_of
+from vaepriors_jax.evaluation.per_example import open_examples, pick_examples
+from vaepriors_jax.training.streams import is_stream
 from vaepriors_jax.vae import VAE, VAEParams, context_of
+
+Parts = tuple[Estimate, Estimate, Estimate]  # mean KL, mutual information, marginal KL
 
 
 class Surgery(NamedTuple):
@@ -41,16 +48,35 @@ def _surgery(
     num_points: int,
     leave_one_out: bool,
     chunk_size: int,
-) -> tuple[Estimate, Estimate, Estimate]:
-    key_rows, key_noise = jax.random.split(key)
-    num_examples = data["x"].shape[0]
+) -> Parts:
     aggregated = mixture_of_all(vae, params, data)
-    rows = jax.random.permutation(key_rows, num_examples)[:num_points]
+    rows, key_noise = _choose(key, data["x"].shape[0], num_points)
+    examples = {name: value[rows] for name, value in data.items()}
+    return _parts(vae, params, key_noise, aggregated, rows, examples, leave_one_out, chunk_size)
+
+
+def _choose(key: jax.Array, num_examples: int, num_points: int) -> tuple[jax.Array, jax.Array]:
+    """The rows from which z is drawn, and the key with which it is."""
+    key_rows, key_noise = jax.random.split(key)
+    return jax.random.permutation(key_rows, num_examples)[:num_points], key_noise
+
+
+def _parts(
+    vae: VAE,
+    params: VAEParams,
+    key: jax.Array,
+    aggregated: Mixture,
+    rows: jax.Array,
+    examples: dict[str, jax.Array],
+    leave_one_out: bool,
+    chunk_size: int,
+) -> Parts:
+    """The parts from one z of each of some examples, which are at `rows` among those of `aggregated`."""
+    num_examples, num_points = aggregated.num_components, len(rows)
     others = jnp.log(num_examples / (num_examples - 1)) if leave_one_out else 0.0
 
-    def log_densities(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
-        row, key = inputs
-        example = {name: value[row] for name, value in data.items()}
+    def log_densities(inputs: tuple[jax.Array, jax.Array, dict[str, jax.Array]]) -> jax.Array:
+        row, key, example = inputs
         context = context_of(example)
         posterior, prior = posterior_of(vae, params, example), vae.latent_prior(params, **context)
         z, log_posterior = posterior.sample_and_log_prob(seed=key)
@@ -59,10 +85,17 @@ def _surgery(
             q = aggregated.with_log_weights(aggregated.log_weights.at[row].set(-jnp.inf) + others)
         return jnp.stack([log_posterior, q.log_prob(z), prior.log_prob(z)])
 
-    keys = jax.random.split(key_noise, num_points)
-    logs = jax.lax.map(log_densities, (rows, keys), batch_size=min(chunk_size, num_points))
+    inputs = rows, jax.random.split(key, num_points), examples
+    logs = jax.lax.map(log_densities, inputs, batch_size=min(chunk_size, num_points))
     log_posterior, log_q, log_p = logs.T
     return estimate(log_posterior - log_p), estimate(log_posterior - log_q), estimate(log_q - log_p)
+
+
+@partial(jax.jit, static_argnums=(0, 6, 7))
+def _parts_in_stream(
+    vae: VAE, params: VAEParams, key: jax.Array, encoded: Any, rows: jax.Array, examples: Any, *options: Any
+) -> Parts:
+    return _parts(vae, params, key, DiagonalMixture(*encoded), rows, examples, *options)
 
 
 def elbo_surgery(
@@ -90,7 +123,7 @@ def elbo_surgery(
         vae: the VAE. If its prior reads a label, pass one with `marginalize(prior, ...)`, since q(z) has no label.
         params: its parameters.
         key: a random key.
-        x: the whole data set [N, ...].
+        x: the whole data set [N, ...], or batches of it (see `vp.Stream`), which are read twice.
         num_points: examples from which z is drawn, at most N.
         leave_one_out: leave the sample's own example out of q(z). This underestimates q(z), in many dimensions by far
             more than the divergence. Needs at least 2 examples.
@@ -107,10 +140,24 @@ def elbo_surgery(
         Hoffman & Johnson (2016), ELBO surgery, eqs. 6-8.
     """
     check_positive_integer(num_points=num_points, chunk_size=chunk_size)
-    data = check_data(vae, params, {"x": x, **context}, key)
-    num_examples = data["x"].shape[0]
+    if is_stream(x):
+        stream = open_examples(vae, params, key, x, context)
+        stream.batches.check_can_be_read_again()
+        aggregated = mixture_of_stream(vae, params, stream)
+        num_examples = _check_number(aggregated.num_components, leave_one_out)
+        rows, key_noise = _choose(key, num_examples, min(num_points, num_examples))
+        examples = pick_examples(stream.batches, np.asarray(rows))
+        encoded = aggregated.log_weights, *aggregated.parameters
+        parts = _parts_in_stream(vae, params, key_noise, encoded, rows, examples, leave_one_out, chunk_size)
+    else:
+        data = check_data(vae, params, {"x": x, **context}, key)
+        num_examples = _check_number(data["x"].shape[0], leave_one_out)
+        parts = _surgery(vae, params, key, data, min(num_points, num_examples), leave_one_out, chunk_size)
+    mean_kl, information, divergence = parts
+    return Surgery(mean_kl, information, divergence, math.log(num_examples))
+
+
+def _check_number(num_examples: int, leave_one_out: bool) -> int:
     if leave_one_out and num_examples < 2:
         raise ValueError("Expected at least 2 examples with `leave_one_out`; got 1, without which q(z) is empty.")
-    num_points = min(num_points, num_examples)
-    mean_kl, information, divergence = _surgery(vae, params, key, data, num_points, leave_one_out, chunk_size)
-    return Surgery(mean_kl, information, divergence, math.log(num_examples))
+    return num_examples

@@ -11,6 +11,7 @@ from vaepriors_jax.checks import check_probabilities
 from vaepriors_jax.data_checks import check_model, label_counts
 from vaepriors_jax.evaluation.likelihood.importance_sampling import LogMarginal, log_marginal_of, weigh_examples
 from vaepriors_jax.evaluation.likelihood.importance_weights import WeightSummary
+from vaepriors_jax.training.streams import as_stream, is_stream
 from vaepriors_jax.vae import VAE, VAEParams
 
 
@@ -32,7 +33,7 @@ def log_marginal_over_classes(
         vae: a VAE whose networks or prior read the label `y`.
         params: its parameters.
         key: a random key.
-        x: examples [N, ...].
+        x: examples [N, ...], or batches of them (see `vp.Stream`), which are read once for each class.
         class_probabilities: p(y) [C], which sum to 1.
         num_samples: S, the number of samples for each example and class.
         chunk_size: see `log_marginal`.
@@ -49,14 +50,15 @@ def log_marginal_over_classes(
     """
     check_model(vae, params, key)
     probabilities = _check_probabilities(vae, class_probabilities)
-    x = jnp.asarray(x)
+    streams = is_stream(x)
+    x = as_stream(x) if streams else jnp.asarray(x)
     options: dict[str, Any] = {"num_samples": num_samples, "chunk_size": chunk_size, "mesh": mesh}
     of_classes = []
     for label, probability in enumerate(probabilities):
         if probability > 0:
-            labels = {"y": jnp.full(np.shape(x)[:1], label)}
+            examples, labels = (x.with_label(label), {}) if streams else (x, {"y": jnp.full(np.shape(x)[:1], label)})
             key_label = jax.random.fold_in(key, label)
-            given_label = weigh_examples(vae, params, key_label, {"x": x, **context, **labels}, **options)
+            given_label = weigh_examples(vae, params, key_label, examples, {**context, **labels}, **options)
             log_probability = float(np.log(probability))
             values, curve = given_label.values + log_probability, given_label.curve + log_probability
             of_classes.append(given_label._replace(values=values, curve=curve))

@@ -1,15 +1,14 @@
 """The ELBO of each example of a data set."""
 
-from functools import partial
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
 from vaepriors_jax.checks import check_positive_integer
-from vaepriors_jax.data_checks import check_data
+from vaepriors_jax.evaluation.per_example import map_data
 from vaepriors_jax.objectives import ELBO
-from vaepriors_jax.parallel.sharding import check_mesh, load, replicate, to_one_device
+from vaepriors_jax.parallel.sharding import Data, check_mesh
 from vaepriors_jax.training.validation import map_elbo
 from vaepriors_jax.vae import VAE, VAEParams
 
@@ -32,7 +31,7 @@ def evaluate_elbo(
         vae: the VAE.
         params: its parameters.
         key: a random key.
-        x: examples [N, ...].
+        x: examples [N, ...], or batches of them (see `vp.Stream`).
         chunk_size: examples at a time on each device.
         mesh: see `log_marginal`.
         **context: per-example context [N, ...], such as `y=`.
@@ -42,5 +41,8 @@ def evaluate_elbo(
     """
     check_positive_integer(chunk_size=chunk_size)
     mesh = check_mesh(mesh)
-    data = load(mesh, {"x": x, **context}, partial(check_data, vae, params, key=key))
-    return to_one_device(mesh, _map_elbo(vae, *replicate(mesh, (params, key)), data, chunk_size, mesh))
+
+    def program(params: VAEParams, key: jax.Array, data: Data, first: Any) -> ELBO:
+        return _map_elbo(vae, params, key, data, chunk_size, mesh, first)
+
+    return map_data(program, vae, params, key, x, context, mesh)

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from vaepriors_jax.checks import check_positive_integer
-from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.evaluation.estimates import Estimate, estimate
 from vaepriors_jax.evaluation.likelihood.importance_weights import (
     WeightStream,
@@ -18,8 +17,9 @@ from vaepriors_jax.evaluation.likelihood.importance_weights import (
     extend,
     summarize,
 )
+from vaepriors_jax.evaluation.per_example import map_data
 from vaepriors_jax.objectives import log_importance_weights
-from vaepriors_jax.parallel.sharding import Data, check_mesh, load, map_examples, replicate, to_one_device
+from vaepriors_jax.parallel.sharding import Data, check_mesh, map_examples
 from vaepriors_jax.vae import VAE, VAEParams, context_of
 
 
@@ -63,8 +63,9 @@ def _weigh(
     num_samples: int,
     chunk_size: int,
     mesh: Mesh | None = None,
+    first: Any = None,
 ) -> WeightSummary:
-    return map_examples(mesh, partial(_weigh_on_device, vae, num_samples, chunk_size), key, data, params)
+    return map_examples(mesh, partial(_weigh_on_device, vae, num_samples, chunk_size), key, data, params, first=first)
 
 
 def _weigh_on_device(
@@ -99,7 +100,8 @@ def weigh_examples(
     vae: VAE,
     params: VAEParams,
     key: jax.Array,
-    data: dict[str, Any],
+    x: Any,
+    context: dict[str, Any],
     *,
     num_samples: int,
     chunk_size: int,
@@ -108,9 +110,11 @@ def weigh_examples(
     """Checks the data and computes the importance weights of each example; see `log_marginal`."""
     check_positive_integer(num_samples=num_samples, chunk_size=chunk_size)
     mesh = check_mesh(mesh)
-    placed = load(mesh, data, partial(check_data, vae, params, key=key))
-    params, key = replicate(mesh, (params, key))
-    return to_one_device(mesh, _weigh(vae, params, key, placed, num_samples, chunk_size, mesh))
+
+    def program(params: VAEParams, key: jax.Array, data: Data, first: Any) -> WeightSummary:
+        return _weigh(vae, params, key, data, num_samples, chunk_size, mesh, first)
+
+    return map_data(program, vae, params, key, x, context, mesh)
 
 
 def log_marginal_of(summary: WeightSummary, num_samples: int) -> LogMarginal:
@@ -145,7 +149,7 @@ def log_marginal(
         vae: the VAE.
         params: its parameters.
         key: a random key.
-        x: examples [N, ...].
+        x: examples [N, ...], or batches of them (see `vp.Stream`), which give the same values.
         num_samples: S, the number of samples for each example.
         chunk_size: samples of z that are decoded at a time on each device; increase it on an accelerator.
         mesh: devices among which the examples are divided, such as `vaepriors_jax.parallel.make_mesh()`. The values are
@@ -173,6 +177,5 @@ def log_marginal(
     References:
         Burda, Grosse & Salakhutdinov (2016), Importance weighted autoencoders, eq. 8.
     """
-    data = {"x": x, **context}
-    summary = weigh_examples(vae, params, key, data, num_samples=num_samples, chunk_size=chunk_size, mesh=mesh)
+    summary = weigh_examples(vae, params, key, x, context, num_samples=num_samples, chunk_size=chunk_size, mesh=mesh)
     return log_marginal_of(summary, num_samples)
