@@ -10,11 +10,15 @@ EXAMPLES = Path(__file__).parents[2] / "experiments" / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "__init__")
 # What shortens an example.
 ARGUMENTS = {"batch_norm_linen": ["--num-epochs", "1"]}
+# What is in no extra of the tests.
+NEEDS = {"stream_torch": "torch"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_runs(name, tmp_path, monkeypatch, capsys):
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [name, *ARGUMENTS.get(name, [])])
     runpy.run_module(f"experiments.examples.{name}", run_name="__main__")

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data
+from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.distributions.numerics import full_precision_as
 from vaepriors_jax.distributions.posterior_mixture import gaussian_arrays, mixture_of_posteriors
@@ -35,12 +36,15 @@ def _encode_all(vae: VAE, params: VAEParams, data: dict[str, jax.Array], chunk_s
 def mixture_of_all(vae: VAE, params: VAEParams, data: dict[str, jax.Array], chunk_size: int = 1000) -> Mixture:
     """The mixture of the posteriors of checked data with equal weights; encodes `chunk_size` examples at a time."""
     encoded = _encode_all(vae, params, data, chunk_size)
-    num_examples = data["x"].shape[0]
-    log_weights = jnp.full(num_examples, -jnp.log(num_examples))
+    log_weights = _equal_log_weights(data["x"].shape[0])
     return mixture_of_posteriors(log_weights, partial(posterior_of, vae, params), data, encoded)
 
 
-def mixture_of_stream(vae: VAE, params: VAEParams, stream: PlacedStream, chunk_size: int = 1000) -> Mixture:
+def _equal_log_weights(num_examples: int) -> jax.Array:
+    return jnp.full(num_examples, -jnp.log(num_examples))
+
+
+def mixture_of_stream(vae: VAE, params: VAEParams, stream: PlacedStream, chunk_size: int = 1000) -> DiagonalMixture:
     """The same of the examples of a stream, whose posteriors must be diagonal Gaussians."""
 
     def program(params: VAEParams, key: jax.Array, data: Any, first: Any) -> Any:
@@ -53,10 +57,7 @@ def mixture_of_stream(vae: VAE, params: VAEParams, stream: PlacedStream, chunk_s
             "Expected posteriors that are diagonal Gaussians, whose means and scales are kept in place of the batches; "
             "others are encoded anew at each use. Pass arrays."
         )
-    num_examples = len(encoded[0])
-    return mixture_of_posteriors(
-        jnp.full(num_examples, -jnp.log(num_examples)), partial(posterior_of, vae, params), None, encoded
-    )
+    return DiagonalMixture(_equal_log_weights(len(encoded[0])), *encoded)
 
 
 def aggregated_posterior(vae: VAE, params: VAEParams, x: Any, *, chunk_size: int = 1000, **context: Any) -> Mixture:
