@@ -38,7 +38,7 @@ def run(main: Callable[[Options], Any], options: type[Options] | Options, *, sub
         try:
             folder = folder_to_resume(sys.argv[1:])
             if folder is not None and (finished := finished_program(folder / subfolder)):
-                print(f"The run of {finished} in {folder} is finished.")
+                print(printable(f"The run of {finished} in {folder} is finished."))
                 return
             chosen = typed(options) if folder is None else of_run(folder, subfolder, options)
             keep_compiled()

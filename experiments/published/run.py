@@ -22,7 +22,7 @@ from experiments.published.records import LEDGER, Record, write_record
 from experiments.published.settings import Setting
 from experiments.published.stopwatch import Stopwatch, mean_load, seconds_of
 from experiments.report import results
-from experiments.runs.files import keep
+from experiments.runs.files import MEASURED, keep
 from experiments.training.cost import decoded_at_once
 from experiments.training.grid import best_elbo
 from experiments.training.train import train
@@ -57,7 +57,7 @@ def run(
         model, row = _train(config, data, folder)
         for stage, measure in _measures(model, data, config, folder).items():
             stopwatch.stage(stage)
-            row[stage] = keep(folder / f"{stage}.json", measure)
+            row[stage] = keep(folder / MEASURED / f"{stage}.json", measure)
         stopwatch.stage("")
     num_cores = results.hardware()["num_cores"]
     times = stopwatch.times

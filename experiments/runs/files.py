@@ -1,5 +1,6 @@
 """Files of a run: written as a whole or not at all, and steps whose results are kept in one."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -31,14 +32,33 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"Expected JSON in {path}; {error}. Remove the file, and its step is done again.") from error
+        raise ValueError(f"Expected JSON in {path}; {error}.") from error
 
 
 def keep(path: Path, make: Callable[[], Any]) -> Any:
     """The result of a step, as JSON gives it back: read from its file, or made and written if there is none."""
     if not path.exists():
-        write_text(path, json.dumps(make()))
-    return read_json(path)
+        content = make()
+        write_text(path, json.dumps({"sha256": _digest(content), "content": content}))
+    return read_kept(path)
+
+
+def read_kept(path: Path) -> Any:
+    """Reads what `keep` wrote.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    file = read_json(path)
+    if not isinstance(file, dict) or file.get("sha256") != _digest(file.get("content")):
+        raise ValueError(
+            f"Expected a step of a run in {path}; the file is damaged. Remove it, and the step is done again."
+        )
+    return file["content"]
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def file_name(name: str) -> str:

@@ -126,8 +126,9 @@ def _continued(program: str, options: Any, folder: Path, *, anew: bool) -> dict[
         )
     changed = {name: text for name, text in run["versions"].items() if versions().get(name) != text}
     if changed:
-        print(f"The run in {folder} began with other versions: {', '.join(map(' '.join, changed.items()))}.")
-    print(f"Going on with the run in {folder}.")
+        named = ", ".join(f"{name} {text}" for name, text in changed.items())
+        print(printable(f"The run in {folder} began with other versions: {named}."))
+    print(printable(f"Going on with the run in {folder}."))
     written = [path.stat().st_mtime for path in folder.rglob("[!.]*") if path.is_file()]
     return run | {"seconds": run["seconds"] + max(written) - run["started"]}  # up to the last file that it wrote
 

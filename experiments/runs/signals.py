@@ -91,9 +91,12 @@ def stop_if_asked(epoch: vp.Epoch) -> bool:
 
 
 @contextmanager
-def epochs(name: str) -> Iterator[None]:
-    """A block that calls `vp.fit` with `stop_if_asked`; after a signal the program exits where the block ends."""
-    _PROCESS.in_epochs = True
+def epochs(name: str, *, saved: bool = True) -> Iterator[None]:
+    """A block that calls `vp.fit` with `stop_if_asked`; after a signal the program exits where the block ends.
+
+    Where epochs are not `saved`, it exits at once.
+    """
+    _PROCESS.in_epochs = saved
     try:
         yield
     except vp.TrainingFailedError:

@@ -11,7 +11,7 @@ import numpy as np
 
 import vaepriors_jax as vp
 from experiments.models.trained import Trained
-from experiments.runs.files import TRAINED, file_name, keep, read_json
+from experiments.runs.files import TRAINED, file_name, keep, read_kept
 from experiments.runs.signals import epochs
 
 LONG_EPOCH = 5e10  # operations, about half a second on two cores; a checkpoint takes a fifth of a second
@@ -107,7 +107,7 @@ def read(name: str, vae: vp.VAE, seeds: tuple[int, ...], folder: Path) -> Traine
     path = _about(name, folder)
     if not path.exists():
         return None
-    about = read_json(path)
+    about = read_kept(path)
     if about["seeds"] != list(seeds):
         raise ValueError(
             f"Expected the seeds {list(seeds)} of {name!r} in {path}; it is of another run, with the seeds "

@@ -58,7 +58,7 @@ def _train(name: str, made: Made, seeds: tuple[int, ...], config: Settings, data
     of_epoch = operations * num_replicas * (len(arrays[0]["x"]) // config.batch_size)
     unsaved = None
     try:
-        with epochs(name):
+        with epochs(name, saved=config.checkpoints):
             result = vp.fit(
                 vae,
                 params,
@@ -73,7 +73,7 @@ def _train(name: str, made: Made, seeds: tuple[int, ...], config: Settings, data
             )
         if config.cooldown_epochs:
             cooling = f"{name}-cooldown"
-            with epochs(cooling):
+            with epochs(cooling, saved=config.checkpoints):
                 result = cooldown.cool(
                     result,
                     vae,
