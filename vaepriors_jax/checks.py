@@ -100,7 +100,7 @@ def check_key(key: Any) -> jax.Array:
 
 
 def check_array(name: str, value: Any) -> None:
-    """Raises TypeError unless a value is an array [N, ...] of numbers, or nested lists of numbers."""
+    """Raises TypeError unless a value is an array [N, ...] of real numbers, or nested lists of them."""
     if not (hasattr(value, "__array__") or isinstance(value, Sequence)):
         raise TypeError(f"Expected `{name}` to be an array [N, ...]; got {type(value).__name__}.")
     if isinstance(value, tuple) and any(np.ndim(item) for item in value):
@@ -108,13 +108,16 @@ def check_array(name: str, value: Any) -> None:
             f"Expected `{name}` to be one array [N, ...]; got a tuple of shapes {[list(np.shape(v)) for v in value]}. "
             "Pass one of its arrays, or stack examples with `np.stack`."
         )
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"Expected `{name}` without masked entries; got a masked array. Fill it: `{name}.filled(...)`.")
     dtype: Any = getattr(value, "dtype", None)
     if not isinstance(value, jax.Array) and not isinstance(dtype, np.dtype):
         try:
             dtype = np.asarray(value).dtype
         except ValueError as error:
             raise ValueError(f"Expected `{name}` to be an array [N, ...]; it cannot be made one: {error}") from error
-    if not (jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)):
+    is_number = jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)
+    if not is_number or jnp.issubdtype(dtype, jnp.complexfloating):
         raise TypeError(
             f"Expected numbers in `{name}`; got an array of dtype {dtype}. Convert it, such as by "
             f"`np.asarray({name}, np.float32)`."

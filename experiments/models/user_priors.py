@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,9 +17,11 @@ def load_function(name: str) -> Callable[..., Any]:
     """Imports the function that a name such as `my_module:my_prior` stands for.
 
     Raises:
-        ValueError: there is no such module, or no such function in it.
+        ValueError: there is no such module, it is one of Python's own, or it has no such function.
     """
     module_name, _, function_name = name.partition(":")
+    if module_name.partition(".")[0] in sys.stdlib_module_names:
+        raise ValueError(f"Expected a module of your own for the prior {name!r}; {module_name!r} is one of Python's.")
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever the user's module raises

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.cluster.vq import kmeans2
 
 from vaepriors_jax.base import Prior, chain_of
-from vaepriors_jax.checks import check_finite, check_labels
+from vaepriors_jax.checks import check_array, check_finite, check_labels
 from vaepriors_jax.factories import check_is
 
 
@@ -74,7 +74,8 @@ def required_data(prior: Prior) -> list[str]:
 
 
 def rows_of_shape(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns data [N, *shape] as an array of the host, or raises ValueError."""
+    """Returns data [N, *shape] as an array of the host, or raises ValueError or TypeError."""
+    check_array(name, values)
     array = np.asarray(values)
     if array.shape[1:] != shape:
         raise ValueError(f"Expected `{name}` of shape [N, {', '.join(map(str, shape))}]; got {array.shape}.")
