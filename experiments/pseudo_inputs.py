@@ -6,7 +6,7 @@ python -m experiments.pseudo_inputs --dataset mnist --preset paper --epochs 100
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -253,13 +253,13 @@ def main(options: Options) -> dict[str, Any]:
     num = len(rest.train["x"])
     if "data" in options.starts and options.num_components > num:
         raise ValueError(f"Expected --num-components <= {num} to start at images; got {options.num_components}.")
-    network = measures.feature_network(data)
-    if network is None:
+    if data.num_classes is None:
         raise ValueError(
             f"Expected labels, which train the features that images are compared by; {data.name} has none."
         )
     folder = output_folder(options.output_dir, "pseudo_inputs", options.dataset)
     with open_run("pseudo_inputs", options, folder):
+        network = cast(FeatureNetwork, measures.feature_network(data))
         learned = [learn(start, config, rest, held_out, network, folder) for start in options.starts]
         return _report(learned, config, data, network, folder)
 
