@@ -86,7 +86,8 @@ def _write(trained: Trained, folder: Path) -> None:
     """Writes the models, and last of all what shows that they are complete."""
     for replica in range(len(trained.seeds)):
         model = trained.model(replica)
-        vp.save_model(folder / model_folder(model.prior, model.seed), model.vae.prior, model.params)
+        path, fingerprint = folder / model_folder(model.prior, model.seed), trained.result.fingerprint
+        vp.save_model(path, model.vae.prior, model.params, fingerprint=fingerprint)
     result = trained.result
     about = {
         "seeds": trained.seeds,

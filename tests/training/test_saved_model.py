@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import vaepriors_jax as vp
+from tests.support.bernoulli_vae import bernoulli_vae, binary_data, exploding
 from tests.support.first_format import save_in_first_format
 from tests.support.saving import UNREADABLE, assert_same, other_model, small_model
 
@@ -35,6 +36,23 @@ def test_the_file_is_as_documented(tmp_path):
     again = tmp_path / "again"
     vp.save_model(again, prior, params)
     assert (again / "model.npz").read_bytes() == (tmp_path / "model.npz").read_bytes()
+
+
+def test_a_model_carries_the_fingerprint_of_its_run(tmp_path):
+    vae, params = bernoulli_vae()
+    key, data = jax.random.key(0), binary_data()
+    options = {"num_epochs": 1, "batch_size": 50, "progress": False, "checkpoints": tmp_path / "run"}
+    # Its updates are not finite, nor are the values that tell it from other optimisers.
+    never = exploding(at_step=1000)(jnp.float32(1))
+    result = vp.fit(vae, params, key, data, never, **options)
+    assert None in result.fingerprint["values"]["optimizer at step 1000"]
+    vp.save_model(tmp_path, vae.prior, result.params, fingerprint=result.fingerprint)
+    assert vp.load_fingerprint(tmp_path) == result.fingerprint
+    assert vp.load_model(tmp_path)[0] == vae.prior
+    vp.save_model(tmp_path, vae.prior, result.params)
+    assert vp.load_fingerprint(tmp_path) is None
+    with pytest.raises(ValueError, match="it cannot be read"):
+        vp.load_fingerprint(tmp_path / "none")
 
 
 def test_other_files_of_the_folder_stay(tmp_path):

@@ -7,7 +7,7 @@ from vaepriors_jax.training.failures import Failure
 from vaepriors_jax.training.fit import fit
 from vaepriors_jax.training.optimizers import normalize_per_tensor, parameter_groups
 from vaepriors_jax.training.result import CheckpointError, FitResult, TrainingFailedError
-from vaepriors_jax.training.saved_model import load_model, save_model
+from vaepriors_jax.training.saved_model import load_fingerprint, load_model, save_model
 from vaepriors_jax.training.start import Origin, Start, start_from
 from vaepriors_jax.training.state import TrainState, init_train_state
 from vaepriors_jax.training.step import make_train_step
@@ -31,6 +31,7 @@ __all__ = [
     "binarize",
     "fit",
     "init_train_state",
+    "load_fingerprint",
     "load_model",
     "make_train_step",
     "normalize_per_tensor",

@@ -15,7 +15,7 @@ LONGEST = 60  # characters of a value in a message
 CALLER = 5  # frames from a warning to the line that called `fit`: check_fingerprint, check, fit and its decorator
 RTOL, ATOL = 1e-3, 1e-5  # of values that other versions or another platform give
 
-Values = Mapping[str, list[float]]
+Values = Mapping[str, list[float | None]]
 
 
 def check_fingerprint(there: Fingerprint | None, here: Fingerprint, where: str, measure: Callable[[], Values]) -> None:

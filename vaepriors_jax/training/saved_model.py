@@ -6,6 +6,7 @@ Format 2 is one file, `model.npz`, in a folder of the model's own. It is an .npz
     - "format": 2; "vaepriors_jax": the version of the library that wrote it;
     - "prior": the prior's configuration, as `plain_config` gives it, or null if it is not plain data;
     - "repr": the prior as text;
+    - "fingerprint": that of the run that trained the model, or null or nothing if it is not known;
     - "pseudo_input_map": the version of the map that bounds pseudo-inputs;
     - "params": {"leaves": ..., "paths": ..., "tree": ...}. A leaf is {"array": dtype, "shape": [...]}, or
       {"number": value} for a Python number, with infinities and NaN as text. A path names a leaf. In the tree a
@@ -33,6 +34,7 @@ from vaepriors_jax.parallel.distributed import explain_lost_process, together
 from vaepriors_jax.priors.bounds import MAP_VERSION
 from vaepriors_jax.priors.vamp import convert_from_first_map
 from vaepriors_jax.training import saved_earlier
+from vaepriors_jax.training.fingerprint import Fingerprint
 from vaepriors_jax.training.saved_archive import read_archive, write_archive
 from vaepriors_jax.training.saved_prior import check_prior_params, saved_config
 from vaepriors_jax.training.saved_tree import put_together, take_apart
@@ -43,7 +45,9 @@ FILE = "model.npz"
 FORMAT = 2
 
 
-def save_model(directory: str | Path, prior: Prior, params: VAEParams) -> None:
+def save_model(
+    directory: str | Path, prior: Prior, params: VAEParams, *, fingerprint: Fingerprint | None = None
+) -> None:
     """Saves a trained model: the prior's configuration, and the parameters of encoder, decoder and prior.
 
     The model is one file, `model.npz`, in the folder. One that is there already is replaced as a whole: if the process
@@ -57,6 +61,7 @@ def save_model(directory: str | Path, prior: Prior, params: VAEParams) -> None:
         prior: the prior. If it holds a function, an array or a number that is not finite, `load_model` needs it again.
         params: the parameters, in dicts, lists and tuples. For other containers, such as `nnx.State`, `load_model`
             needs `like=`.
+        fingerprint: that of the run that trained the model, `FitResult.fingerprint`. `load_fingerprint` reads it.
 
     Raises:
         TypeError: `prior` is not a prior. Nothing is written then.
@@ -79,6 +84,7 @@ def save_model(directory: str | Path, prior: Prior, params: VAEParams) -> None:
         "vaepriors_jax": __version__,
         "prior": saved_config(prior),
         "repr": repr(prior),
+        "fingerprint": fingerprint,
         "pseudo_input_map": MAP_VERSION,
         "params": described,
     }
@@ -124,6 +130,27 @@ def load_model(
     if saved.get("pseudo_input_map") != MAP_VERSION:  # saved when `vamp` mapped pseudo-inputs differently
         params = params._replace(prior=convert_from_first_map(prior, params.prior))
     return prior, params
+
+
+def load_fingerprint(directory: str | Path) -> Fingerprint | None:
+    """Reads the fingerprint of the run that trained a saved model, or None if it was saved without one.
+
+    Raises:
+        ValueError: there is no model, or a damaged one.
+
+    Example:
+        >>> import tempfile, vaepriors_jax as vp
+        >>> folder = tempfile.mkdtemp()
+        >>> params = vp.VAEParams({}, {}, {})
+        >>> vp.save_model(folder, vp.standard_normal(2), params, fingerprint={"name": "3f25270e"})
+        >>> vp.load_fingerprint(folder)
+        {'name': '3f25270e'}
+    """
+    path = Path(directory).absolute()
+    fingerprint = _read(path)[0].get("fingerprint")
+    if not (fingerprint is None or isinstance(fingerprint, dict)):
+        raise _unreadable(path, ValueError(f"its fingerprint is {type(fingerprint).__name__}"))
+    return fingerprint
 
 
 def _whole(array: Any) -> np.ndarray:

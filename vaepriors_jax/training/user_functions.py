@@ -121,13 +121,14 @@ def _latent(vae: VAE, params: VAEParams, example: Batch) -> jax.Array:
     return jnp.cos(jnp.arange(shape.size, dtype=shape.dtype)).reshape(shape.shape)
 
 
-def measure_functions(run: Run, batch: Batch) -> dict[str, list[float]]:
+def measure_functions(run: Run, batch: Batch) -> dict[str, list[float | None]]:
     """What the functions give for the first example, at the initial parameters of the first replica."""
     options = run.options
     params, hyperparameters = jax.tree.map(
         lambda leaf: to_host(leaf)[0], (run.replicas.params, run.replicas.hyperparameters)
     )
-    first = of_first_process({name: on_host(value[:1]) for name, value in batch.items()})
+    first = {name: on_host(value[:1]) for name, value in batch.items()}
+    first = first if options.mesh is None else of_first_process(first)
     key, found = jax.random.key(0), {}
     if options.transform is not None:
         first = options.transform(key, jax.tree.map(jnp.asarray, first))
@@ -140,7 +141,13 @@ def measure_functions(run: Run, batch: Batch) -> dict[str, list[float]]:
         found[f"optimizer at step {count}"] = move(jnp.int32(count), trained, hyperparameters)
         if callable(options.objective.beta):
             found[f"schedule of beta at step {count}"] = options.objective.beta(jnp.int32(count))
-    return {name: np.asarray(value, np.float64).reshape(-1).tolist() for name, value in found.items()}
+    return {name: _as_numbers(value) for name, value in found.items()}
+
+
+def _as_numbers(value: Any) -> list[float | None]:
+    """Numbers for JSON, which has no name for those that are not finite."""
+    flat = np.asarray(value, np.float64).reshape(-1)
+    return [number if np.isfinite(number) else None for number in flat.tolist()]
 
 
 def _measure_networks(vae: VAE, params: VAEParams, example: Batch) -> dict[str, jax.Array]:
