@@ -35,7 +35,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """z to p(x|z) over binary images, whose height and width 4 divides."""
 
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
 
     @nn.compact
     def __call__(self, z, train):
