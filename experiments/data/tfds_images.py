@@ -5,12 +5,12 @@ import importlib.util
 import io
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.data.sources import Arrays, Source, cache_folder, scale, split_at_random
+from experiments.data.sources import Arrays, Source, cached, scale, split_at_random
 
 SIZE = (28, 28)
 # Else TFDS takes TFRECORD wherever a folder is named, which cannot be read without tensorflow.
@@ -95,9 +95,9 @@ def _builder(dataset: str, folder: str | None) -> Any:
         return tfds.builder(dataset, data_dir=folder, **FORMAT)
     except tfds.core.DatasetNotFoundError as error:
         known = tfds.list_builders(with_community_datasets=False)
-        nearest = difflib.get_close_matches(dataset, [*known, "digits"], n=3, cutoff=0.5)
+        nearest = difflib.get_close_matches(dataset, [*known, "digits", "mnist_5k"], n=3, cutoff=0.5)
         raise ValueError(
-            f"Expected `dataset` to be 'digits', a TFDS name, or the path of an .npz file; got {dataset!r}. "
+            f"Expected `dataset` to be digits, mnist_5k, a TFDS name, or the path of an .npz file; got {dataset!r}. "
             + (
                 f"Did you mean {' or '.join(map(repr, nearest))}?"
                 if nearest
@@ -142,26 +142,7 @@ def _read(prepared: Prepared, dataset: str, split: str) -> Arrays:
     """Bytes of one split, 28x28 and grey, from the cache or decoded."""
     records = prepared.records[split]
     name = "-".join([dataset.replace("/", "-").replace(":", "-"), prepared.version, split, str(len(records))])
-    cache = cache_folder() / f"{name}.npz"
-    if cache.exists():
-        try:
-            with np.load(cache, allow_pickle=False) as stored:
-                return {name: stored[name] for name in stored.files}
-        except (OSError, ValueError):
-            cache.unlink(missing_ok=True)  # a damaged cache is made again
-    arrays = _decode(prepared, records)
-    _keep(cache, arrays)
-    return arrays
-
-
-def _keep(cache: Path, arrays: Arrays) -> None:
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        partial = cache.with_suffix(f".{os.getpid()}.tmp.npz")
-        np.savez_compressed(partial, allow_pickle=False, **arrays)
-        partial.replace(cache)
-    except OSError:
-        pass  # a cache that cannot be written only costs time
+    return cached(name, partial(_decode, prepared, records))
 
 
 def _decode(prepared: Prepared, records: Sequence[Any]) -> Arrays:

