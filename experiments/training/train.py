@@ -17,10 +17,12 @@ from experiments.models.vaes import Made, make_prior, make_vae
 from experiments.options.settings import Settings
 from experiments.runs.signals import epochs, stop_if_asked
 from experiments.training import cooldown, cost, grid, kept
+from experiments.training.named_warnings import names_prior_and_seed
 from experiments.training.optimizers import optimizer_factory
 from vaepriors_jax.parallel.sharding import make_mesh
 
 
+@names_prior_and_seed
 def train(name: str, config: Settings, data: Dataset, output_dir: Path, made: Made | None = None) -> Trained:
     """Trains one prior, or a VAE made elsewhere, with all seeds, learning rates and betas as one program.
 
