@@ -54,6 +54,9 @@ def affine_coupling(
     Both directions cost one pass. One layer lets the second half depend on everything, and the first half on the
     second; two layers let every output depend on every input.
 
+    In float32 the log-determinant holds to 2e-5 nats after training, for 16 layers of width 64 or 8 of width 256. Large
+    weights lose it in deep stacks: see the table in `repeat`.
+
     Args:
         dim: dimension of z, at least 2; it may be odd.
         hidden: widths of the conditioners' hidden layers.

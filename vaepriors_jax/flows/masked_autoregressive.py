@@ -111,6 +111,9 @@ def masked_autoregressive(
     The density of z takes one pass of the network (from z to u), a sample `dim` passes; `invert` exchanges the two
     (IAF). Dimensions depend on those before them in the vector, so put `permute(dim)` between layers.
 
+    In float32 it loses less in deep stacks than couplings do: 16 layers of width 64 hold the log-determinant to 1e-5
+    nats where every weight is moved by N(0, 0.1^2); see the table in `repeat`.
+
     Args:
         dim: dimension of z, at least 1.
         hidden: widths of the network's hidden layers.

@@ -18,17 +18,27 @@ def repeat(flow: Flow, num_layers: int) -> Flow:
 
     The layers run in a scan, so compile time does not grow with depth.
 
-    In float32, deep flows with large weights lose digits. The table gives the largest error of the inverse's
-    log-determinant against float64, in nats, in 8 dimensions. Noise of the given scale was added to all weights of the
-    networks.
+    In float32, deep and wide flows with large weights lose digits. The table gives the largest errors over 1,000
+    samples in 8 dimensions: of the round trip `inverse(forward(u))`, and of the inverse's log-determinant against
+    float64, in nats. Weights are trained (by maximum likelihood on digits, 3,000 steps of Adam, which move them by 0.04
+    to 0.1), or those of the start with Gaussian noise of the given standard deviation. Width is that of both hidden
+    layers.
 
-    | layers | noise | error |
-    |---|---|---|
-    | 4 affine couplings | 0.1 | 0.02 |
-    | 8 affine couplings | 0.1 | 16 |
-    | 1 affine coupling | 0.3 | 0.0003 |
-    | 4 affine couplings | 0.3 | 20 |
-    | 4 masked autoregressive layers | 0.3 | 0.00001 |
+    | layers | width | weights | round trip | log-determinant |
+    |---|---|---|---|---|
+    | 16 `affine_coupling` | 64 | trained | 1e-5 | 1e-5 |
+    | 8 `affine_coupling` | 256 | trained | 7e-6 | 8e-6 |
+    | 8 `spline_coupling` | 64 | trained | 5e-5 | 8e-5 |
+    | 8 `masked_autoregressive` | 64 | trained | 1e-5 | 2e-5 |
+    | 16 `affine_coupling` | 64 | 0.03 | 6e-5 | 4e-5 |
+    | 4 `affine_coupling` | 256 | 0.03 | 1e-5 | 1e-5 |
+    | 8 `affine_coupling` | 256 | 0.03 | 2e-2 | 3e-2 |
+    | 16 `spline_coupling` | 64 | 0.03 | 6e-5 | 9e-5 |
+    | 8 `spline_coupling` | 256 | 0.03 | 1e-2 | 1e-2 |
+    | 4 `affine_coupling` | 64 | 0.1 | 2e-3 | 2e-2 |
+    | 8 `affine_coupling` | 64 | 0.1 | 6e4 | 2e1 |
+    | 4 `spline_coupling` | 64 | 0.1 | 3e0 | 2e1 |
+    | 16 `masked_autoregressive` | 64 | 0.1 | 3e-6 | 4e-6 |
 
     Args:
         flow: the flow of one layer.

@@ -168,7 +168,8 @@ def spline_coupling(
 
     In float32 steep splines lose digits. With every weight of the networks moved by N(0, 0.1^2) from its start, in 8
     dimensions, log-determinants of the inverse are within 2e-3 nats of float64 for 8 to 40 bins; moved by 0.3, they are
-    off by 2 nats at worst for 8 bins and by 24 for 40.
+    off by 2 nats at worst for 8 bins and by 24 for 40. After training, 8 layers of width 64 hold them to 1e-4 nats; see
+    the table in `repeat`.
 
     Args:
         dim: dimension of z, at least 2; it may be odd.
