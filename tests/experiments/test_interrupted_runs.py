@@ -3,12 +3,13 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 
-from tests.support.kill import finish, results_of, run_with_kills, start
+from tests.support.kill import ROOT, finish, results_of, run_with_kills, start
 
 KILLS = 3  # of each program in the nightly test
 SMALL = ("--epochs", "2", "--warmup-epochs", "1", "--latent-dim", "2", "--output-dir", "run")
@@ -61,19 +62,23 @@ def appears(pattern, folder, process):
 
 @needs_signals
 @pytest.mark.slow
-def test_a_killed_comparison_ends_with_the_same_results(folders):
-    """Killed while it trains, and again when it has trained."""
+def test_an_interrupted_comparison_ends_with_the_same_results(folders):
+    """Stopped by SIGTERM while it trains, and killed when it has trained."""
     whole, killed = folders
-    arguments = ("--epochs", "25", *ONE)
+    arguments = ("--epochs", "100", "--patience", "100", *ONE)
     status, said = finish(start("experiments.compare_priors", *arguments, folder=whole))
     assert status == 0, said
-    for pattern in ("run/checkpoints/standard/10", "run/trained/standard.json"):
-        begun = (killed / "run" / "run.json").exists()
-        options = ("--resume", "run") if begun else arguments
-        process = start("experiments.compare_priors", *options, folder=killed)
-        appears(pattern, killed, process)
-        process.kill()
-        finish(process)
+    process = start("experiments.compare_priors", *arguments, folder=killed)
+    appears("run/checkpoints/standard/10", killed, process)
+    process.terminate()
+    status, said = finish(process)
+    assert (status, "Traceback" in said) == (143, False)
+    assert "Stopped by SIGTERM; the state of 'standard' is saved. Go on with: python -m experiments." in said
+    assert said.endswith("compare_priors --resume run\n")
+    process = start("experiments.compare_priors", "--resume", "run", folder=killed)
+    appears("run/trained/standard.json", killed, process)
+    process.kill()
+    finish(process)
     trained = (killed / "run/trained/standard.json").stat().st_mtime_ns
     status, said = finish(start("experiments.compare_priors", "--resume", "run", folder=killed))
     assert status == 0, said
@@ -81,51 +86,36 @@ def test_a_killed_comparison_ends_with_the_same_results(folders):
     assert results_of(killed) == results_of(whole)
 
 
-@needs_signals
-@pytest.mark.slow
-def test_a_signal_saves_the_epoch_and_the_run_goes_on(tmp_path):
-    """SIGTERM, SIGINT, a second signal, and a second process in the same folder."""
-    endless = ("--epochs", "1000000", "--patience", "1000000", *ONE)
-    process = start("experiments.compare_priors", *endless, folder=tmp_path)
-    appears("run/checkpoints/standard/[1-9]0*", tmp_path, process)
-    status, said = finish(start("experiments.compare_priors", "--resume", "run", folder=tmp_path))
-    assert status == 1
-    assert f"no other process uses; process {process.pid} runs in" in said
-    process.terminate()
-    status, said = finish(process)
-    assert (status, "Traceback" in said) == (143, False)
-    assert "Stopped by SIGTERM; the state of 'standard' is saved. Go on with: python -m experiments." in said
-    assert "compare_priors --resume run\n" in said
-    (saved,) = [int(path.name) for path in (tmp_path / "run/checkpoints/standard").glob("[1-9]*")]
-    process = start("experiments.compare_priors", "--resume", "run", folder=tmp_path)
-    appears(f"run/checkpoints/standard/{(saved // 10 + 1) * 10}", tmp_path, process)
-    process.send_signal(signal.SIGINT)
-    status, said = finish(process)
-    assert (status, "Traceback" in said) == (130, False)
-    assert "Stopped by SIGINT; the state of 'standard' is saved" in said
-
-
-def stop_twice():
-    """A fit in which an epoch lasts for ever, as far as a handler in the main thread can tell."""
+def wait_for_signals(seconds):
+    """An epoch in which the main thread runs no handlers."""
     from experiments.runs import signals
 
     with signals.handled(), signals.epochs("standard"):
         print("started", flush=True)
-        os.read(os.pipe()[0], 1)
+        time.sleep(seconds)
 
 
-@needs_signals
-def test_a_second_signal_ends_at_once():
-    code = "from tests.experiments.test_interrupted_runs import stop_twice; stop_twice()"
-    process = subprocess.Popen(
-        [os.sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=os.getcwd()
-    )
+def waiting(seconds):
+    code = f"from tests.experiments.test_interrupted_runs import wait_for_signals; wait_for_signals({seconds})"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, **pipes)
     assert process.stdout.readline() == "started\n"
     process.send_signal(signal.SIGINT)
     assert process.stderr.readline() == "\n"
     assert process.stderr.readline().startswith("The epoch ends, and its state is saved; a second signal ends")
-    assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
+    return process
+
+
+@needs_signals
+def test_a_signal_lets_the_epoch_end():
+    status, said = finish(waiting(0.5))
+    assert (status, said) == (130, "\nStopped by SIGINT; the state of 'standard' is saved. Nothing was saved yet.\n")
+
+
+@needs_signals
+def test_a_second_signal_ends_at_once():
+    process = waiting(600)
+    process.terminate()
     assert finish(process) == (143, "\nStopped by SIGTERM. Nothing was saved yet.\n")
 
 

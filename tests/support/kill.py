@@ -16,7 +16,8 @@ TIMES = {"seconds", "seconds_per_epoch", "compile_seconds"}
 
 def start(module: str, *arguments: str, folder: Path) -> subprocess.Popen[str]:
     """Starts `python -m module` in a folder."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder.parent / "cache")}
+    cache = folder.parents[1] / "cache"  # of all tests of the session
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cache)}
     command = [sys.executable, "-m", module, *arguments]
     pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **pipes)
