@@ -886,6 +886,21 @@ CHECKPOINTS = [
         "training/test_checkpoint.py::test_resume_from_a_checkpoint_gives_the_run_without_interruption",
     ),
     _fault(
+        "full-disk-not-looked-for",
+        "training/checkpoint.py",
+        "if needed > free:",
+        "if needed < 0 * free:",
+        "training/test_full_disk.py::test_a_full_disk_is_found_before_training",
+        "training/test_full_disk.py::test_a_disk_that_fills_up_gives_the_result_and_leaves_the_last_checkpoint",
+    ),
+    _fault(
+        "seconds-of-a-resumed-run-forgotten",
+        "training/checkpoint.py",
+        'restored.history.get("seconds", [])',
+        "[]",
+        "training/test_full_disk.py::test_a_run_that_was_finished_before_knows_its_seconds",
+    ),
+    _fault(
         "checkpoint-of-another-run-accepted",
         "training/checkpoint.py",
         'check_fingerprint(there, run, f"{self.folder} (epoch {epoch})", measure)',
