@@ -38,7 +38,7 @@ def run_with_kills(
     kills: int,
     begun: str | None,
 ) -> int:
-    """Starts a program, kills it at random moments of its run time, and lets it go on; the number of kills.
+    """Starts a program, kills it at random moments of half its run time, and lets it go on; the number of kills.
 
     It goes on with --resume once the file `begun` is there, or without it where that is None.
     """
@@ -47,7 +47,7 @@ def run_with_kills(
         resume = begun is not None and (folder / begun).exists()
         process = start(module, *(("--resume", "run") if resume else arguments), folder=folder)
         try:
-            process.wait(timeout=random.uniform(0, seconds) if count < kills else 1800)
+            process.wait(timeout=random.uniform(0, seconds / 2) if count < kills else 1800)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             finish(process)
