@@ -1,5 +1,6 @@
 """The settings of the ledger one after another: what is done, what is left, and one process at a time."""
 
+import os
 import sys
 import time
 import traceback
@@ -102,11 +103,11 @@ class Entry(NamedTuple):
 
 def entries(queue: Queue) -> list[Entry]:
     """The state of each setting."""
-    running = is_locked(queue.work_dir)
-    return [_entry(queue, setting, running) for setting in queue.settings]
+    process = process_at_work(queue.work_dir)
+    return [_entry(queue, setting, process) for setting in queue.settings]
 
 
-def _entry(queue: Queue, setting: Setting, running: bool) -> Entry:
+def _entry(queue: Queue, setting: Setting, process: int | None) -> Entry:
     record = queue.record(setting)
     if record is not None and not is_stale(record, queue.recipe):
         nll = -record["row"]["test"]["log_marginal"]
@@ -115,6 +116,7 @@ def _entry(queue: Queue, setting: Setting, running: bool) -> Entry:
     stage, spent = times["stage"], seconds_of(times) / 60
     state = "missing" if record is None else "stale"
     if stage:
+        running = process is not None and times["process"] == process
         state = f"{'running' if running else 'stopped'} ({stage}) after {spent:.0f} min"
     return Entry(setting.name, state, None, setting.minutes, estimated=True)
 
@@ -127,21 +129,27 @@ def locked(work_dir: Path) -> Iterator[None]:
         ValueError: another process holds it.
     """
     work_dir.mkdir(parents=True, exist_ok=True)
-    with (work_dir / "lock").open("a") as file:
+    with (work_dir / "lock").open("a+") as file:
         if not _lock(file):
             raise ValueError(
                 f"Expected no other ledger at work in {work_dir}; one is. Wait for it, stop it, or choose another "
                 "--work-dir."
             )
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
         yield
 
 
-def is_locked(work_dir: Path) -> bool:
-    """Whether a process holds the folder."""
+def process_at_work(work_dir: Path) -> int | None:
+    """The process that holds the folder, if one does."""
     if not (work_dir / "lock").exists():
-        return False
-    with (work_dir / "lock").open("a") as file:
-        return not _lock(file)
+        return None
+    with (work_dir / "lock").open("a+") as file:
+        if _lock(file):
+            return None
+        file.seek(0)
+        return int(file.read() or 0)
 
 
 def _lock(file: Any) -> bool:

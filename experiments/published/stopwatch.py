@@ -33,6 +33,7 @@ class Stopwatch:
         """Writes the file now and then until the block ends, and then once more."""
         ended = threading.Event()
         self._since = time.monotonic()
+        self.times["process"] = os.getpid()
         thread = threading.Thread(target=self._write_until, args=(ended,), daemon=True)
         thread.start()
         try:
@@ -40,6 +41,7 @@ class Stopwatch:
         finally:
             ended.set()
             thread.join()
+            self.times["process"] = None
             self._write()
 
     def stage(self, name: str) -> None:
@@ -65,8 +67,8 @@ class Stopwatch:
 
 
 def read_times(file: Path) -> dict[str, Any]:
-    """What a stopwatch has written: the seconds by stage, the present stage, and loads of the machine."""
-    return json.loads(file.read_text()) if file.exists() else {"seconds": {}, "stage": "", "loads": []}
+    """What a stopwatch has written: the seconds by stage, the present stage, its process, and loads of the machine."""
+    return json.loads(file.read_text()) if file.exists() else {"seconds": {}, "stage": "", "process": None, "loads": []}
 
 
 def seconds_of(times: dict[str, Any]) -> float:

@@ -19,7 +19,7 @@ from experiments.models.vaes import make_prior
 from experiments.options.settings import fill
 from experiments.published import datasets, queue, run, stopwatch
 from experiments.published.datasets import DATASETS, load_published
-from experiments.published.queue import Queue, entries, is_locked, locked, run_all
+from experiments.published.queue import Queue, entries, locked, process_at_work, run_all
 from experiments.published.recipe import RECIPE
 from experiments.published.records import LEDGER, is_stale, read_record, write_record
 from experiments.published.settings import MUST_HAVE, PRIORS, SETTINGS, Setting
@@ -139,21 +139,31 @@ def test_a_list_tells_what_is_done_stale_and_missing(tmp_path):
 
 
 def test_the_list_names_what_runs_and_what_was_stopped(tmp_path):
-    mine = toy_queue(tmp_path)
-    watch = stopwatch.Stopwatch(run.folder_of(TOY, TOY_RECIPE, tmp_path) / "times.json")
-    watch.stage("training")
-    assert entries(mine)[0].state == "stopped (training) after 0 min"
+    settings = (TOY, TOY._replace(seed=1))
+    first, second = (
+        stopwatch.Stopwatch(run.folder_of(setting, TOY_RECIPE, tmp_path) / "times.json") for setting in settings
+    )
+
+    def states():
+        return [entry.state for entry in entries(toy_queue(tmp_path, settings))]
+
     with locked(tmp_path):
-        assert entries(mine)[0].state == "running (training) after 0 min"
+        with first.running():
+            first.stage("training")
+            assert states() == ["running (training) after 0 min", "missing"]
+        with second.running():
+            second.stage("test")
+            assert states() == ["stopped (training) after 0 min", "running (test) after 0 min"]
+    assert states() == ["stopped (training) after 0 min", "stopped (test) after 0 min"]
 
 
 def test_one_process_at_a_time(tmp_path):
-    assert not is_locked(tmp_path)
+    assert process_at_work(tmp_path) is None
     with locked(tmp_path):
-        assert is_locked(tmp_path)
+        assert process_at_work(tmp_path) == os.getpid()
         with pytest.raises(ValueError, match="no other ledger"), locked(tmp_path):
             pass
-    assert not is_locked(tmp_path)
+    assert process_at_work(tmp_path) is None
 
 
 def test_a_pattern_chooses_settings():
@@ -222,7 +232,7 @@ def test_a_killed_ledger_goes_on_and_ends_the_same(tmp_path, monkeypatch):
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    assert not is_locked(killed)
+    assert process_at_work(killed) is None
     assert entries(toy_queue(killed))[0].state.startswith("stopped (training)")
 
     def stop(*_, **__):
