@@ -59,6 +59,8 @@ vp.VAE(network, annotated, prior)
 vp.VAE(of_label, partial(scaled, scale=2.0), vp.Prior(init, apply_to_label, {}), encoder_context=("y",))
 vp.VAE(Module().apply, Networks().decode, vp.vamp(num_components=3, input_shape=(4,)))
 vp.VAE(encode=lambda params, x: network(params, x), decode=jax.jit(network), prior=vp.standard_normal(2))
+vp.VAE(vp.linen_network(Module()), vp.nnx_network(object(), vp.bernoulli)[0], prior)
+vp.VAE(vp.linen_network(Module()), network, prior).encode(vp.Variables({}, {}), jnp.ones(2))
 vp.VAE(one_argument, network, prior)  # error
 vp.VAE(network, lambda z: z, prior)  # error
 vp.Prior(init, lambda: 1, {})  # error

@@ -7,6 +7,11 @@ of devices, and Dropout draws a mask for each example. Everything else evaluates
 noise; so do pseudo-inputs of a VampPrior, also in training.
 
 The batch of a decoder is that of all samples of z: of B examples with S samples each, B S.
+
+Running statistics of momentum m follow the batches of about the last 1 / (1 - m) steps, 100 at the usual 0.99. In the
+first epochs they lag behind the parameters, so that the validation ELBO is too low and rises. The `patience` of `fit`
+counts from the best epoch, and such a rise does not use it up. Where an epoch has few steps, a momentum of 0.9 lets
+validation follow sooner.
 """
 
 from vaepriors_jax.networks.equinox import equinox_network

@@ -14,7 +14,7 @@ BATCH_AXIS = "batch"
 class Variables(NamedTuple):
     """The parameters and the state of a network.
 
-    It stands in `VAEParams.encoder` or `VAEParams.decoder` in place of parameters, and says that the network is a
+    It stands in `vp.VAEParams` as `encoder` or `decoder` in place of parameters, and says that the network is a
     `TrainableNetwork`.
 
     Attributes:
@@ -29,8 +29,8 @@ class Variables(NamedTuple):
 class TrainableNetwork(Protocol):
     """An encoder or decoder that differs between training and evaluation, for one example.
 
-    `vp.linen_network`, `vp.nnx_network` and `vp.equinox_network` make one of a module. For other frameworks write the
-    two methods, best in a `NamedTuple`: equal networks are then one compiled program.
+    `vp.linen_network`, `vp.nnx_network` and `vp.equinox_network` make one of a module. For another framework write the
+    two methods, best in a NamedTuple: equal networks are then one compiled program.
     """
 
     def __call__(self, variables: Variables, inputs: jax.Array, /, *args: Any, **kwargs: Any) -> Any:

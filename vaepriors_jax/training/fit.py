@@ -87,7 +87,8 @@ def fit(
 
     Args:
         vae: the VAE.
-        params: initial parameters, which are copied; or `vp.start_from(...)`, those of another run.
+        params: initial parameters, which are copied; or `vp.start_from(...)`, those of another run. For networks with
+            BatchNorm or Dropout they hold `vp.Variables` (see `vaepriors_jax.networks`).
         key: a key, or a batch of keys [R].
         data: {"x": [N, ...]} and per-example context such as "y": [N]; or batches of such dicts, which need not fit
             into memory: a list, a loader, a function of the epoch, or a `vp.Stream`.
