@@ -134,14 +134,19 @@ def measure_functions(run: Run, batch: Batch) -> dict[str, list[float | None]]:
         first = options.transform(key, jax.tree.map(jnp.asarray, first))
         found["transform"] = [jnp.sum(first[name]) for name in sorted(first)]
     example = jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], dict(first))
-    found |= jax.jit(partial(_measure_networks, options.vae))(params, example)
-    move = jax.jit(partial(_measure_optimizer, options))
+    found |= _compiled(_measure_networks, options.vae)(params, example)
+    move = _compiled(_measure_optimizer, options)
     trained = split_states(params)[0]
     for count in COUNTS:
         found[f"optimizer at step {count}"] = move(jnp.int32(count), trained, hyperparameters)
         if callable(options.objective.beta):
             found[f"schedule of beta at step {count}"] = options.objective.beta(jnp.int32(count))
     return {name: _as_numbers(value) for name, value in found.items()}
+
+
+def _compiled(function: Callable[..., Any], first: Any) -> Callable[..., Any]:
+    """A function of the other arguments, compiled in little time, since it runs a few times only."""
+    return jax.jit(partial(function, first), compiler_options={"xla_backend_optimization_level": 0})
 
 
 def _as_numbers(value: Any) -> list[float | None]:
