@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -66,10 +67,18 @@ def without_times(content: Any) -> Any:
 
 
 def results_of(folder: Path) -> dict[str, Any]:
-    """The results of a run, and its models as bytes."""
-    found = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("model.npz"))}
-    for path in [*folder.rglob("results.json"), *folder.rglob("evaluation.json")]:
-        content = without_times(json.loads(path.read_text()))
-        content.pop("recommendation", None)  # which weighs the time of an epoch
-        found[str(path.relative_to(folder))] = content
+    """The results of a run, and its models as bytes, without the times in names of folders."""
+    found: dict[str, Any] = {}
+    for path in folder.rglob("*"):
+        name = _without_stamp(str(path.relative_to(folder)))
+        if path.name == "model.npz":
+            found[name] = path.read_bytes()
+        elif path.name in ("results.json", "evaluation.json"):
+            content = without_times(json.loads(_without_stamp(path.read_text())))
+            content.pop("recommendation", None)  # which weighs the time of an epoch
+            found[name] = content
     return found
+
+
+def _without_stamp(text: str) -> str:
+    return re.sub(r"-\d{8}-\d{6}", "", text)
