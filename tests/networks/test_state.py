@@ -12,7 +12,16 @@ from flax import nnx
 
 import vaepriors_jax as vp
 from tests.support.bernoulli_vae import binary_data, stacked
-from tests.support.trainable_networks import DIM, FRAMEWORKS, PIXELS, EquinoxNet, LinenNet, NNXNet, trainable_vae
+from tests.support.trainable_networks import (
+    DIM,
+    FRAMEWORKS,
+    PIXELS,
+    EquinoxNet,
+    LinenNet,
+    NNXNet,
+    linen_and_others_nightly,
+    trainable_vae,
+)
 from vaepriors_jax.training.batch import batch_elbo
 from vaepriors_jax.training.programs import _compile
 
@@ -85,7 +94,7 @@ def test_replicas_are_what_separate_runs_are(monkeypatch):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), together, expected)
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@linen_and_others_nightly
 def test_equal_networks_are_one_compiled_program(framework):
     found = [trainable_vae(framework, seed=seed)[:2] for seed in (0, 1)]
     assert found[0][0] == found[1][0]

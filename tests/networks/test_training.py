@@ -14,7 +14,7 @@ import pytest
 
 import vaepriors_jax as vp
 from tests.support.bernoulli_vae import binary_data, stacked
-from tests.support.trainable_networks import DIM, FRAMEWORKS, PIXELS, trainable_vae
+from tests.support.trainable_networks import DIM, FRAMEWORKS, PIXELS, linen_and_others_nightly, trainable_vae
 from vaepriors_jax.parallel import make_mesh
 from vaepriors_jax.training.batch import batch_elbo
 
@@ -81,7 +81,7 @@ def test_parameters_and_running_statistics_are_those_of_the_frameworks_own_loop(
         assert largest_change(network.state, start.state) > 0.1
 
 
-@every_framework
+@linen_and_others_nightly
 def test_dropout_differs_by_step_and_example_and_is_off_in_evaluation(framework):
     """Of equal examples, without the noise of z, so that masks alone make a difference."""
     vae, params, _ = trainable_vae(framework, rate=0.5)
@@ -129,13 +129,15 @@ def test_a_network_without_state_is_the_plain_function_of_the_same_parameters():
     assert_close(*terms)
 
 
-def run_on_mesh(path):
+def run_on_mesh(path, *parts):
     """What `test_four_devices_give_what_one_gives` looks at; it runs in a process with four devices."""
     found = {}
-    for framework in FRAMEWORKS:
-        vae, params, _ = trainable_vae(framework)
-        found[framework] = train(vae, params, mesh=make_mesh(), num_samples=3)
-    found["replicas"] = fit_replicas(make_mesh(2))
+    for part in parts:
+        if part == "replicas":
+            found[part] = fit_replicas(make_mesh(2))
+            continue
+        vae, params, _ = trainable_vae(part)
+        found[part] = train(vae, params, mesh=make_mesh(), num_samples=3)
     Path(path).write_bytes(pickle.dumps(jax.tree.map(np.asarray, found)))
 
 
@@ -159,17 +161,23 @@ def fit_replicas(mesh=None):
 
 
 @pytest.mark.slow
-def test_four_devices_give_what_one_gives(tmp_path):
+@pytest.mark.parametrize(
+    "parts", [("linen",), pytest.param(("nnx", "equinox", "replicas"), marks=pytest.mark.nightly)], ids=repr
+)
+def test_four_devices_give_what_one_gives(parts, tmp_path):
     """Statistics are over the whole batch, of which each device has a part."""
-    program = f"from tests.networks.test_training import run_on_mesh; run_on_mesh({str(tmp_path / 'found')!r})"
+    given = (str(tmp_path / "found"), *parts)
+    program = f"from tests.networks.test_training import run_on_mesh; run_on_mesh(*{given!r})"
     flags = "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=4"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     process = subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=subprocess.PIPE, text=True)
     expected = {}
-    for framework in FRAMEWORKS:
-        _, params, networks = trainable_vae(framework)
-        expected[framework] = own_loop(networks, params, num_samples=3)
-    expected["replicas"] = fit_replicas()
+    for part in parts:
+        if part == "replicas":
+            expected[part] = fit_replicas()
+            continue
+        _, params, networks = trainable_vae(part)
+        expected[part] = own_loop(networks, params, num_samples=3)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     found = pickle.loads((tmp_path / "found").read_bytes())

@@ -9,6 +9,7 @@ import equinox as eqx
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import pytest
 from flax import nnx
 
 import vaepriors_jax as vp
@@ -107,6 +108,11 @@ def equinox(num_in, num_out, rate, key, to_distribution):
 
 
 FRAMEWORKS = {"linen": linen, "nnx": nnx_, "equinox": equinox}
+
+# For what the adapters hardly differ in.
+linen_and_others_nightly = pytest.mark.parametrize(
+    "framework", ["linen", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("nnx", "equinox"))]
+)
 
 
 def trainable_vae(framework, *, prior=None, rate=0.0, seed=0):
