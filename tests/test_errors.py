@@ -168,7 +168,7 @@ def test_parameters_of_another_prior_are_named():
     )
     with pytest.raises(ValueError, match=expected):
         prior.apply(other.init(KEY))
-    with pytest.raises(ValueError, match=r"shapes \{'pseudo_inputs': \[4, 6\]\}; got \{'pseudo_inputs': \[4, 5\]\}"):
+    with pytest.raises(ValueError, match=r"the shape of pseudo_inputs is \[4, 5\] instead of \[4, 6\]. Pass"):
         vp.vamp(4, (6,)).apply(vp.vamp(4, (5,)).init(KEY), encode=encode)
 
 

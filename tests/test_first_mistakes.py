@@ -171,6 +171,82 @@ def test_a_transform_of_a_training_step_returns_a_batch():
         step(vp.init_train_state(PARAMS, OPTIMIZER), KEY, {"x": X})
 
 
+STEP = vp.make_train_step(VAE, OPTIMIZER)
+BATCHES = [
+    ({"x": None}, r"Expected `x` of the batch to be an array \[B, ...\]; got NoneType"),
+    ({"x": list(X)}, r"`x` of the batch .*; got list. Convert it, such as by `np.asarray\(x\)`"),
+    ({"x": X, "y": [1] * 20}, r"`y` of the batch .*; got list"),
+    ({"x": X, "y": np.ones(3)}, r"arrays of one length \[B, ...\], .* got {'x': 20, 'y': 3}"),
+    ({"x": X[:0]}, r"at least 1, in the batch; got {'x': 0}"),
+    ({"images": X}, r"a batch with an entry 'x' \[B, ...\], such as {'x': images}; got the entries \['images'\]"),
+    (X, r"a batch with an entry 'x' .*; got ndarray"),
+]
+
+
+@pytest.mark.parametrize(("batch", "message"), BATCHES)
+def test_a_batch_of_another_kind(batch, message):
+    state = vp.init_train_state(PARAMS, OPTIMIZER)
+    with pytest.raises((TypeError, ValueError), match=message):
+        STEP(state, KEY, batch)
+    assert not state.step.is_deleted()
+
+
+def test_a_train_state_is_used_once():
+    first = vp.init_train_state(PARAMS, OPTIMIZER)
+    kept = jax.tree.map(jnp.copy, first)
+    second, _ = STEP(first, KEY, {"x": X})
+    with pytest.raises(
+        ValueError, match=r"can be used once, since the step reuses its memory. Write `state, metrics = "
+    ):
+        STEP(first, KEY, {"x": X})
+    again, _ = STEP(kept, KEY, {"x": X})
+    np.testing.assert_array_equal(again.params.encoder, second.params.encoder)
+    with pytest.raises(TypeError, match=r"the state of `vp.init_train_state\(params, optimizer\)`, .*; got VAEParams"):
+        STEP(PARAMS, KEY, {"x": X})
+    with pytest.raises(TypeError, match="Expected a random key"):
+        STEP(second, 0, {"x": X})
+
+
+def test_a_step_is_the_compiled_one_within_other_programs():
+    """It can be lowered and scanned, where states and batches are not known yet."""
+    state, batches = vp.init_train_state(PARAMS, OPTIMIZER), {"x": np.stack([X, X])}
+    assert "stablehlo" in STEP.lower(state, KEY, {"x": X}).as_text()
+    last, _ = jax.lax.scan(lambda state, batch: STEP(state, KEY, batch), state, batches)
+    assert int(last.step) == 2
+
+
+@pytest.mark.parametrize(
+    ("prior", "other", "message"),
+    [
+        (
+            TEN,
+            vp.mixture(2, 5),
+            r"`init` of mixture\(dim=2, num_components=10\) .* loc is \[5, 2\] instead of \[10, 2\]",
+        ),
+        (
+            vp.vamp(4, (6,)),
+            vp.vamp(3, (6,)),
+            r"pseudo_inputs is \[3, 6\] instead of \[4, 6\]. Pass `prior.init\(key\)`",
+        ),
+        (
+            vp.transformed(NORMAL, vp.affine_coupling(2, hidden=(8,))),
+            vp.transformed(NORMAL, vp.affine_coupling(2, hidden=(9,))),
+            r"the shape of flow.first.Dense_0.bias is \[9\] instead of \[8\]",
+        ),
+    ],
+)
+def test_parameters_of_another_size(prior, other, message):
+    """Where `apply` is called directly, and where it is compiled."""
+    params = other.init(KEY)
+
+    def density(params):
+        return prior.apply(params, encode=lambda x: vp.normal_diag(x[:2], jnp.ones(2))).log_prob(jnp.zeros(2))
+
+    for run in (density, jax.jit(density)):
+        with pytest.raises(ValueError, match=message):
+            run(params)
+
+
 NOTES = [
     (lambda: vp.elbo(VAE, PARAMS, KEY, X), r"takes one example; it was given x of shape \[20, 6\]. For a batch, map"),
     (lambda: vp.log_marginal(VAE, PARAMS, KEY, X[0]), r"{'x': \[6\]} .* a single example x is passed as `x\[None\]`"),

@@ -190,6 +190,22 @@ def check_transformed(batch: Any) -> None:
         )
 
 
+def check_batch(batch: Any) -> None:
+    """Raises TypeError or ValueError unless it is a batch of arrays {"x": [B, ...], ...} of one length."""
+    if not isinstance(batch, Mapping) or "x" not in batch:
+        got = f"the entries {sorted(map(str, batch))}" if isinstance(batch, Mapping) else type(batch).__name__
+        raise TypeError(f"Expected a batch with an entry 'x' [B, ...], such as {{'x': images}}; got {got}.")
+    for name, value in batch.items():
+        if not hasattr(value, "shape") and not (value is None and name != "x"):
+            raise TypeError(
+                f"Expected `{name}` of the batch to be an array [B, ...]; got {type(value).__name__}. Convert it, such "
+                f"as by `np.asarray({name})`."
+            )
+    lengths = {name: value.shape[0] if value.shape else 0 for name, value in batch.items() if value is not None}
+    if len(set(lengths.values())) > 1 or 0 in lengths.values():
+        raise ValueError(f"Expected arrays of one length [B, ...], at least 1, in the batch; got {lengths}.")
+
+
 def check_labels(y: Any, num_classes: int, name: str = "y") -> None:
     """Raises ValueError unless labels are integers or booleans in [0, num_classes); checks only the dtype if traced."""
     dtype = y.dtype if isinstance(y, Tracer) else np.asarray(y).dtype

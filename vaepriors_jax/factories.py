@@ -61,11 +61,13 @@ def _shapes(params: Params) -> Any:
     return jax.tree.map(lambda leaf: list(np.shape(leaf)), params)
 
 
-def check_shapes(made: Prior | Flow, params: Params) -> None:
-    """Raises ValueError if parameters have the names, but not the shapes of those that `init` makes."""
-    expected, given_params = (
-        dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (shapes_of_init(made), params)
-    )
+def check_shapes(made: Prior | Flow, params: Params, init_shapes: Params = None) -> None:
+    """Raises ValueError if parameters have the names, but not the shapes of those that `init` makes.
+
+    `init_shapes` are those, where they are known.
+    """
+    init_shapes = shapes_of_init(made) if init_shapes is None else init_shapes
+    expected, given_params = (dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (init_shapes, params))
     for path, leaf in given_params.items():
         shape, wanted = np.shape(leaf), np.shape(expected.get(path, leaf))
         if shape != wanted:
@@ -78,12 +80,20 @@ def check_shapes(made: Prior | Flow, params: Params) -> None:
 
 def _explaining(made: Prior | Flow, config: Config) -> Callable[..., Any]:
     """The `apply` that says what is wrong with the context or the parameters that it gets."""
-    apply = made.apply
+    apply, named = made.apply, made._replace(config=config)
     parameters = inspect.signature(apply).parameters.values()
     required = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
 
+    @functools.cache
+    def shapes() -> Params:
+        try:
+            return shapes_of_init(named)
+        except Exception:  # an `init` that fails says so itself
+            return {}
+
     @functools.wraps(apply)
     def checked(params: Params, /, **context: Any) -> Any:
+        check_shapes(named, params, shapes())
         if missing := [name for name in required if name not in context]:
             raise TypeError(
                 f"{format_config(config)} reads the context {', '.join(map(repr, missing))}, which is missing. A VAE "

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 
 from vaepriors_jax.training.checks import check_optimizer, check_trainable
 from vaepriors_jax.vae import VAEParams, check_params, split_states
@@ -45,3 +46,18 @@ def init_train_state(params: VAEParams, optimizer: optax.GradientTransformation)
     check_trainable(trained)
     step, none = jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32)
     return TrainState(step, params, optimizer.init(trained), none, jnp.array(none))
+
+
+def check_state(state: Any) -> None:
+    """Raises TypeError unless it is a train state, and ValueError if a step has used it."""
+    if not isinstance(state, TrainState):
+        raise TypeError(
+            f"Expected the state of `vp.init_train_state(params, optimizer)`, or the one that the last step returned; "
+            f"got {type(state).__name__}."
+        )
+    if isinstance(state.step, jax.Array) and not isinstance(state.step, Tracer) and state.step.is_deleted():
+        raise ValueError(
+            "Expected a state that no step has used yet: a train state can be used once, since the step reuses its "
+            "memory. Write `state, metrics = step(state, key, batch)`, and copy a state that you keep by "
+            "`jax.tree.map(jnp.copy, state)`."
+        )

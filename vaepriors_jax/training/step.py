@@ -3,21 +3,21 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from vaepriors_jax.checks import check_transformed
+from vaepriors_jax.checks import check_batch, check_key, check_transformed
 from vaepriors_jax.data_checks import check_vae
 from vaepriors_jax.moved import moved_keywords
 from vaepriors_jax.objectives import DEFAULT, ELBO, MOVED_OPTIONS, Objective, check_objective
 from vaepriors_jax.parallel.sharding import check_mesh
 from vaepriors_jax.training.batch import batch_elbo
 from vaepriors_jax.training.checks import check_optimizer, check_schedule
-from vaepriors_jax.training.state import TrainState
+from vaepriors_jax.training.state import TrainState, check_state
 from vaepriors_jax.training.transforms import Batch, Transform
 from vaepriors_jax.vae import VAE, States, VAEParams, join_states, split_states
 
@@ -155,6 +155,23 @@ def _static(objective: Objective) -> Objective:
     return replace(objective, beta=float(beta), free_bits=free_bits)
 
 
+class _Step(NamedTuple):
+    """A compiled step, which says what is wrong with a state or a batch before it runs."""
+
+    compiled: Any
+    transform: Transform | None
+
+    def __call__(self, state: TrainState, key: jax.Array, batch: Batch) -> tuple[TrainState, ELBO]:
+        check_state(state)
+        check_key(key)
+        if self.transform is None:  # a transform may take batches of any kind
+            check_batch(batch)
+        return self.compiled(state, key, batch)
+
+    def __getattr__(self, name: str) -> Any:  # such as `lower`
+        return getattr(self.compiled, name)
+
+
 @lru_cache(maxsize=32)  # making the same step again does not compile it again
 def _train_step(vae: VAE, optimizer: optax.GradientTransformation, **options: Any) -> Callable[..., Any]:
-    return jax.jit(partial(update, vae, optimizer, **options), donate_argnums=0)
+    return _Step(jax.jit(partial(update, vae, optimizer, **options), donate_argnums=0), options["transform"])
