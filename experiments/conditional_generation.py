@@ -158,6 +158,8 @@ def main(options: Options) -> dict[str, Any]:
         raise ValueError(f"Expected labels, which are the classes to ask for; {data.name} has none.")
     config = resolve(options.comparison(priors=("conditional",)), data)
     data = take_test(data, config.num_test)
+    if empty := sorted(set(range(data.num_classes or 0)) - set(data.test["y"].tolist())):
+        raise ValueError(f"Expected test images of each class; got none of {empty}. Raise --num-test.")
     folder = output_folder(options.output_dir, "conditional_generation", options.dataset)
     with open_run("conditional_generation", options, folder):
         return _ask(config, options.num_by_class, data, folder)

@@ -25,7 +25,7 @@ MODULES = {name: importlib.import_module(f"experiments.{name}") for name in NAME
 PROGRAMS = {"compare_priors": (compare, Config)}
 PROGRAMS |= {name: (module.main, module.Options) for name, module in MODULES.items()}
 # Whatever trains or measures, wherever it was imported to.
-STARTS = ("make_vae", "make_sample_scorer", "feature_network", "train_feature_network")
+STARTS = ("make_vae", "make_sample_scorer", "feature_network", "train_feature_network", "run_child")
 
 Tokens = list[str]
 HUGE = ("-1", "10000000000", "1" + "0" * 40, "1" + "0" * 5000)
@@ -43,7 +43,6 @@ def without_training() -> Iterator[None]:
         stack.enter_context(mock.patch.object(vp, "fit", stop))
         stack.enter_context(mock.patch.object(MODULES["benchmark"], "measure", stop))
         stack.enter_context(mock.patch.object(MODULES["prior_holes"].Encoder, "init", stop))
-        stack.enter_context(mock.patch.object(MODULES["tutorial"].subprocess, "run", stop))
         stack.enter_context(mock.patch.object(command_line, "keep_compiled"))
         yield
 
