@@ -22,8 +22,9 @@ RANGES: dict[str, tuple[int, int]] = {
     "num_samples": (1, 10**7),
     "annealing": (1, 10**6),
     "num_test": (2, 10**7),
+    "niceness": (0, 19),
 }
-RATES = ("learning_rate", "learning_rates", "prior_learning_rate_factor", "betas", "likelihood_scale")
+RATES = ("learning_rate", "learning_rates", "prior_learning_rate_factor", "betas", "likelihood_scale", "max_minutes")
 
 
 def check_options(options: Any) -> None:
