@@ -98,7 +98,8 @@ def test_an_argument_of_another_kind(run, message):
 
 DATA = [
     (None, r"Expected `x` to be an array \[N, ...\]; got NoneType"),
-    ((row for row in X), r"Expected `x` to be an array \[N, ...\]; got generator"),
+    # Evaluation takes a stream of batches as `x`.
+    ((row for row in X), r"`x` to be an array \[N, ...\]; got generator|batches as dicts of arrays, .*; got a ndarray"),
     ({"x": X}, r"Expected `x` to be an array \[N, ...\]; got dict"),
     (
         (X, X),
