@@ -14,14 +14,26 @@ from typing import Any, Literal
 
 import jax
 
-from experiments.benchmarks import accelerator, evaluation, growth, mixture, profile, replicas, startup, training
+from experiments.benchmarks import (
+    accelerator,
+    evaluation,
+    growth,
+    mixture,
+    profile,
+    replicas,
+    startup,
+    streams,
+    training,
+)
 from experiments.benchmarks.common import Part
 from experiments.options import command_line
 from experiments.report import document
 from experiments.runs.environment import command, hardware, versions
 from experiments.runs.folder import output_folder
 
-PartName = Literal["mixture", "training", "profile", "evaluation", "replicas", "growth", "startup", "accelerator"]
+PartName = Literal[
+    "mixture", "training", "profile", "evaluation", "replicas", "growth", "startup", "streams", "accelerator"
+]
 MODULES: dict[str, Any] = {
     "mixture": mixture,
     "training": training,
@@ -30,6 +42,7 @@ MODULES: dict[str, Any] = {
     "replicas": replicas,
     "growth": growth,
     "startup": startup,
+    "streams": streams,
     "accelerator": accelerator,
 }
 

@@ -18,6 +18,7 @@ from experiments.benchmarks import (
     profile,
     replicas,
     startup,
+    streams,
     training,
 )
 
@@ -171,3 +172,26 @@ def test_accelerator():
     part = accelerator.run(settings)
     check(part)
     assert all(math.isfinite(value) for value in part.measured["priors"]["conditional"]["by_replicas"].values())
+
+
+@pytest.mark.slow
+def test_streams_beside_arrays_and_from_files():
+    part = streams.run(streams.SMALL._replace(sizes=TINY))
+    check(part)
+    assert all(found["steps"] == int(count) // 100 for count, found in part.measured["files"].items())
+
+
+def memory_of_training(path, num_images, shape=(64, 64, 3)):
+    arguments = {"path": str(path), "num_images": num_images, "shape": shape, "batch_size": 100}
+    found = common.call_in_child("streams:train_on_file", arguments)
+    assert found["steps"] == num_images // 100, found
+    return found["peak_bytes"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_images", [8000, pytest.param(200_000, marks=pytest.mark.nightly)])
+def test_images_in_a_file_take_the_memory_of_a_few_batches(num_images, tmp_path):
+    """All of them would take 98 MB, or 2.4 GB."""
+    streams.write_images(tmp_path / "images.npy", num_images, (64, 64, 3))
+    few, all_of_them = (memory_of_training(tmp_path / "images.npy", number) for number in (1000, num_images))
+    assert all_of_them - few < 40e6

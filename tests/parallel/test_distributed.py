@@ -57,11 +57,10 @@ def run_fit(vae, params, key, train, validation, *, mesh=None, **options):
         key,
         train,
         OPTIMIZER,
-        batch_size=BATCH,
         validation=validation,
         mesh=mesh,
         progress=False,
-        **options,
+        **{"batch_size": BATCH} | options,
     )
 
 
@@ -91,6 +90,54 @@ def one_step(mesh, num):
     return jax.tree.map(np.asarray, step(vp.init_train_state(params, OPTIMIZER), KEY, batch))
 
 
+def in_batches(data, size):
+    """Batches of a size in all processes together; of each, the part of this process."""
+    several, process = jax.process_count(), jax.process_index()
+    for start in range(0, len(data["x"]), size):
+        batch = {name: value[start : start + size] for name, value in data.items()}
+        yield {name: np.array_split(value, several)[process] for name, value in batch.items()}
+
+
+def stream(mesh=None):
+    """A run and an evaluation of batches, of which the last is smaller: its parts of two processes are too."""
+    (vae, params), (train, validation) = bernoulli_vae(), data_sets()
+    result = run_fit(
+        vae,
+        params,
+        KEY,
+        vp.Stream(lambda epoch: in_batches(train, BATCH), batches_per_epoch=5),
+        list(in_batches(validation, 16)),
+        mesh=mesh,
+        batch_size=None,
+    )
+    estimate = vp.log_marginal(vae, params, KEY, list(in_batches(validation, 16)), num_samples=30, mesh=mesh)
+    return values_of(result), jax.tree.map(np.asarray, estimate)
+
+
+def odd_streams(mesh):
+    """Messages for batches that the processes do not have alike."""
+    (vae, params), (train, _) = bernoulli_vae(), data_sets()
+    whole, process = list(in_batches(train, BATCH)), jax.process_index()
+
+    def broken(epoch):
+        yield whole[0]
+        if process == 1:
+            raise OSError("the disk is gone")
+        yield whole[1]
+
+    def fit(batches):
+        return vp.fit(vae, params, KEY, batches, OPTIMIZER, num_epochs=1, mesh=mesh, progress=False)
+
+    return {
+        "fewer batches": message_of(lambda: fit(whole[: 3 - process])),
+        "other sizes": message_of(lambda: fit([jax.tree.map(lambda array: array[: 20 - 4 * process], whole[0])])),
+        "broken": message_of(lambda: fit(broken)),
+        "fewer to evaluate": message_of(
+            lambda: vp.evaluate_elbo(vae, params, KEY, whole[: 3 - process], mesh=mesh, chunk_size=3)
+        ),
+    }
+
+
 def message_of(function):
     try:
         function()
@@ -111,6 +158,7 @@ def eight_devices():
         "replicas": values_of(replicas(sharding.make_mesh(4))),
         "log_marginal": log_marginal(vae, params, validation, mesh),
         "elbo": elbo(vae, params, validation, mesh),
+        "stream": stream(mesh),
         "step": one_step(mesh, BATCH),
         "batch": message_of(lambda: one_step(mesh, 30)),
         "fit batch": message_of(
@@ -153,6 +201,8 @@ def two_processes(folder):
         "fit": values_of(fit(checkpoints=Path(folder) / "run")),
         "stopped": len(fit(num_epochs=9, callback=of_process_1).history["elbo"]),
         "log_marginal": log_marginal(vae, params, validation, mesh),
+        "stream": stream(mesh),
+        **odd_streams(mesh),
         "saved model": saved_model(Path(folder), mesh),
         "bad data": message_of(lambda: vp.fit(vae, params, KEY, {"x": bad}, OPTIMIZER, **common)),
         "mesh": message_of(
@@ -231,7 +281,7 @@ def expected():
     (vae, params), (train, validation) = bernoulli_vae(), data_sets()
     result = run_fit(vae, params, KEY, train, validation)
     assert int(result.state.step) == 20
-    return {"fit": values_of(result), "log_marginal": log_marginal(vae, params, validation)}
+    return {"fit": values_of(result), "log_marginal": log_marginal(vae, params, validation), "stream": stream()}
 
 
 @pytest.mark.slow
@@ -260,10 +310,19 @@ def test_two_processes_with_unequal_shares_give_what_one_gives(expected, tmp_pat
     assert "Expected finite values in `x`" in second["bad data"]
     for found in (first, second):
         assert "Expected at least one example for each of the 2 processes; got shares of [150, 0]" in found["no data"]
+        assert (
+            "Expected equally many batches of the data in every process, of one size; as batch 3"
+            in (found["fewer batches"])
+        )
+        assert "the processes have [20, 0] examples" in found["fewer batches"]
+        assert "the processes have [20, 0] examples" in found["fewer to evaluate"]
+        assert "Expected batches of one size in every process" in found["other sizes"]
         assert "runs through the devices of all 2 processes in their order" in found["mesh"]
         assert "Expected the same arguments in every process; processes [1] differ" in found["arguments"]
         assert "TrainingFailedError: Training stopped: replica 0 was frozen at step 6" in found["failure"]
         np.testing.assert_array_equal(found["saved model"][0].encoder, np.arange(4))
+    assert "Process 1 found an error" in first["broken"]
+    assert "OSError: the disk is gone" in second["broken"]
     assert "FileExistsError" in first["saved model"][1]
     assert "Process 0 found an error" in second["saved model"][1]
     assert len(first["warnings"]) == 1

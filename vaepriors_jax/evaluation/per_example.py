@@ -17,9 +17,9 @@ from vaepriors_jax.training.placed_stream import Part, PlacedStream, open_stream
 from vaepriors_jax.training.streams import Batches, is_stream
 from vaepriors_jax.vae import VAE, VAEParams
 
-# `program(params, key, data, first)` gives results [B, ...] of data [B, ...] with `first` examples before them; None
+# `program(params, key, data, places)` gives results [B, ...] of data [B, ...] at `places` among all examples [B]; None
 # stands for a whole data set.
-Program = Callable[[VAEParams, jax.Array, Data, np.int32 | None], Any]
+Program = Callable[[VAEParams, jax.Array, Data, np.ndarray | None], Any]
 
 
 def map_data(
@@ -70,7 +70,7 @@ def map_stream(program: Program, params: VAEParams, key: jax.Array, stream: Plac
     with closing(stream.parts()) as parts:
         for part in parts:
             # The next batch is under way while the results of the last one are read.
-            before, under_way = under_way, (part, program(params, key, part.arrays, np.int32(part.first)))
+            before, under_way = under_way, (part, program(params, key, part.arrays, part.places))
             if before is not None:
                 yield read(*before)
     if under_way is not None:

@@ -228,14 +228,14 @@ def map_examples(
     key: jax.Array,
     data: Data,
     *shared: Any,
-    first: jax.Array | None = None,
+    places: jax.Array | None = None,
 ) -> Any:
     """Applies `function(keys, data, *shared)` to all examples; results [N, ...] are on all devices.
 
     Each device has its own rows. Every example has its own key, which does not depend on the number of devices. A batch
-    of a stream comes with the number of examples before it, `first`.
+    of a stream comes with the `places` of its examples among all [B].
     """
-    keys = example_keys(key, num_examples(data), first)
+    keys = example_keys(key, num_examples(data), places)
     if mesh is None:
         return function(keys, data, *shared)
     if not isinstance(data, Sharded):
@@ -248,11 +248,11 @@ def map_examples(
     return jax.tree.map(lambda array: array[data.positions], results)
 
 
-def example_keys(key: jax.Array, count: int, first: jax.Array | None = None) -> jax.Array:
-    """A key for each of `count` examples: of a batch, that which it has among all, with `first` others before it."""
-    if first is None:
+def example_keys(key: jax.Array, count: int, places: jax.Array | None = None) -> jax.Array:
+    """A key for each of `count` examples; those of a batch depend on their `places` among all alone."""
+    if places is None:
         return jax.random.split(key, count)
-    return jax.vmap(partial(jax.random.fold_in, key))(first + jnp.arange(count))
+    return jax.vmap(partial(jax.random.fold_in, key))(places)
 
 
 def over_replicas(mesh: Mesh) -> NamedSharding:

@@ -131,10 +131,10 @@ def train_step(
 
 
 def validation_elbo(
-    options: Options, train: TrainState, key: jax.Array, data: Data, first: jax.Array | None = None
+    options: Options, train: TrainState, key: jax.Array, data: Data, places: jax.Array | None = None
 ) -> jax.Array:
-    """The ELBO of each validation example [N], or of those of a batch with `first` examples before it."""
-    return map_elbo(options.vae, evaluated_params(train), key, data, options.batch_size, options.mesh, first).elbo
+    """The ELBO of each validation example [N], or of those of a batch, at `places` among all."""
+    return map_elbo(options.vae, evaluated_params(train), key, data, options.batch_size, options.mesh, places).elbo
 
 
 def _weight(objective: Objective, beta: jax.Array, num_steps: int | jax.Array) -> Callable[[jax.Array], jax.Array]:

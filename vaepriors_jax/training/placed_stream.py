@@ -22,13 +22,14 @@ class Part(NamedTuple):
     """A batch of a stream for evaluation, filled up to the size of the first with copies of its last example.
 
     Attributes:
-        first: the number of examples before it.
+        places: the place of each example among all, in the order in which they come: of each batch, process by
+            process [B].
         counts: the number of its examples that each process has [num_processes].
         is_example: which of its rows are examples, and no copies [B].
         arrays: the batch.
     """
 
-    first: int
+    places: np.ndarray
     counts: np.ndarray
     is_example: jax.Array
     arrays: Batch
@@ -56,7 +57,9 @@ class PlacedStream(NamedTuple):
         first = 0
         with closing(self._in_step(self._for_evaluation(), of_one_size=False)) as batches:
             for counts, (is_example, batch) in batches:
-                yield Part(first, counts, is_example, batch)
+                before = first + np.cumsum(counts) - counts  # the examples before those of each process
+                rows = np.arange(len(batch["x"]) // len(counts))
+                yield Part((before[:, None] + rows).astype(np.int32).reshape(-1), counts, is_example, batch)
                 first += int(counts.sum())
 
     def _for_training(self, epoch: int) -> Iterator[tuple[int, Batch]]:

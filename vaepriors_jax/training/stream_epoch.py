@@ -104,12 +104,12 @@ def num_steps(options: Options, train: PlacedStream) -> np.int32:
 
 def _parts(
     validation: Data | PlacedStream | None,
-) -> Generator[tuple[Data, np.int32 | None, jax.Array | None], None, None]:
-    """The validation data in parts: the arrays, the number of examples before them, and which rows are examples."""
+) -> Generator[tuple[Data, np.ndarray | None, jax.Array | None], None, None]:
+    """The validation data in parts: the arrays, their places among all, and which rows are examples."""
     if isinstance(validation, PlacedStream):
         with closing(validation.parts()) as parts:
             for part in parts:
-                yield part.arrays, np.int32(part.first), part.is_example
+                yield part.arrays, part.places, part.is_example
     elif validation is not None:
         yield validation, None, None
 
@@ -160,18 +160,18 @@ def stream_validation(
     beta: jax.Array,
     hyperparameters: Hyperparameters,
     data: Data,
-    first: jax.Array | None,
+    places: jax.Array | None,
     is_example: jax.Array | None,
 ) -> Moving:
-    """Evaluates one replica on a part of the validation data, with `first` examples before it."""
+    """Evaluates one replica on a part of the validation data, at `places` among all."""
     del beta, hyperparameters
 
     def evaluate() -> Moving:
         key_validation = epoch_keys(key, jnp.zeros((), jnp.int32)).validation
-        values = validation_elbo(options, moving.train, key_validation, data, first)
+        values = validation_elbo(options, moving.train, key_validation, data, places)
         mean = jnp.mean(values, where=is_example)
-        if first is not None and is_example is not None:
-            mean = _mean(moving.metrics["validation_elbo"], first, mean, jnp.sum(is_example))
+        if places is not None and is_example is not None:
+            mean = _mean(moving.metrics["validation_elbo"], places[0], mean, jnp.sum(is_example))
         metrics = moving.metrics | {"validation_elbo": mean.astype(moving.metrics["validation_elbo"].dtype)}
         return moving._replace(metrics=metrics)
 

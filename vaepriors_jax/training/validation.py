@@ -17,11 +17,11 @@ def map_elbo(
     data: Data,
     chunk_size: int,
     mesh: Mesh | None = None,
-    first: jax.Array | None = None,
+    places: jax.Array | None = None,
 ) -> ELBO:
     """The ELBO at beta = 1 of each example [N], computed in chunks on each device. The caller compiles and checks.
 
-    A batch of a stream comes with the number of examples before it, `first`.
+    A batch of a stream comes with the `places` of its examples among all [B].
     """
 
     def of_device(keys: jax.Array, data: dict[str, jax.Array], params: VAEParams) -> ELBO:
@@ -33,4 +33,4 @@ def map_elbo(
 
         return jax.lax.map(evaluate, (keys, data["x"], context), batch_size=chunk_size)
 
-    return map_examples(mesh, of_device, key, data, params, first=first)
+    return map_examples(mesh, of_device, key, data, params, places=places)

@@ -33,8 +33,8 @@ def posterior_means(vae: VAE, params: VAEParams, x: Any, *, chunk_size: int = 50
     """
     check_positive_integer(chunk_size=chunk_size)
 
-    def program(params: VAEParams, key: jax.Array, data: Any, first: Any) -> jax.Array:
-        del key, first
+    def program(params: VAEParams, key: jax.Array, data: Any, places: Any) -> jax.Array:
+        del key, places
         return _means(vae, params, data, chunk_size)
 
     return map_data(program, vae, params, jax.random.key(0), x, context)

@@ -47,8 +47,8 @@ def _equal_log_weights(num_examples: int) -> jax.Array:
 def mixture_of_stream(vae: VAE, params: VAEParams, stream: PlacedStream, chunk_size: int = 1000) -> DiagonalMixture:
     """The same of the examples of a stream, whose posteriors must be diagonal Gaussians."""
 
-    def program(params: VAEParams, key: jax.Array, data: Any, first: Any) -> Any:
-        del key, first
+    def program(params: VAEParams, key: jax.Array, data: Any, places: Any) -> Any:
+        del key, places
         return _encode_all(vae, params, data, chunk_size)
 
     encoded = concatenate(map_stream(program, params, jax.random.key(0), stream))

@@ -42,7 +42,7 @@ def _perplexity(probabilities: jax.Array) -> jax.Array:
 
 
 def _assign(
-    vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], chunk_size: int, first: Any = None
+    vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], chunk_size: int, places: Any = None
 ) -> tuple[jax.Array, jax.Array]:
     """Responsibilities and weights of the components for each example, [N, K] both."""
 
@@ -56,7 +56,7 @@ def _assign(
             raise ValueError(f"Expected a prior that is a mixture; {vae.prior!r} gives {prior.name}.")
         return prior.responsibilities(z), jnp.exp(prior.log_weights)
 
-    return jax.lax.map(assign, (example_keys(key, data["x"].shape[0], first), data), batch_size=chunk_size)
+    return jax.lax.map(assign, (example_keys(key, data["x"].shape[0], places), data), batch_size=chunk_size)
 
 
 @partial(jax.jit, static_argnums=(0, 4))
@@ -73,8 +73,8 @@ _assign_batch = jax.jit(_assign, static_argnums=(0, 4))
 
 
 def _usage_in_stream(vae: VAE, params: VAEParams, key: jax.Array, x: Any, context: Any, chunk_size: int) -> Usage:
-    def program(params: VAEParams, key: jax.Array, data: Any, first: Any) -> tuple[jax.Array, jax.Array]:
-        return _assign_batch(vae, params, key, data, chunk_size, first)
+    def program(params: VAEParams, key: jax.Array, data: Any, places: Any) -> tuple[jax.Array, jax.Array]:
+        return _assign_batch(vae, params, key, data, chunk_size, places)
 
     count, totals = 0, None
     for results in map_stream(program, params, key, open_examples(vae, params, key, x, context)):

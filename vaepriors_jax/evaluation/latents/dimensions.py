@@ -60,7 +60,7 @@ class _Keys(NamedTuple):
 
 
 def _encode(
-    vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], first: Any = None
+    vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], places: Any = None
 ) -> tuple[jax.Array, ...]:
     """Location and scale of the marginals of each posterior, and its mean, [N, dim] each."""
 
@@ -75,7 +75,7 @@ def _encode(
             )
         return (*drawn, moments(posterior)[0])
 
-    return jax.lax.map(encode, (example_keys(key, data["x"].shape[0], first), data), batch_size=500)
+    return jax.lax.map(encode, (example_keys(key, data["x"].shape[0], places), data), batch_size=500)
 
 
 def _statistics(

@@ -177,13 +177,13 @@ def fit_prior(
 
 @partial(jax.jit, static_argnums=0)
 def _sample_latents(
-    vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], first: Any = None
+    vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], places: Any = None
 ) -> jax.Array:
     def draw(inputs: tuple[jax.Array, dict[str, jax.Array]]) -> jax.Array:
         key, example = inputs
         return posterior_of(vae, params, example).sample(seed=key)
 
-    return jax.lax.map(draw, (example_keys(key, data["x"].shape[0], first), data), batch_size=1000)
+    return jax.lax.map(draw, (example_keys(key, data["x"].shape[0], places), data), batch_size=1000)
 
 
 def _start(prior: Prior, vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array]) -> Any:
@@ -201,8 +201,8 @@ def _start_from_stream(prior: Prior, vae: VAE, params: VAEParams, key: jax.Array
     if prior.init_from_data is None:
         return prior.init(key_init)
 
-    def program(params: VAEParams, key: jax.Array, data: Any, first: Any) -> dict[str, jax.Array]:
-        return {"z": _sample_latents(vae, params, key, data, first), **context_of(data)}
+    def program(params: VAEParams, key: jax.Array, data: Any, places: Any) -> dict[str, jax.Array]:
+        return {"z": _sample_latents(vae, params, key, data, places), **context_of(data)}
 
     stream.batches.check_can_be_read_again()
     data = concatenate(map_stream(program, params, key_z, stream))

@@ -42,7 +42,7 @@ def evaluate_elbo(
     check_positive_integer(chunk_size=chunk_size)
     mesh = check_mesh(mesh)
 
-    def program(params: VAEParams, key: jax.Array, data: Data, first: Any) -> ELBO:
-        return _map_elbo(vae, params, key, data, chunk_size, mesh, first)
+    def program(params: VAEParams, key: jax.Array, data: Data, places: Any) -> ELBO:
+        return _map_elbo(vae, params, key, data, chunk_size, mesh, places)
 
     return map_data(program, vae, params, key, x, context, mesh)

@@ -63,9 +63,9 @@ def _weigh(
     num_samples: int,
     chunk_size: int,
     mesh: Mesh | None = None,
-    first: Any = None,
+    places: Any = None,
 ) -> WeightSummary:
-    return map_examples(mesh, partial(_weigh_on_device, vae, num_samples, chunk_size), key, data, params, first=first)
+    return map_examples(mesh, partial(_weigh_on_device, vae, num_samples, chunk_size), key, data, params, places=places)
 
 
 def _weigh_on_device(
@@ -111,8 +111,8 @@ def weigh_examples(
     check_positive_integer(num_samples=num_samples, chunk_size=chunk_size)
     mesh = check_mesh(mesh)
 
-    def program(params: VAEParams, key: jax.Array, data: Data, first: Any) -> WeightSummary:
-        return _weigh(vae, params, key, data, num_samples, chunk_size, mesh, first)
+    def program(params: VAEParams, key: jax.Array, data: Data, places: Any) -> WeightSummary:
+        return _weigh(vae, params, key, data, num_samples, chunk_size, mesh, places)
 
     return map_data(program, vae, params, key, x, context, mesh)
 
