@@ -849,6 +849,44 @@ NETWORKS = [
     ),
 ]
 
+STREAMS = [
+    _fault(
+        "each-epoch-of-a-stream-is-the-first",
+        "training/streams.py",
+        "return self._read(self._source(number), number)",
+        "return self._read(self._source(1), number)",
+        "training/test_streams.py::test_batches_in_the_order_of_arrays_give_the_run_of_arrays",
+    ),
+    _fault(
+        "copies-counted-as-examples-in-validation",
+        "training/stream_epoch.py",
+        "jnp.mean(values, where=is_example)",
+        "jnp.mean(values)",
+        "training/test_streams.py::test_batches_in_the_order_of_arrays_give_the_run_of_arrays",
+    ),
+    _fault(
+        "remainder-always-trained-on",
+        "training/placed_stream.py",
+        "size == self.batches.size or not self.batches.stream.drop_remainder",
+        "size > 0",
+        "training/test_streams.py::test_the_remainder_is_left_out_or_trained_on",
+    ),
+    _fault(
+        "keys-anew-in-each-batch",
+        "training/placed_stream.py",
+        "first += int(counts.sum())",
+        "first += 0 * int(counts.sum())",
+        "evaluation/test_streams.py::test_batches_give_what_arrays_give",
+    ),
+    _fault(
+        "metrics-of-a-stream-are-not-means-over-examples",
+        "training/stream_epoch.py",
+        "share = (more / (count + more)).astype(mean.dtype)",
+        "share = jnp.asarray(0.5, mean.dtype)",
+        "training/test_streams.py::test_the_remainder_is_left_out_or_trained_on",
+    ),
+]
+
 CHECKPOINTS = [
     _fault(
         "functions-not-compared-with-other-versions",
@@ -1243,6 +1281,7 @@ FAULTS = [
     *OBJECTIVES,
     *TRAINING,
     *NETWORKS,
+    *STREAMS,
     *CHECKPOINTS,
     *ESTIMATORS,
     *SCORES,

@@ -19,8 +19,13 @@ class Stream(NamedTuple):
     """Batches in place of arrays, for `fit` and evaluations. Batches without options need no `Stream` around them.
 
     A batch is {"x": [B, ...]} with per-example context such as "y": [B], of arrays of NumPy, JAX or PyTorch (on a CPU).
-    All have the size of the first but the last, which may be smaller. They are read in a thread, ahead of the step that
-    uses them.
+    All have the size of the first but the last, which may be smaller. With several processes each has its own part of
+    each batch, and all have equally many batches.
+
+    Batches are read in a thread, two ahead of the step that uses them, and copied. The first is checked as arrays are.
+    The others are checked for their form, NaN, labels, and, where no `transform` comes before it, for the support of
+    the likelihood. Loaders with processes of their own should start them by "spawn" or "forkserver": a fork of a
+    program that uses JAX can hang.
 
     Attributes:
         batches: an iterable that can be read again and again, such as a list or a `DataLoader` of PyTorch or grain, or
@@ -30,7 +35,8 @@ class Stream(NamedTuple):
         drop_remainder: whether training leaves out a smaller last batch, as it does with arrays. If not, the step is
             compiled a second time, for that batch. Evaluations count all examples.
         batches_per_epoch: the number of batches after which an epoch ends. It is needed for batches without end, and
-            for a warm-up where the batches have no `len`.
+            for a warm-up where the batches have no `len`. (The `len` of a loader may count a smaller last batch: the
+            warm-up is then that much longer.)
 
     Example:
         >>> import numpy as np, vaepriors_jax as vp
