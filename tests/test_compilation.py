@@ -12,6 +12,7 @@ import pytest
 
 import vaepriors_jax as vp
 from tests.cases import FLOWS, PRIORS, params_of, perturbed
+from tests.support.trainable_networks import trainable_vae
 from vaepriors_jax import loops
 from vaepriors_jax.distributions.posterior_mixture import EncodedMixture
 from vaepriors_jax.evaluation.likelihood.annealing import annealed_importance_sampling
@@ -29,6 +30,7 @@ from vaepriors_jax.objectives import log_likelihood
 
 LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 OPTIMIZER = optax.adam(1e-3)
+AVERAGING = vp.average_params(OPTIMIZER)
 
 
 @pytest.fixture
@@ -145,6 +147,23 @@ def train_features(seed):
     network.features(x)
 
 
+def average(vae, params, key, x):
+    state = vp.make_train_step(vae, AVERAGING)(vp.init_train_state(params, AVERAGING), key, {"x": x})[0]
+    vp.averaged_params(state)
+
+
+def train_network(framework):
+    """A step with BatchNorm in encoder and decoder, then evaluation, with networks made anew."""
+
+    def run(seed):
+        vae, params, _ = trainable_vae(framework, seed=seed)
+        key, x = jax.random.key(seed), model(seed)[3]
+        state = vp.make_train_step(vae, OPTIMIZER)(vp.init_train_state(params, OPTIMIZER), key, {"x": x})[0]
+        vp.evaluate_elbo(vae, state.params, key, x)
+
+    return run
+
+
 def quality(key, first, second):
     references = reference_quality(np.asarray, key, train=first, test=second, num_resamples=5)
     sample_quality(np.asarray, key, train=first, test=second, generated=first, num_resamples=5)
@@ -155,6 +174,8 @@ ANNEALING = {"num_chains": 2, "num_temperatures": 4, "num_leapfrog_steps": 2}
 
 CALLS = {
     "make_train_step": with_vamp(step),
+    "average_params and averaged_params": with_vamp(average),
+    **{f"{framework}_network": train_network(framework) for framework in ("linen", "nnx", "equinox")},
     "init_train_state": with_vamp(lambda vae, params, key, x: vp.init_train_state(params, OPTIMIZER)),
     "fit": with_flow(fit),
     "generate": with_flow(lambda vae, params, key, x: vp.generate(vae, params, key, 5, mean=False)),
@@ -230,7 +251,8 @@ def test_a_second_call_compiles_nothing(name, lowered):
 # Types, factories of priors and flows, configurations and files: no arrays go in, or others above call them.
 WITHOUT_ARRAYS = {
     *("__version__", "factory", "flow_from_config", "prior_from_config", "plain_config"),
-    *("load_model", "save_model", "normalize_per_tensor", "parameter_groups", "frozen"),
+    *("load_model", "load_fingerprint", "save_model", "start_from"),
+    *("normalize_per_tensor", "parameter_groups", "frozen"),
 }
 BY_ROW = {  # of the tables below and of tests/cases.py
     *("bernoulli", "normal_diag", "binomial_levels", "categorical_levels", "continuous_bernoulli", "student_t"),

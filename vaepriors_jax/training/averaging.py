@@ -35,9 +35,9 @@ def average_params(
     parameters $\theta_1, \dots, \theta_T$ after each step; the initial parameters have no part in it. The steps
     themselves are those of the optimiser.
 
-    `fit` validates the average, chooses the best epoch by it, and returns it as `FitResult.params`; `state.params` are
-    the parameters that the next step starts from. In a loop of your own, `averaged_params(state)` gives the average.
-    The state of a network, such as the statistics of BatchNorm, is that of the last step.
+    `fit` validates the average, chooses the best epoch by it, and returns it as the `params` of its result;
+    `state.params` are the parameters that the next step starts from. In a loop of your own, `averaged_params(state)`
+    gives the average. The state of a network, such as the statistics of BatchNorm, is that of the last step.
 
     Args:
         optimizer: the whole optimiser, such as `optax.adam(1e-3)` or a chain.

@@ -75,9 +75,9 @@ def fit(
     (`vmap`). On a CPU they run one after another within the program, which is faster there, and one that has stopped
     costs nothing.
 
-    `fit` warns (`RuntimeWarning`), once for each replica, of a posterior that has collapsed, a mixture that uses one
-    component, pseudo-inputs that do not move or that coincide, and a warm-up longer than the run. It looks every tenth
-    epoch after warm-up.
+    `fit` warns, once for each replica, of a posterior that has collapsed, a mixture that uses one component,
+    pseudo-inputs that do not move or that coincide, and a warm-up longer than the run. It looks every tenth epoch after
+    warm-up.
 
     With a mesh, its devices share the examples and each batch, and all hold the parameters. Shuffling and keys, and so
     results up to float error, are those of one device. With several processes (see `vaepriors_jax.parallel.initialize`)

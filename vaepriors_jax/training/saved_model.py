@@ -61,7 +61,8 @@ def save_model(
         prior: the prior. If it holds a function, an array or a number that is not finite, `load_model` needs it again.
         params: the parameters, in dicts, lists and tuples. For other containers, such as `nnx.State`, `load_model`
             needs `like=`.
-        fingerprint: that of the run that trained the model, `FitResult.fingerprint`. `load_fingerprint` reads it.
+        fingerprint: that of the run that trained the model, which the result of `fit` holds. `load_fingerprint` reads
+            it.
 
     Raises:
         TypeError: `prior` is not a prior. Nothing is written then.

@@ -28,7 +28,7 @@ class Stream(NamedTuple):
     program that uses JAX can hang.
 
     Attributes:
-        batches: an iterable that can be read again and again, such as a list or a `DataLoader` of PyTorch or grain, or
+        batches: an iterable that can be read again and again, such as a list or a data loader of PyTorch or grain, or
             a function `batches(epoch)` that returns an iterable. Epochs count from 1; evaluations ask for epoch 1.
             A list has the same order in each epoch. A function can shuffle by the number of the epoch, and a run that
             is resumed then reads what it would have read without interruption.
