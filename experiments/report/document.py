@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table as TerminalTable
 from rich.text import Text
@@ -85,17 +86,41 @@ def show(sections: Sequence[Section]) -> None:
 
 
 def _show_table(console: Console, table: Table) -> None:
-    def plain(text: str) -> Text:  # in which brackets are no markup
-        return Text(printable(text))
-
-    drawn = TerminalTable(title=plain(table.title), title_justify="left")
-    for i, name in enumerate(table.header):
-        drawn.add_column(plain(name), justify="left" if i == 0 else "right", no_wrap=i == 0)
-    for row in table.rows:
-        drawn.add_row(*map(plain, row))
-    console.print(drawn)
+    header, *rows = [[printable(text) for text in row] for row in (table.header, *table.rows)]
+    whole = _widths([header, *rows])
+    narrow = _widths([[max(name.split(), key=cell_len, default="") for name in header], *rows])  # a header may wrap
+    fits = _drawn_width(whole) <= console.width
+    for part, columns in enumerate([range(len(header))] if fits else _parts(narrow, console.width)):
+        drawn = TerminalTable(title=None if part else Text(printable(table.title)), title_justify="left")
+        exact = not fits and _drawn_width([narrow[i] for i in columns]) <= console.width
+        for i in columns:
+            justify = "left" if i == 0 else "right"
+            drawn.add_column(Text(header[i]), justify=justify, no_wrap=i == 0, width=narrow[i] if exact else None)
+        for row in rows:
+            drawn.add_row(*(Text(row[i]) for i in columns))  # as Text, in which brackets are no markup
+        console.print(drawn)
     for note in table.notes:
         console.print(printable(note), markup=False, highlight=False)
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    """The width of each column."""
+    return [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+
+
+def _drawn_width(widths: Sequence[int]) -> int:
+    """The width of a table: two spaces and a border for each column, and one border more."""
+    return sum(widths) + 3 * len(widths) + 1
+
+
+def _parts(widths: Sequence[int], most: int) -> list[list[int]]:
+    """The columns of each table, where one is too wide: each begins with the first column, which names the rows."""
+    parts = [[0]]
+    for i in range(1, len(widths)):
+        if len(parts[-1]) > 1 and _drawn_width([widths[j] for j in (*parts[-1], i)]) > most:
+            parts.append([0])
+        parts[-1].append(i)
+    return parts
 
 
 def to_markdown(title: str, sections: Sequence[Section], made: Sequence[tuple[str, str]]) -> str:

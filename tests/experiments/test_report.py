@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from experiments.report import figures, markdown, page
-from experiments.report.document import Figure, Section, Table, publish, write
+from experiments.report.document import Figure, Section, Table, publish, show, write
 from experiments.report.printable import printable
 
 CONTENT = {
@@ -131,3 +131,19 @@ def test_names_of_files_do_nothing_in_a_terminal_or_a_page(tmp_path, capsys):
     parsed = Page((tmp_path / "report.html").read_text())
     assert "i" not in {tag for tag, _ in parsed.tags}
     assert r"a\x1b[2J[/b]$b^{$c\n<i>|" in parsed.text
+
+
+def test_a_narrow_terminal_shows_every_number_whole(monkeypatch, capsys):
+    names = ["standard", "standard, refit mixture"]
+    header = ["prior", *(f"measure number {i}" for i in range(9))]
+    rows = [[name, *(f"-{i}{j}.25 ± 0.125" for i in range(9))] for j, name in enumerate(names)]
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # which makes it a terminal
+    monkeypatch.setenv("TERM", "dumb")
+    show([Section("", tables=[Table("Scores", header, rows, ["A note."])])])
+    text = capsys.readouterr().out
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(cell in text for row in rows for cell in row)
+    assert text.count("Scores") == text.count("A note.") == 1
+    assert text.count(f"│ {names[1]} │") == text.count(f"│ {names[0]} ") == 3  # each part names its rows
