@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -19,8 +20,8 @@ def started(program: str) -> str:
 
 
 def command(program: str) -> str:
-    """The command that started this program."""
-    return " ".join([f"python -m {started(program)}", *sys.argv[1:]])
+    """The command that started this program, as a shell reads it."""
+    return shlex.join(["python", "-m", started(program), *sys.argv[1:]])
 
 
 def versions() -> dict[str, str]:

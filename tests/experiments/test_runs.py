@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 from dataclasses import dataclass
 
@@ -48,6 +49,13 @@ def test_a_run_says_what_it_is_and_when_it_is_finished(tmp_path):
         assert finished_program(tmp_path) is None
     assert finished_program(tmp_path) == "toy"
     assert sorted(os.listdir(tmp_path)) == [".lock", "run.json"]
+
+
+def test_the_command_of_a_run_can_be_given_to_a_shell(tmp_path, monkeypatch):
+    arguments = ["--output-dir", str(tmp_path / "a folder's"), "--hidden", "30", "30"]
+    monkeypatch.setattr("sys.argv", ["toy.py", *arguments])
+    with begin(tmp_path / "a folder's"):
+        assert shlex.split(stored_run(tmp_path / "a folder's")["command"])[3:] == arguments
 
 
 def test_the_same_options_go_on_and_others_are_refused(tmp_path, capsys):
