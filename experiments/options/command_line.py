@@ -17,6 +17,7 @@ from experiments.options.checks import check_options
 from experiments.options.stored import read_options
 from experiments.report.printable import printable
 from experiments.runs import signals
+from experiments.runs.environment import started
 from experiments.runs.folder import PLACES, finished_program, of_another_program, stored_run
 
 Options = TypeVar("Options")
@@ -96,10 +97,11 @@ def of_run(folder: Path, subfolder: str, options: type[Options] | Options) -> Op
 
 def typed(options: type[Options] | Options) -> Options:
     """The options of the command line."""
+    program = f"python -m {started(Path(sys.argv[0]).stem)}"
     if isinstance(options, type):
-        return cast(Options, tyro.cli(options, description=f"{inspect.getdoc(options)}\n\n{RESUME}"))
+        return cast(Options, tyro.cli(options, prog=program, description=f"{inspect.getdoc(options)}\n\n{RESUME}"))
     described = f"{sys.modules['__main__'].__doc__}\n\n{RESUME}"
-    return cast(Options, tyro.cli(type(options), default=options, description=described))
+    return cast(Options, tyro.cli(type(options), prog=program, default=options, description=described))
 
 
 def keep_compiled() -> None:

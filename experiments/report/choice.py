@@ -62,8 +62,9 @@ def scores_table(measured: Measurements, num_seeds: int) -> Table:
         [prior, *(_cell(without_old_holes(values).get(name), MEASURES[name][2]) for name in names)]
         for prior, values in measured.items()
     ]
+    averaged = f"Mean over {num_seeds} seeds ± standard error." if num_seeds > 1 else "Of one seed."
     notes = [
-        f"Mean over {num_seeds} seeds ± standard error. {hole_notes(measured.values())} Reconstruction and ELBO of the "
+        f"{averaged} {hole_notes(measured.values())} Reconstruction and ELBO of the "
         "test images in nats, larger is better."
     ]
     if "fid" in names:
