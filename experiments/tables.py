@@ -15,6 +15,7 @@ other seeds lie beside it as `NAME_seed1.json` and so on; the tables are over al
 The docstrings of `experiments/configs` tell what those runs gave, also with other options (`NAME_VARIANT.json`).
 """
 
+import argparse
 import importlib
 import json
 import os
@@ -244,8 +245,21 @@ def _first(published: str) -> str:
     return f"{number[0]}{' (unchecked)' if 'unchecked' in first else ''}" if number else "none found"
 
 
+def main() -> None:
+    """Fills all pages and docstrings, and says which of them changed."""
+    argparse.ArgumentParser(
+        "python -m experiments.tables", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
+    files = [Path(configs.__file__).parent / f"{name}.py" for name in configs.NAMES]
+    filled = {file: fill_docstring(file.stem, file.read_text()) for file in files}
+    filled |= {page: fill(page.read_text()) for page in PAGES}
+    changed = [file for file, text in filled.items() if text != file.read_text()]
+    for file in changed:
+        file.write_text(filled[file])
+        print(f"Filled {file}.")
+    if not changed:
+        print("All tables agree with the result files.")
+
+
 if __name__ == "__main__":
-    for file in (Path(configs.__file__).parent / f"{name}.py" for name in configs.NAMES):
-        file.write_text(fill_docstring(file.stem, file.read_text()))
-    for page in PAGES:
-        page.write_text(fill(page.read_text()))
+    main()

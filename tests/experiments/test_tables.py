@@ -148,3 +148,20 @@ def test_the_elbo_of_a_conditional_prior_is_not_put_beside_the_others():
 )
 def test_the_first_published_number_keeps_its_caveat(published, first):
     assert tables._first(published) == first
+
+
+def test_the_help_changes_no_page(monkeypatch, capsys, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- results: configs -->\nold\n<!-- end -->\n")
+    monkeypatch.setattr(tables, "PAGES", [page])
+    monkeypatch.setattr(tables.configs, "NAMES", ())  # whose files stay as they are
+    monkeypatch.setattr("sys.argv", ["tables.py", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        tables.main()
+    assert "old" in page.read_text()
+    monkeypatch.setattr("sys.argv", ["tables.py"])
+    tables.main()
+    assert "old" not in page.read_text()
+    assert f"Filled {page}." in capsys.readouterr().out
+    tables.main()
+    assert capsys.readouterr().out == "All tables agree with the result files.\n"
