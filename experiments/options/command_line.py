@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -70,7 +71,7 @@ def folder_to_resume(arguments: Sequence[str]) -> Path | None:
         return None
     if len(split) != 2 or split[0] != "--resume":
         raise ValueError(
-            f"Expected --resume RUN_DIR and no other options, which are those of the run; got {' '.join(arguments)}."
+            f"Expected --resume RUN_DIR and no other options, which are those of the run; got {shlex.join(arguments)}."
         )
     return Path(split[1]).expanduser()
 

@@ -96,7 +96,8 @@ def cost_table(content: dict[str, Any]) -> Table:
                 "–" if content.get("busy") else _cost(row, base),
             ]
         )
-    seconds = f"{base['seconds_per_epoch']:.2g} s for {base['replicas_at_once']} replicas at once"
+    replicas = "1 replica" if base["replicas_at_once"] == 1 else f"{base['replicas_at_once']} replicas at once"
+    seconds = f"{base['seconds_per_epoch']:.2g} s for {replicas}"
     header = ["prior", "density", "KL in the ELBO", *(MEASURES[name][1] for name in HOLES), "parameters", "an epoch"]
     notes = [
         f"Measured on {Path(content['dataset']).stem}, {content['config']['latent_dim']} latent dimensions, "
