@@ -188,12 +188,11 @@ def memory_of_training(path, num_images, shape=(64, 64, 3)):
     return found["peak_bytes"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("num_images", "limit"), [(8000, 50e6), pytest.param(200_000, 250e6, marks=pytest.mark.nightly)]
+    "num_images", [pytest.param(16_000, marks=pytest.mark.slow), pytest.param(200_000, marks=pytest.mark.nightly)]
 )
-def test_images_in_a_file_take_the_memory_of_a_few_batches(num_images, limit, tmp_path):
-    """All of them would take 98 MB, or 2.4 GB. Within the limit is what the allocator keeps."""
+def test_images_in_a_file_take_the_memory_of_a_few_batches(num_images, tmp_path):
+    """All of them would take 197 MB, or 2.4 GB. Equal runs differ by up to 80 MB."""
     streams.write_images(tmp_path / "images.npy", num_images, (64, 64, 3))
     few, all_of_them = (memory_of_training(tmp_path / "images.npy", number) for number in (1000, num_images))
-    assert all_of_them - few < limit
+    assert all_of_them - few < 120e6
