@@ -43,10 +43,10 @@ def test_what_was_trained_is_saved_elsewhere(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     save = vp.save_model
 
-    def save_elsewhere(place, *arguments):  # nor can models
+    def save_elsewhere(place, *arguments, **options):  # nor can models
         if (tmp_path / "run") in Path(place).parents:
             raise OSError(errno.ENOSPC, "No space left on device", str(place))
-        save(place, *arguments)
+        save(place, *arguments, **options)
 
     monkeypatch.setattr(vp, "save_model", save_elsewhere)
     with pytest.raises(OSError, match="No space left on device: '.*run/models/standard-seed0'") as found:

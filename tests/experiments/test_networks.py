@@ -218,7 +218,7 @@ def test_each_likelihood_is_over_the_image_and_fits_its_data():
 )
 def test_what_is_no_likelihood_is_refused(name, levels, binarization, message):
     with pytest.raises(ValueError, match=message):
-        resolve(Config(likelihood=name), grey(levels, binarization=binarization))
+        resolve(Config(likelihood=name, batch_size=10), grey(levels, binarization=binarization))
 
 
 def test_the_grid_is_chosen_on_validation_at_the_best_epoch():

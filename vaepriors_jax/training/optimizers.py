@@ -1,5 +1,6 @@
 """Optax transformations and labels that training a VAE with a learned prior needs."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -46,6 +47,24 @@ def normalize_per_tensor(epsilon: float = 1e-7) -> optax.GradientTransformation:
         return jax.tree.map(scaled, updates)
 
     return optax.stateless(normalize)
+
+
+def optimizer_update(
+    optimizer: optax.GradientTransformation,
+    gradient: Any,
+    opt_state: Any,
+    params: Any,
+    *,
+    value: jax.Array,
+    value_fn: Callable[[Any], jax.Array],
+) -> tuple[Any, Any]:
+    """Calls the optimiser's `update`. Some optimisers also read the loss, as a number and as a function."""
+    extra = {"value": value, "grad": gradient, "value_fn": value_fn}
+    try:
+        return optax.with_extra_args_support(optimizer).update(gradient, opt_state, params, **extra)
+    except TypeError as error:
+        error.add_note("This came from the optimizer: its `update` gets `value`, `grad` and `value_fn`, no more.")
+        raise
 
 
 def parameter_groups(params: VAEParams) -> VAEParams:

@@ -17,6 +17,7 @@ from vaepriors_jax.objectives import DEFAULT, ELBO, MOVED_OPTIONS, Objective, ch
 from vaepriors_jax.parallel.sharding import check_mesh
 from vaepriors_jax.training.batch import batch_elbo
 from vaepriors_jax.training.checks import check_optimizer, check_schedule
+from vaepriors_jax.training.optimizers import optimizer_update
 from vaepriors_jax.training.state import TrainState, check_state
 from vaepriors_jax.training.transforms import Batch, Transform
 from vaepriors_jax.vae import VAE, States, VAEParams, join_states, split_states
@@ -58,13 +59,14 @@ def update(
     fails = alive & broken.any()
 
     def move(trained: VAEParams, opt_state: optax.OptState, gradient: VAEParams) -> Moved:
-        # Some optimisers also read the loss, as a number and as a function.
-        extra = {"value": -terms.objective, "grad": gradient, "value_fn": lambda trained: loss(trained)[0]}
-        try:
-            updates, opt_state = optax.with_extra_args_support(optimizer).update(gradient, opt_state, trained, **extra)
-        except TypeError as error:
-            error.add_note("This came from the optimizer: its `update` gets `value`, `grad` and `value_fn`, no more.")
-            raise
+        updates, opt_state = optimizer_update(
+            optimizer,
+            gradient,
+            opt_state,
+            trained,
+            value=-terms.objective,
+            value_fn=lambda trained: loss(trained)[0],
+        )
         return optax.apply_updates(trained, updates), opt_state, new_states
 
     def stay(trained: VAEParams, opt_state: optax.OptState, gradient: VAEParams) -> Moved:

@@ -19,6 +19,7 @@ from vaepriors_jax.parallel.distributed import of_first_process
 from vaepriors_jax.parallel.sharding import on_host, to_host
 from vaepriors_jax.training.epoch import Options, optimizer_of
 from vaepriors_jax.training.hashing import hash_program
+from vaepriors_jax.training.optimizers import optimizer_update
 from vaepriors_jax.training.prepare import Run
 from vaepriors_jax.vae import VAE, States, VAEParams, context_of, join_states, split_states
 
@@ -63,9 +64,8 @@ def _hash_functions(options: Options, structure: Any, leaves: tuple[jax.ShapeDty
 
 
 def _move(options: Options, gradient: VAEParams, opt_state: Any, params: VAEParams, hyperparameters: Any) -> Any:
-    extra = {"value": jnp.zeros(()), "grad": gradient, "value_fn": optax.tree.sum}
-    optimizer = optax.with_extra_args_support(optimizer_of(options.optimizer, hyperparameters))
-    return optimizer.update(gradient, opt_state, params, **extra)
+    optimizer = optimizer_of(options.optimizer, hyperparameters)
+    return optimizer_update(optimizer, gradient, opt_state, params, value=jnp.zeros(()), value_fn=optax.tree.sum)
 
 
 def _with_gradient(
@@ -166,7 +166,7 @@ def _measure_networks(vae: VAE, params: VAEParams, example: Batch) -> dict[str, 
 
 def _measure_optimizer(options: Options, count: jax.Array, params: VAEParams, hyperparameters: Any) -> jax.Array:
     """The sum and the norm of an update by a fixed gradient, with `count` in place of the counts of the state."""
-    optimizer = optax.with_extra_args_support(optimizer_of(options.optimizer, hyperparameters))
+    optimizer = optimizer_of(options.optimizer, hyperparameters)
 
     def at_count(leaf: jax.Array) -> jax.Array:
         return count if leaf.dtype == count.dtype and leaf.ndim == 0 else leaf
@@ -175,6 +175,5 @@ def _measure_optimizer(options: Options, count: jax.Array, params: VAEParams, hy
         return optax.tree.norm(params, squared=True) / 2
 
     opt_state = jax.tree.map(at_count, optimizer.init(params))
-    extra = {"value": value_fn(params), "grad": params, "value_fn": value_fn}
-    updates, _ = optimizer.update(params, opt_state, params, **extra)
+    updates, _ = optimizer_update(optimizer, params, opt_state, params, value=value_fn(params), value_fn=value_fn)
     return jnp.stack([optax.tree.sum(updates), optax.tree.norm(updates)])
