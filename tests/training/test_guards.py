@@ -97,6 +97,17 @@ def test_a_mixture_of_which_one_component_is_used(wrap):
     assert messages[0].startswith("replicas 0, 1, epoch 10: the prior uses one of its 4 components")
 
 
+def test_data_sorted_by_class_use_every_component():
+    prior = vp.mixture(2, 2)
+    vae, params = bernoulli_vae(prior)
+    vae = vae._replace(encode=lambda p, x: vp.normal_diag(10 * x[:2], jnp.ones(2)))
+    params = params._replace(prior=params.prior | {"loc": jnp.array([[0.0, 0.0], [10.0, 10.0]])})
+    images = np.repeat(np.array([[0] * 6, [1] * 6], np.float32), 100, axis=0)
+    assert warned(vae, params, KEYS[0], {"x": images}, optax.set_to_zero())[0] == []
+    (message,) = warned(vae, params, KEYS[0], {"x": images[:100]}, optax.set_to_zero())[0]
+    assert "uses one of its 2 components" in message
+
+
 def test_pseudo_inputs_that_do_not_move():
     vae, params = vamp(5, lambda prior: vp.transformed(prior, vp.affine_coupling(2, hidden=(4,))))
     messages, _ = warned(vae, params, KEYS[0], binary_data(), of_networks_alone(1e-2))

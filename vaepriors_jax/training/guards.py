@@ -121,13 +121,15 @@ def _names(replicas: list[int]) -> str:
 
 
 def _examples(run: Run) -> Batch | None:
-    """A few training examples; None where they are not all at hand: of several processes each has its own."""
+    """A few training examples, spread over the data, which may be sorted by class; None with several processes."""
     if run.options.mesh is not None and jax.process_count() > 1:
         return None
     arrays: Any = run.train.arrays if isinstance(run.train, Sharded) else run.train
     if isinstance(arrays, PlacedStream):
         arrays = arrays.batches.check(arrays.batches.first)
-    return {name: jnp.asarray(np.asarray(array[:NUM_EXAMPLES])) for name, array in arrays.items()}
+    num_rows = len(arrays["x"])
+    rows = np.linspace(0, num_rows - 1, min(num_rows, NUM_EXAMPLES), dtype=np.int32)
+    return {name: jnp.asarray(np.asarray(array[rows])) for name, array in arrays.items()}
 
 
 @lru_cache(maxsize=32)
