@@ -74,7 +74,7 @@ def check_data(
     """
     params, key = check_model(vae, params, key)
     if not isinstance(data, Mapping) or "x" not in data:
-        got = f"the entries {sorted(data)}" if isinstance(data, Mapping) else type(data).__name__
+        got = f"the entries {sorted(data)}" if isinstance(data, Mapping) else _in_words(data)
         raise ValueError(f"Expected data with an entry 'x' [N, ...], such as {{'x': images}}; got {got}.")
     for name, value in data.items():
         check_array(name, value)
@@ -84,6 +84,14 @@ def check_data(
     known = {name: data[name] if isinstance(data[name], np.ndarray) else value for name, value in arrays.items()}
     _check_support(vae, params, known, key, transform)
     return arrays
+
+
+def _in_words(data: Any) -> str:
+    """What was given as data in place of a dict."""
+    name = type(data).__name__
+    if isinstance(data, (list, tuple)) and data:
+        return f"a {name} of {type(data[0]).__name__}s. Batches in a list are such dicts, too"
+    return f"a {name}" if not isinstance(data, (list, tuple)) else f"an empty {name}"
 
 
 def check_values(vae: VAE, data: Mapping[str, Any]) -> None:

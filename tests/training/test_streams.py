@@ -243,7 +243,8 @@ def bad_later(**change):
 
 
 ODD = [
-    ([], "Expected data with an entry 'x'"),
+    ([], "Expected data with an entry 'x'.*got an empty list"),
+    ([(np.ones((3, 6)), np.ones(3))], "got a list of tuples. Batches in a list are such dicts, too"),
     (lambda epoch: [], "Expected batches in the data; got none"),
     (lambda epoch: None, "not iterable"),
     (lambda: [], "positional argument"),

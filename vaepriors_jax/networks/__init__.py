@@ -6,6 +6,10 @@ its parameters would stand. Then `fit` and `make_train_step` train it: BatchNorm
 of devices, and Dropout draws a mask for each example. Everything else evaluates it, with running statistics and without
 noise; so do pseudo-inputs of a VampPrior, also in training.
 
+A network takes one example. Layers that take the first axis for a batch, such as Flax's GroupNorm, need an axis for it:
+`norm(x[None])[0]`. Running statistics move in training also where the optimiser leaves the parameters as they are; to
+hold a network still, close over its variables, `lambda params, x: network(variables, x)`, with {} as its parameters.
+
 The batch of a decoder is that of all samples of z: of B examples with S samples each, B S.
 
 Running statistics of momentum m follow the batches of about the last 1 / (1 - m) steps, 100 at the usual 0.99. In the

@@ -97,7 +97,7 @@ def fit(
             parameters over the steps, which is then validated and returned.
         num_epochs: number of epochs, at most.
         batch_size: examples in a step, over all devices; 100 by default. Batches come with a size of their own.
-        validation: like `data`. Where training binarises, pass it binarised.
+        validation: like `data`; batches only where the data are batches. Where training binarises, pass it binarised.
         patience: stop after this many epochs without a better validation ELBO, counted from the end of warm-up.
         objective: options of the objective, such as `vp.Objective(beta=0.5, warmup_epochs=10)`.
         transform: `transform(key, batch)` gives the batch that is trained on, such as `binarize`. It is compiled.
