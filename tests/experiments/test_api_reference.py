@@ -12,7 +12,7 @@ from experiments.reference.check import find_faults, words_of
 pytest.importorskip("pdoc", reason="the extra `docs` is not installed")
 pytest.importorskip("latex2mathml", reason="the extra `docs` is not installed")
 
-SUB_PACKAGES = ("distributions", "evaluation", "flows", "likelihoods", "parallel", "priors", "training")
+SUB_PACKAGES = ("distributions", "evaluation", "flows", "likelihoods", "networks", "parallel", "priors", "training")
 EVALUATIONS = ("evaluation.latents", "evaluation.likelihood", "evaluation.samples")
 
 
