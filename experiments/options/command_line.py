@@ -79,8 +79,8 @@ def folder_to_resume(arguments: Sequence[str]) -> Path | None:
 def of_run(folder: Path, subfolder: str, options: type[Options] | Options) -> Options:
     """The options of the run in a folder, which is the place of its output now.
 
-    Relative paths among them, and modules of priors, are those of the working folder in which the run began, which
-    becomes the present one.
+    Relative paths among them are those of the working folder in which the run began, which becomes the present one.
+    Modules of priors are not looked for there: a file would then choose what code runs.
 
     Raises:
         ValueError: there is no run, or one of another program.
@@ -94,7 +94,6 @@ def of_run(folder: Path, subfolder: str, options: type[Options] | Options) -> Op
     if os.path.isdir(run["working_folder"]):
         folder = folder.absolute()
         os.chdir(run["working_folder"])
-        sys.path.append(run["working_folder"])  # where the modules of priors of your own may be
     return read_options(kind, run["options"] | {place: str(folder)})
 
 
