@@ -45,19 +45,8 @@ def _train(name: str, made: Made, seeds: tuple[int, ...], config: Settings, data
     rates = jnp.repeat(jnp.asarray([setting.learning_rate for setting in settings]), len(seeds))
     betas = jnp.repeat(jnp.asarray([setting.beta for setting in settings]), len(seeds))
     fit_keys = jnp.stack([key_fit for _, key_fit in keys] * len(settings))
-    num_replicas = len(seeds) * len(settings)
-    mesh = make_mesh(math.gcd(num_replicas, jax.local_device_count())) if config.devices == "all" else None
-    arrays = [part if measures.reads_label(vae) else {"x": part["x"]} for part in (data.train, data.validation)]
-    fit_options: dict[str, Any] = {
-        "data": arrays[0],
-        "optimizer": optimizer_factory(config.gradients, config.prior_learning_rate_factor),
-        "batch_size": config.batch_size,
-        "validation": arrays[1],
-        "transform": data.transform,
-        "mesh": mesh,
-        "callback": stop_if_asked,
-    }
-    of_epoch = operations * num_replicas * (len(arrays[0]["x"]) // config.batch_size)
+    fit_options = _fit_options(vae, config, data, num_replicas=len(rates))
+    of_epoch = operations * len(rates) * (len(data.train["x"]) // config.batch_size)
     unsaved = None
     try:
         with epochs(name, saved=config.checkpoints):
@@ -95,6 +84,22 @@ def _train(name: str, made: Made, seeds: tuple[int, ...], config: Settings, data
     result, rows = grid.choose(result, settings, len(seeds))
     trained = Trained(name, vae, result, seeds, tuple({"prior": name} | row for row in rows), operations)
     return kept.write(trained, output_dir, unsaved)
+
+
+def _fit_options(vae: vp.VAE, config: Settings, data: Dataset, num_replicas: int) -> dict[str, Any]:
+    """Arguments of `fit` that training and cooldown share."""
+    train, validation = (
+        part if measures.reads_label(vae) else {"x": part["x"]} for part in (data.train, data.validation)
+    )
+    return {
+        "data": train,
+        "optimizer": optimizer_factory(config.gradients, config.prior_learning_rate_factor),
+        "batch_size": config.batch_size,
+        "validation": validation,
+        "transform": data.transform,
+        "mesh": make_mesh(math.gcd(num_replicas, jax.local_device_count())) if config.devices == "all" else None,
+        "callback": stop_if_asked,
+    }
 
 
 def _announce(name: str, vae: vp.VAE, params: vp.VAEParams, config: Settings, data: Dataset) -> int:
