@@ -79,7 +79,7 @@ DATA_ERRORS = [
     (lambda: fit({"x": ONES[:5]}), r"at least one batch of 10 examples; got 5. Use a smaller `batch_size`"),
     (lambda: fit({"x": ONES, "y": LABELS[:7]}), r"arrays of one length .*'x': 20, 'y': 7"),
     (lambda: fit({"images": ONES}), r"an entry 'x' \[N, ...\], .*; got the entries \['images'\]"),
-    (lambda: fit(ONES), r"an entry 'x' \[N, ...\], such as \{'x': images\}; got ndarray"),
+    (lambda: fit(ONES), r"an entry 'x' \[N, ...\], such as \{'x': images\}; got an array of shape \(20, 6\)"),
     (lambda: fit({"x": ONES}, num_epochs=0), r"`num_epochs` to be an integer >= 1"),
     (lambda: fit({"x": ONES}, validation={"x": WITH_NAN}), r"finite values in `x`"),
 ]

@@ -91,7 +91,9 @@ def _in_words(data: Any) -> str:
     name = type(data).__name__
     if isinstance(data, (list, tuple)) and data:
         return f"a {name} of {type(data[0]).__name__}s. Batches in a list are such dicts, too"
-    return f"a {name}" if not isinstance(data, (list, tuple)) else f"an empty {name}"
+    if isinstance(data, (list, tuple)):
+        return f"an empty {name}"
+    return f"an array of shape {np.shape(data)}" if hasattr(data, "dtype") else f"a value of type {name}"
 
 
 def check_values(vae: VAE, data: Mapping[str, Any]) -> None:
