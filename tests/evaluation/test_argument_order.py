@@ -34,6 +34,7 @@ OF_A_VAE = {
     "elbo_surgery": vp.elbo_surgery,
     "latent_dimensions": vp.latent_dimensions,
     "mixture_usage": vp.mixture_usage,
+    "report": vp.evaluation.report,
 }
 
 

@@ -9,14 +9,22 @@ Every function takes its arguments in one order: what is evaluated, then a rando
 - Samples or features alone: `(key, first, second)`.
 
 A number with an error is an `Estimate(mean, standard_error)`. Results with several numbers are named tuples.
+`report` measures the most important ones in one call.
 """
 
 from vaepriors_jax.evaluation import latents, likelihood, samples
 from vaepriors_jax.evaluation.estimates import Estimate
+from vaepriors_jax.evaluation.report import report
+from vaepriors_jax.evaluation.report_table import Hole, Latents, Likelihood, Report
 
 __all__ = [
     "Estimate",
+    "Hole",
+    "Latents",
+    "Likelihood",
+    "Report",
     "latents",
     "likelihood",
+    "report",
     "samples",
 ]
