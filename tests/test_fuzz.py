@@ -21,6 +21,8 @@ def test_generated_input_is_accepted_or_refused_with_a_message():
     check(run_cases(200))
 
 
+# orbax leaves reads of damaged checkpoints behind, which complain when they are collected, wherever that is.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.nightly
 def test_much_generated_input_is_accepted_or_refused_with_a_message():
     check(run_cases(2500, seed=1))

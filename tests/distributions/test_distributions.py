@@ -11,6 +11,7 @@ from sklearn.mixture import GaussianMixture
 from tensorflow_probability.substrates import jax as tfp
 
 import vaepriors_jax as vp
+from vaepriors_jax.distributions.normal import normal_of_outputs
 
 RNG = np.random.default_rng(0)
 DIM, K = 4, 6
@@ -269,3 +270,17 @@ def test_many_components_are_streamed_in_constant_memory():
 
     # Twenty arrays of the size of the components, and no [500, K].
     assert gradient_bytes(100_000) - gradient_bytes(20_000) < 20 * 80_000 * 3 * 4
+
+
+@pytest.mark.parametrize(("log_scale", "scale"), [(200.0, 1e8), (-200.0, 1e-8), (0.5, np.exp(0.5))])
+def test_scales_of_a_network_stay_where_float32_carries_them(log_scale, scale):
+    outputs = jnp.array([0.5, -0.5, log_scale, log_scale])
+
+    def log_prob(outputs, value):
+        return normal_of_outputs(outputs).log_prob(value)
+
+    expected = -2 * np.log(scale) - np.log(2 * np.pi)
+    assert log_prob(outputs, jnp.array([0.5, -0.5])) == pytest.approx(expected, rel=1e-6)
+    far = jnp.array([1e4, -1e4])
+    assert np.isfinite(log_prob(outputs, far))
+    assert np.isfinite(jax.grad(log_prob)(outputs, far)).all()

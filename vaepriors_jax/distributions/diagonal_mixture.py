@@ -78,7 +78,7 @@ def _add_pulls(
     precision = inverse**2
     arrays = (loc, precision, precision * d_loc, precision * d_log_scale)
     by_dimension = (jnp.pad(array, ((0, missing), (0, 0))).T for array in arrays)
-    return jax.lax.scan(add, total, (value, d_value, *by_dimension))[0]
+    return jax.lax.scan(add, total, (value, d_value, *by_dimension), unroll=8)[0]
 
 
 @jax.custom_jvp
