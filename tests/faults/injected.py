@@ -578,6 +578,20 @@ LIKELIHOODS = [
         "likelihoods/test_likelihoods.py::test_against_scipy[float32-discretized_logistic_mixture]",
     ),
     _fault(
+        "coupled-mixture-forgets-the-channels-before",
+        "likelihoods/coupled_logistic_mixture.py",
+        "return self.loc[..., channel, :] + jnp.sum(coefficients * distances, axis=-2)",
+        "return self.loc[..., channel, :]",
+        "likelihoods/test_coupled_logistic_mixture.py::test_four_levels_against_the_definition_and_their_sum[float32]",
+    ),
+    _fault(
+        "coupled-mixture-counts-the-last-channel-alone",
+        "likelihoods/coupled_logistic_mixture.py",
+        "jnp.cumsum(of_channels, axis=-2)",
+        "of_channels",
+        "likelihoods/test_coupled_logistic_mixture.py::test_four_levels_against_the_definition_and_their_sum[float32]",
+    ),
+    _fault(
         "bits-that-are-nats",
         "likelihoods/pixelwise.py",
         "(num_dims * float(np.log(2.0)))",

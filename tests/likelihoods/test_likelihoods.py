@@ -289,6 +289,15 @@ def test_arguments_out_of_range():
         lambda: vp.categorical_levels(jnp.zeros((5, 1))),
         lambda: vp.student_t(0.0, jnp.zeros(2), 1.0),
         lambda: vp.bits_per_dim(-1.0, 0),
+        lambda: vp.bits_per_dim(-1.0, 1, bin_width=0.0),
     ):
         with pytest.raises(ValueError, match="Expected `"):
             call()
+
+
+def test_bits_per_dimension_by_hand():
+    """A 2x2 image of three channels: 12 values, each of probability 1/16, that is, 4 bits."""
+    assert vp.bits_per_dim(-12 * np.log(16), 2 * 2 * 3) == pytest.approx(4.0)
+    # The uniform density on [0, 1] has log p(x) = 0; in 256 bins that is 8 bits, in whatever units x is.
+    assert vp.bits_per_dim(0.0, 12, bin_width=1 / 256) == pytest.approx(8.0)
+    assert vp.bits_per_dim(-12 * np.log(256), 12, bin_width=1.0) == pytest.approx(8.0)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from vaepriors_jax.distributions.normal import check_scale
 from vaepriors_jax.distributions.numerics import full_precision
+from vaepriors_jax.likelihoods.coupled_logistic_mixture import CoupledLogisticMixture
 from vaepriors_jax.likelihoods.discretized_logistic import bin_log_prob, bin_moments, bins, sampled_levels
 from vaepriors_jax.likelihoods.pixelwise import Levels, check_num_levels
 
@@ -53,34 +54,54 @@ class DiscretizedLogisticMixture(Levels):
 
 
 def discretized_logistic_mixture(
-    logits: jax.Array, loc: jax.Array, scale: jax.Array, num_levels: int = 256
-) -> DiscretizedLogisticMixture:
-    r"""For each pixel a mixture of C discretised logistics, $p(x_i) = \sum_c w_{ic}\, p_{ic}(x_i)$.
+    logits: jax.Array,
+    loc: jax.Array,
+    scale: jax.Array,
+    num_levels: int = 256,
+    *,
+    coefficients: jax.Array | None = None,
+) -> DiscretizedLogisticMixture | CoupledLogisticMixture:
+    r"""For each pixel a mixture of M discretised logistics, $p(x_i) = \sum_m w_{im}\, p_{im}(x_i)$.
 
     The weights are the softmax of the logits, and each component is a `discretized_logistic` with its tails. Sampling
     draws a component of each pixel first.
 
+    With `coefficients` it is that of PixelCNN++ for colours: a pixel is one vector of C channels with one mixture, and
+    the location of a channel is linear in the channels before it,
+    $p(x_i) = \sum_m w_{im} \prod_c p_{icm}(x_{ic} \mid \mu_{icm} + \sum_{b < c} a_{icbm} (x_{ib} - \tfrac12))$.
+    It sums to 1 over all $L^C$ values of a pixel.
+
     Args:
-        logits: unnormalised log-weights [..., C].
-        loc: locations [..., C], in units of the data.
-        scale: scales [..., C], positive; see `discretized_logistic`.
+        logits: unnormalised log-weights [..., M].
+        loc: locations [..., M], or [..., C, M] with coefficients, in units of the data.
+        scale: scales [..., M] or [..., C, M], positive; see `discretized_logistic`.
         num_levels: L; level k of the data is k / (L - 1) in floating numbers, or the integer k.
+        coefficients: $a$ [..., C (C - 1) / 2, M], in the order green on red, blue on red, blue on green. In the paper
+            they are the tanh of network outputs, and values run from -1 to 1: therefore the 1/2 above.
 
     Returns:
-        A distrax distribution whose event has the shape of `logits` without its last axis; log-probabilities in nats.
+        A distrax distribution whose event has the shape of `loc` without its last axis; log-probabilities in nats. With
+        coefficients its `mean` is approximate in all channels but the first, where values are cut off at 0 or 1.
 
     Raises:
-        ValueError: fewer than two levels, or a `scale` that is not > 0 (where its values are known).
+        ValueError: fewer than two levels, a `scale` that is not > 0 (where its values are known), or coefficients
+            beside parameters of other shapes.
 
     Example:
         >>> import jax.numpy as jnp, vaepriors_jax as vp
         >>> likelihood = vp.discretized_logistic_mixture(jnp.zeros(2), jnp.array([0.0, 1.0]), 0.1, num_levels=3)
         >>> print([f"{likelihood.prob(x):.3f}" for x in jnp.array([0.0, 0.5, 1.0])])
         ['0.462', '0.075', '0.462']
+        >>> colours = vp.discretized_logistic_mixture(  # 10 components in an image of 4x4 pixels
+        ...     jnp.zeros((4, 4, 10)), jnp.full((4, 4, 3, 10), 0.5), 0.1, coefficients=jnp.zeros((4, 4, 3, 10)))
+        >>> colours.event_shape
+        (4, 4, 3)
 
     References:
-        Salimans et al. (2017), PixelCNN++, eqs. 1 and 2; here without autoregression, and with one mixture for each
-        channel.
+        Salimans et al. (2017), PixelCNN++, section 2.1 and 2.2; here without autoregression over pixels.
     """
     check_scale(scale)
-    return DiscretizedLogisticMixture(logits, loc, scale, check_num_levels(num_levels))
+    num_levels = check_num_levels(num_levels)
+    if coefficients is not None:
+        return CoupledLogisticMixture(logits, loc, scale, coefficients, num_levels)
+    return DiscretizedLogisticMixture(logits, loc, scale, num_levels)

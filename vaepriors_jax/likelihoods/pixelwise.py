@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaepriors_jax.checks import check_positive_integer
+from vaepriors_jax.checks import check_positive, check_positive_integer
 from vaepriors_jax.distributions.numerics import full_precision_as
 
 
@@ -81,20 +81,24 @@ def check_num_levels(num_levels: Any) -> int:
     return int(num_levels)
 
 
-def bits_per_dim(log_prob: Any, num_dims: int) -> Any:
+def bits_per_dim(log_prob: Any, num_dims: int, *, bin_width: float = 1.0) -> Any:
     r"""Converts log-probabilities in nats into bits per dimension, $-\log p(x) / (D \log 2)$; smaller is better.
 
-    Meant for discrete data: that of a density depends on the units of x.
+    Meant for probabilities of discrete data. A density depends on the units of x: times the volume $\Delta^D$ of a bin
+    it approximates a probability, and bits per dimension are $-\log p(x) / (D \log 2) - \log_2 \Delta$. They are a
+    bound for data with uniform noise of the width of a bin, not for values that lie on levels.
 
     Args:
         log_prob: $\log p(x)$ in nats [...], or a bound on it.
         num_dims: number D of pixels (times channels) of one example.
+        bin_width: 1 for probabilities; for a density the width $\Delta$ of a bin in the units of x, such as 1 / 256 for
+            8-bit images with noise that were scaled to [0, 1].
 
     Returns:
         Bits per dimension [...].
 
     Raises:
-        ValueError: `num_dims` is not an integer of at least 1.
+        ValueError: `num_dims` is not an integer of at least 1, or `bin_width` is not > 0.
 
     Example:
         >>> import jax.numpy as jnp, vaepriors_jax as vp
@@ -102,4 +106,5 @@ def bits_per_dim(log_prob: Any, num_dims: int) -> Any:
         8.0
     """
     check_positive_integer(num_dims=num_dims)
-    return -log_prob / (num_dims * float(np.log(2.0)))
+    check_positive(bin_width=bin_width)
+    return -log_prob / (num_dims * float(np.log(2.0))) - float(np.log2(bin_width))
