@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import vaepriors_jax as vp
+
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = [
@@ -23,7 +25,7 @@ def test_python_blocks_run(capsys):
         exec(compile(block, "README.md", "exec"), namespace)
     printed = capsys.readouterr().out
     assert "log p(x) = -" in printed
-    assert "student_prior(dim=10)" in printed
+    assert "of the prior's mass lies in holes" in printed
 
 
 def test_the_two_commands_are_there_to_the_letter():
@@ -31,6 +33,13 @@ def test_the_two_commands_are_there_to_the_letter():
     for extras, job in (("experiments", "experiments.compare_priors"), ("experiments,test", "pytest")):
         command = f"python3 -m venv .venv && .venv/bin/pip install -e '.[{extras}]' && .venv/bin/python -m {job}"
         assert f"\n{command}\n" in text
+
+
+def test_the_table_of_likelihoods_has_every_one():
+    text = (ROOT / "vaepriors_jax" / "likelihoods" / "README.md").read_text()
+    for name in vp.likelihoods.__all__:
+        if not name[0].isupper():
+            assert f"`{name}`" in text, f"{name} has no row"
 
 
 def test_tables_are_those_of_the_result_files():
