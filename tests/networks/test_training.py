@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -137,8 +138,26 @@ def run_on_mesh(path, *parts):
             found[part] = fit_replicas(make_mesh(2))
             continue
         vae, params, _ = trainable_vae(part)
+        found[f"collectives of {part}"] = collectives(part)
         found[part] = train(vae, params, mesh=make_mesh(), num_samples=3)
     Path(path).write_bytes(pickle.dumps(jax.tree.map(np.asarray, found)))
+
+
+COLLECTIVE = re.compile(r"= .+? (all-gather|all-reduce|all-to-all|collective-[a-z]+|reduce-scatter)(?:-start)?\(")
+
+
+def collectives(framework):
+    """The kinds of communication in the compiled step with BatchNorm, Dropout and a VampPrior."""
+    vae, params, _ = trainable_vae(framework, prior=vp.vamp(500, (PIXELS,)), rate=0.2)
+    optimizer, batch = optax.adam(RATE), {"x": jnp.ones((40, PIXELS))}
+    step = vp.make_train_step(vae, optimizer, objective=vp.Objective(num_samples=2), mesh=make_mesh())
+    text = step.lower(vp.init_train_state(params, optimizer), KEY, batch).compile().as_text()
+    return " ".join(sorted(set(COLLECTIVE.findall(text))))
+
+
+def test_collectives_are_found_in_the_text_of_a_program():
+    lines = ["  %a = (f32[2]{0}, f32[]) all-reduce-start(f32[2] %b)", "  ROOT %c = f32[8]{0} all-gather(f32[2] %d)"]
+    assert COLLECTIVE.findall("\n".join(lines)) == ["all-reduce", "all-gather"]
 
 
 def fit_replicas(mesh=None):
@@ -183,3 +202,5 @@ def test_four_devices_give_what_one_gives(parts, tmp_path):
     found = pickle.loads((tmp_path / "found").read_bytes())
     for name, value in expected.items():
         assert_close(found[name], value)
+    # Devices communicate sums alone: none gathers the batch, or what is computed from it.
+    assert {str(found[f"collectives of {part}"]) for part in parts if part != "replicas"} == {"all-reduce"}

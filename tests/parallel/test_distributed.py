@@ -114,6 +114,13 @@ def stream(mesh=None):
     return values_of(result), jax.tree.map(np.asarray, estimate)
 
 
+def mixed(mesh):
+    """A run on arrays, of which each process has a share, with validation on batches."""
+    (vae, params), (train, validation) = bernoulli_vae(), data_sets()
+    train = share(train, "train") if jax.process_count() > 1 else train
+    return values_of(run_fit(vae, params, KEY, train, list(in_batches(validation, 16)), mesh=mesh))
+
+
 def odd_streams(mesh):
     """Messages for batches that the processes do not have alike."""
     (vae, params), (train, _) = bernoulli_vae(), data_sets()
@@ -159,6 +166,7 @@ def eight_devices():
         "log_marginal": log_marginal(vae, params, validation, mesh),
         "elbo": elbo(vae, params, validation, mesh),
         "stream": stream(mesh),
+        "mixed": mixed(mesh),
         "step": one_step(mesh, BATCH),
         "batch": message_of(lambda: one_step(mesh, 30)),
         "fit batch": message_of(
@@ -202,6 +210,7 @@ def two_processes(folder):
         "stopped": len(fit(num_epochs=9, callback=of_process_1).history["elbo"]),
         "log_marginal": log_marginal(vae, params, validation, mesh),
         "stream": stream(mesh),
+        "mixed": mixed(mesh),
         **odd_streams(mesh),
         "saved model": saved_model(Path(folder), mesh),
         "bad data": message_of(lambda: vp.fit(vae, params, KEY, {"x": bad}, OPTIMIZER, **common)),
@@ -281,7 +290,9 @@ def expected():
     (vae, params), (train, validation) = bernoulli_vae(), data_sets()
     result = run_fit(vae, params, KEY, train, validation)
     assert int(result.state.step) == 20
-    return {"fit": values_of(result), "log_marginal": log_marginal(vae, params, validation), "stream": stream()}
+    found = values_of(result)
+    estimate = log_marginal(vae, params, validation)
+    return {"fit": found, "mixed": found, "log_marginal": estimate, "stream": stream()}
 
 
 @pytest.mark.slow

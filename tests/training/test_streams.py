@@ -60,26 +60,33 @@ class Loader:
             yield {"x": part}
 
 
-@pytest.mark.parametrize("validation", ["arrays", "batches", None])
-def test_batches_in_the_order_of_arrays_give_the_run_of_arrays(validation):
+@pytest.mark.parametrize(
+    ("training", "validation"),
+    [("batches", "arrays"), ("batches", "batches"), ("batches", None), ("arrays", "batches")],
+)
+def test_batches_in_the_order_of_arrays_give_the_run_of_arrays(training, validation):
     vae, params = bernoulli_vae()
     data, valid = binary_data(), binary_data(45, seed=1)
     options = {"num_epochs": 8, "transform": vp.binarize}
     if validation is not None:
         options |= {"patience": 2, "objective": vp.Objective(warmup_epochs=2)}
     run = functools.partial(fit, vae, params, KEY, optimizer=optax.adam(0.3), **options)
-    stream = vp.Stream(batches_of_fit(data), batches_per_epoch=3)
     expected = run(data, batch_size=SIZE, validation=None if validation is None else valid)
-    found = run(stream, validation={"arrays": valid, "batches": in_batches(valid, 20), None: None}[validation])
+    validation = {"arrays": valid, "batches": in_batches(valid, 20), None: None}[validation]
+    if training == "arrays":
+        found = run(data, batch_size=SIZE, validation=validation)
+    else:
+        found = run(vp.Stream(batches_of_fit(data), batches_per_epoch=3), validation=validation)
     assert_same_run(found, expected)
     assert found.compile_seconds > 0
 
 
-def test_replicas_are_what_separate_runs_are_and_stop_on_their_own():
+@pytest.mark.parametrize("data", [Loader(binary_data()), binary_data()], ids=["batches", "arrays"])
+def test_replicas_are_what_separate_runs_are_and_stop_on_their_own(data):
     vae, params = bernoulli_vae()
     keys = jax.random.split(KEY, 3)
     options = {"num_epochs": 12, "patience": 1, "validation": in_batches(binary_data(40, seed=1), 25)}
-    run = functools.partial(fit, vae, data=Loader(binary_data()), optimizer=optax.adam(0.3), **options)
+    run = functools.partial(fit, vae, data=data, optimizer=optax.adam(0.3), **options)
     together = run(stacked(params, 3), keys)
     alone = [run(params, key) for key in keys]
     lengths = [len(result.history["elbo"]) for result in alone]
@@ -285,8 +292,6 @@ def test_options_that_do_not_fit_a_stream_are_refused():
     with pytest.raises(ValueError, match="`batch_size`=100 examples; the first of the data has 60. Leave"):
         run(whole, batch_size=100)
     assert int(run(whole, batch_size=60).state.step) == 3
-    with pytest.raises(ValueError, match="Expected arrays as `validation`"):
-        run(binary_data(), validation=whole)
     with pytest.raises(ValueError, match="`batches_per_epoch` to be an integer"):
         run(vp.Stream(whole, batches_per_epoch=0))
     with pytest.raises(ValueError, match=r"a warm-up is a multiple.*batches_per_epoch"):

@@ -77,6 +77,23 @@ def one_epoch(
     validation: Data | None,
 ) -> tuple[FitState, dict[str, jax.Array]]:
     """One epoch of one replica: shuffle, train, validate, keep the best. `epoch` counts from 1."""
+    train, metrics = train_on_arrays(options, state.train, key, beta, hyperparameters, epoch, data)
+    if validation is not None:
+        values = validation_elbo(options, train, epoch_keys(key, epoch).validation, validation)
+        metrics["validation_elbo"] = jnp.mean(values)
+    return keep_best(options, state, train, epoch, metrics.get("validation_elbo")), metrics
+
+
+def train_on_arrays(
+    options: Options,
+    train: TrainState,
+    key: jax.Array,
+    beta: jax.Array,
+    hyperparameters: Mapping[str, jax.Array],
+    epoch: jax.Array,
+    data: Data,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """The training of an epoch: the steps on all batches in a random order, and the means of their metrics."""
     keys = epoch_keys(key, epoch)
     num_steps = num_examples(data) // options.batch_size
     order = jax.random.permutation(keys.shuffle, num_examples(data))
@@ -86,11 +103,8 @@ def one_epoch(
         batch = take(options.mesh, data, rows)
         return train_step(options, train, keys.steps, beta, hyperparameters, num_steps, batch)
 
-    train, terms = jax.lax.scan(step, state.train, order)
-    metrics = {name: jnp.mean(getattr(terms, name)) for name in METRICS}
-    if validation is not None:
-        metrics["validation_elbo"] = jnp.mean(validation_elbo(options, train, keys.validation, validation))
-    return keep_best(options, state, train, epoch, metrics.get("validation_elbo")), metrics
+    train, terms = jax.lax.scan(step, train, order)
+    return train, {name: jnp.mean(getattr(terms, name)) for name in METRICS}
 
 
 class EpochKeys(NamedTuple):

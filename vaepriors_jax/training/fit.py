@@ -29,7 +29,7 @@ from vaepriors_jax.training.prepare import Run, check_epochs, check_run, open_da
 from vaepriors_jax.training.programs import epoch_program
 from vaepriors_jax.training.result import FitResult, Trained, result_of
 from vaepriors_jax.training.start import Start
-from vaepriors_jax.training.stream_epoch import compile_step, run_epoch
+from vaepriors_jax.training.stream_epoch import compile_training, run_epoch
 from vaepriors_jax.training.streams import StreamLike
 from vaepriors_jax.training.transforms import Transform
 from vaepriors_jax.training.user_functions import measure_functions
@@ -97,7 +97,7 @@ def fit(
             parameters over the steps, which is then validated and returned.
         num_epochs: number of epochs, at most.
         batch_size: examples in a step, over all devices; 100 by default. Batches come with a size of their own.
-        validation: like `data`; batches only where the data are batches. Where training binarises, pass it binarised.
+        validation: like `data`; arrays or batches, whichever the data are. Where training binarises, pass it binarised.
         patience: stop after this many epochs without a better validation ELBO, counted from the end of warm-up.
         objective: options of the objective, such as `vp.Objective(beta=0.5, warmup_epochs=10)`.
         transform: `transform(key, batch)` gives the batch that is trained on, such as `binarize`. It is compiled.
@@ -167,8 +167,8 @@ def fit(
 def compile_epoch(run: Run) -> tuple[EpochProgram, float]:
     """Compiles an epoch of all replicas, and says how many seconds that took."""
     began = time.perf_counter()
-    if isinstance(run.train, PlacedStream):
-        compile_step(run)
+    if isinstance(run.train, PlacedStream) or isinstance(run.validation, PlacedStream):
+        compile_training(run)
         program = partial(run_epoch, run.options)
     else:
         program = epoch_program(run.options, run.arguments(run.start, 1))

@@ -100,8 +100,6 @@ def open_data(
         check_positive_integer(batch_size=batch_size)
     data = open_stream(data, "the data", mesh)
     validation = open_stream(validation, "the validation data", mesh)
-    if isinstance(validation, Batches) and not isinstance(data, Batches):
-        raise ValueError("Expected arrays as `validation`, as the data are arrays; got batches.")
     if num_epochs > 1:
         for batches in (data, validation):
             if isinstance(batches, Batches):

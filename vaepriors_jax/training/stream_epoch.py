@@ -1,4 +1,4 @@
-"""An epoch of `fit` over a stream: a compiled step for each batch."""
+"""An epoch of `fit` where training or validation data stream: a compiled program for each batch."""
 
 from collections import deque
 from collections.abc import Generator, Mapping
@@ -18,6 +18,7 @@ from vaepriors_jax.training.epoch import (
     Options,
     epoch_keys,
     keep_best,
+    train_on_arrays,
     train_step,
     validation_elbo,
 )
@@ -54,14 +55,31 @@ def run_epoch(
     betas: jax.Array,
     hyperparameters: Hyperparameters,
     epoch: np.int32,
-    train: PlacedStream,
+    train: Data | PlacedStream,
     validation: Data | PlacedStream | None,
 ) -> tuple[FitState, Metrics]:
     """An epoch of all replicas: train, validate, keep the best. Arguments and results are those of `one_epoch`."""
     replicas = keys, betas, hyperparameters
-    done, metrics = _start(options.mesh, validation is not None)(state)
-    moving, seen = Moving(state.train, done, metrics), 0
-    steps, under_way = {}, deque()
+    moving = Moving(state.train, *_start(options.mesh, validation is not None)(state))
+    if isinstance(train, PlacedStream):
+        moving = _train_on_stream(options, moving, replicas, epoch, train)
+    else:
+        arguments = moving, *replicas, epoch, train
+        moving = compiled(train_in_one, options, arguments)(*arguments)
+    with closing(_parts(validation)) as parts:
+        for part in parts:
+            arguments = moving, *replicas, *part
+            moving = compiled(stream_validation, options, arguments)(*arguments)
+    arguments = (state._replace(train=moving.train), moving.done, moving.metrics), *replicas, epoch
+    state, metrics, _ = compiled(stream_end, options, arguments)(*arguments)
+    return state, metrics
+
+
+def _train_on_stream(
+    options: Options, moving: Moving, replicas: tuple[Any, ...], epoch: np.int32, train: PlacedStream
+) -> Moving:
+    """A step for each batch."""
+    seen, steps, under_way = 0, {}, deque()
     with closing(train.of_epoch(int(epoch))) as batches:
         for size, batch in batches:
             arguments = moving, *replicas, epoch, num_steps(options, train), batch, np.int32(seen), np.int32(size)
@@ -72,21 +90,17 @@ def run_epoch(
                 jax.block_until_ready(under_way.popleft())
     if not seen:
         raise ValueError(f"Expected a batch in each epoch of {train.batches.name}; got none in epoch {epoch}.")
-    with closing(_parts(validation)) as parts:
-        for part in parts:
-            arguments = moving, *replicas, *part
-            moving = compiled(stream_validation, options, arguments)(*arguments)
-    arguments = (state._replace(train=moving.train), moving.done, moving.metrics), *replicas, epoch
-    state, metrics, _ = compiled(stream_end, options, arguments)(*arguments)
-    return state, metrics
+    return moving
 
 
-def compile_step(run: Run) -> None:
-    """Compiles the step, so that the first epoch finds it."""
-    assert isinstance(run.train, PlacedStream)
+def compile_training(run: Run) -> None:
+    """Compiles a step, or the steps on arrays, so that the first epoch finds them."""
     state, *replicas, epoch, train, validation = run.arguments(run.start, 1)
-    batch = place_batch(run.options.mesh, train.batches.check(train.batches.first))
     moving = Moving(state.train, *_start(run.options.mesh, validation is not None)(state))
+    if not isinstance(train, PlacedStream):
+        compiled(train_in_one, run.options, (moving, *replicas, epoch, train))
+        return
+    batch = place_batch(run.options.mesh, train.batches.check(train.batches.first))
     numbers = np.int32(0), np.int32(run.options.batch_size)
     compiled(stream_step, run.options, (moving, *replicas, epoch, num_steps(run.options, train), batch, *numbers))
 
@@ -151,6 +165,25 @@ def stream_step(
 
     moved = jax.lax.cond(moving.done, lambda: moving, step)
     return moved, moved.train.step
+
+
+def train_in_one(
+    options: Options,
+    moving: Moving,
+    key: jax.Array,
+    beta: jax.Array,
+    hyperparameters: Hyperparameters,
+    epoch: jax.Array,
+    data: Data,
+) -> Moving:
+    """Trains one replica on arrays for an epoch."""
+
+    def train() -> Moving:
+        state, means = train_on_arrays(options, moving.train, key, beta, hyperparameters, epoch, data)
+        metrics = {name: means[name].astype(moving.metrics[name].dtype) for name in METRICS}
+        return Moving(state, moving.done, moving.metrics | metrics)
+
+    return jax.lax.cond(moving.done, lambda: moving, train)
 
 
 def stream_validation(
