@@ -1,5 +1,8 @@
 """Evaluations of batches that stream give what they give for arrays."""
 
+import inspect
+
+import distrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +10,7 @@ import pytest
 
 import vaepriors_jax as vp
 from tests.support.bernoulli_vae import bernoulli_vae, binary_data
-from vaepriors_jax.evaluation import latents
+from vaepriors_jax.evaluation import latents, samples
 
 KEY = jax.random.key(3)
 N, SIZE = 110, 40  # two batches and a rest of 30
@@ -22,6 +25,18 @@ def batches(epoch=1):
 
 def conditional():
     return bernoulli_vae(vp.conditional_normal(2, num_classes=3))
+
+
+def flow_posterior():
+    """A VAE whose posteriors are no diagonal Gaussians."""
+    vae, params = bernoulli_vae()
+    flow = vp.affine_coupling(2)
+    weights = jax.tree.map(lambda leaf: leaf + 0.1, flow.init(KEY))
+
+    def encode(params, x):
+        return distrax.Transformed(vae.encode(params, x), flow.apply(weights))
+
+    return vae._replace(encode=encode), params
 
 
 def aggregated(vae, params, x, **context):
@@ -48,6 +63,14 @@ EVALUATIONS = {
     "elbo_surgery": (conditional, lambda *a, **c: vp.elbo_surgery(*a[:2], KEY, a[2], num_points=50, **c)),
     "leave_one_out": (bernoulli_vae, lambda *a, **c: vp.elbo_surgery(*a[:2], KEY, a[2], leave_one_out=True, **c)),
     "latent_dimensions": (conditional, lambda *a, **c: vp.latent_dimensions(*a[:2], KEY, a[2], num_points=50, **c)),
+    "aggregated_posterior of flows": (flow_posterior, lambda *a, **c: aggregated(*a)),
+    "elbo_surgery of flows": (flow_posterior, lambda *a, **c: vp.elbo_surgery(*a[:2], KEY, a[2], num_points=50)),
+    "annealed_importance_sampling": (
+        conditional,
+        lambda *a, **c: vp.evaluation.likelihood.annealed_importance_sampling(
+            *a[:2], KEY, a[2], num_chains=2, num_temperatures=4, num_leapfrog_steps=1, **c
+        ),
+    ),
     "mixture_usage": (bernoulli_vae, lambda *a, **c: vp.mixture_usage(*a[:2], KEY, a[2], **c)),
 }
 
@@ -60,6 +83,28 @@ def test_batches_give_what_arrays_give(name):
     for source in (batches, list(batches())):
         found = evaluate(vae, params, source)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
+
+
+def test_what_needs_arrays_says_so():
+    vae, params = bernoulli_vae()
+    with pytest.raises(TypeError, match="got batches, list. Call the functions of its measures"):
+        vp.evaluation.report(vae, params, KEY, list(batches()))
+    with pytest.raises(ValueError, match="Expected images as an array in `x`; got batches"):
+        samples.train_feature_network(KEY, list(batches()), DATA["y"], num_classes=3, validation=(DATA["x"], DATA["y"]))
+
+
+def test_every_evaluation_of_examples_is_among_these_tests():
+    tested_below = {"pseudo_input_distances", "fit_prior"}
+    need_arrays = {"report", "train_feature_network"}
+    rooms = (vp.evaluation, vp.evaluation.likelihood, latents, samples)
+    functions = {name for room in rooms for name in room.__all__ if inspect.isfunction(getattr(room, name))}
+    of_examples = {
+        name
+        for room in rooms
+        for name in functions & set(room.__all__)
+        if "x" in inspect.signature(getattr(room, name)).parameters
+    }
+    assert of_examples == (of_examples & set(EVALUATIONS)) | tested_below | need_arrays
 
 
 def test_distances_of_pseudo_inputs():
@@ -89,10 +134,6 @@ def test_what_does_not_go_with_batches_is_refused():
     with pytest.raises(ValueError, match="Expected zeros and ones") as caught:
         vp.log_marginal(vae, params, KEY, [{"x": DATA["x"]}, {"x": DATA["x"][:9] + 2}], num_samples=5)
     assert caught.value.__notes__ == ["This came from batch 2 of epoch 1 of the data."]
-    flow = vp.transformed(vp.standard_normal(2), vp.affine_coupling(2)).init(KEY)
-    vae = vae._replace(encode=lambda p, x: vp.transformed(vp.standard_normal(2), vp.affine_coupling(2)).apply(flow))
-    with pytest.raises(ValueError, match="diagonal Gaussians, .*Pass arrays"):
-        vp.aggregated_posterior(vae, params, batches)
 
 
 def rows_of_fit_prior(num_steps, batch_size):

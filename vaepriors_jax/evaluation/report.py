@@ -109,7 +109,10 @@ def report(
 
 def _check_arrays(x: Any, train: Any) -> None:
     if is_stream(x):
-        raise TypeError(f"Expected `x` as an array of examples [N, ...]; got batches, {type(x).__name__}.")
+        raise TypeError(
+            f"Expected `x` as an array of examples [N, ...]; got batches, {type(x).__name__}. Call the functions of "
+            "its measures, such as `log_marginal`, which take batches."
+        )
     if train is not None and not (isinstance(train, Mapping) and "x" in train):
         raise TypeError(f'Expected `train` as a dict {{"x": [M, ...]}}; got {type(train).__name__}.')
 

@@ -204,8 +204,11 @@ def _arrays(batch: Any) -> HostBatch:
             "`lambda epoch: ({'x': x, 'y': y} for x, y in loader)`."
         )
     arrays = {name: np.asarray(value) for name, value in batch.items()}
-    if not arrays["x"].ndim:
-        raise ValueError("Expected `x` of a batch to be an array [B, ...]; got a number. Put examples into batches.")
+    for name, array in arrays.items():
+        if not array.ndim:
+            raise ValueError(
+                f"Expected `{name}` of a batch to be an array [B, ...]; got a number. Put examples into batches."
+            )
     return arrays
 
 

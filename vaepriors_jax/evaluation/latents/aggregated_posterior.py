@@ -9,7 +9,6 @@ import jax.numpy as jnp
 
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data
-from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.distributions.numerics import full_precision_as
 from vaepriors_jax.distributions.posterior_mixture import gaussian_arrays, mixture_of_posteriors
@@ -44,20 +43,17 @@ def _equal_log_weights(num_examples: int) -> jax.Array:
     return jnp.full(num_examples, -jnp.log(num_examples))
 
 
-def mixture_of_stream(vae: VAE, params: VAEParams, stream: PlacedStream, chunk_size: int = 1000) -> DiagonalMixture:
-    """The same of the examples of a stream, whose posteriors must be diagonal Gaussians."""
+def mixture_of_stream(vae: VAE, params: VAEParams, stream: PlacedStream, chunk_size: int = 1000) -> Mixture:
+    """The same of the examples of a stream: an `EncodedMixture` keeps them all, a `DiagonalMixture` none of them."""
 
     def program(params: VAEParams, key: jax.Array, data: Any, places: Any) -> Any:
         del key, places
-        return _encode_all(vae, params, data, chunk_size)
+        encoded = _encode_all(vae, params, data, chunk_size)
+        return (data, None) if encoded is None else (None, encoded)
 
-    encoded = concatenate(map_stream(program, params, jax.random.key(0), stream))
-    if encoded is None:
-        raise ValueError(
-            "Expected posteriors that are diagonal Gaussians, whose means and scales are kept in place of the batches; "
-            "others are encoded anew at each use. Pass arrays."
-        )
-    return DiagonalMixture(_equal_log_weights(len(encoded[0])), *encoded)
+    data, encoded = concatenate(map_stream(program, params, jax.random.key(0), stream))
+    log_weights = _equal_log_weights(len(jax.tree.leaves((data, encoded))[0]))
+    return mixture_of_posteriors(log_weights, partial(posterior_of, vae, params), data, encoded)
 
 
 def aggregated_posterior(vae: VAE, params: VAEParams, x: Any, *, chunk_size: int = 1000, **context: Any) -> Mixture:
@@ -74,10 +70,10 @@ def aggregated_posterior(vae: VAE, params: VAEParams, x: Any, *, chunk_size: int
     Returns:
         A mixture of N components. Its density is computed in chunks of components; for many points, use
         `log_prob_in_chunks`. Diagonal Gaussian posteriors are encoded once, here. For other posteriors the mixture
-        keeps the examples and encodes them again for each chunk of points.
+        keeps the examples, of batches too, and encodes them again for each chunk of points.
 
     Raises:
-        ValueError: batches, and a posterior that is no diagonal Gaussian; and as `log_marginal`.
+        ValueError: as `log_marginal`.
 
     References:
         Makhzani et al. (2016), Adversarial autoencoders, section 2; Tomczak & Welling (2018), eq. 6.

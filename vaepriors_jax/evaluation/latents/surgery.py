@@ -15,6 +15,7 @@ from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.evaluation.estimates import Estimate, estimate
 from vaepriors_jax.evaluation.latents.aggregated_posterior import mixture_of_all, mixture_of_stream, posterior_of
 from vaepriors_jax.evaluation.per_example import open_examples, pick_examples
+from vaepriors_jax.training.placed_stream import PlacedStream
 from vaepriors_jax.training.streams import is_stream
 from vaepriors_jax.vae import VAE, VAEParams, context_of
 
@@ -98,6 +99,30 @@ def _parts_in_stream(
     return _parts(vae, params, key, DiagonalMixture(*encoded), rows, examples, *options)
 
 
+def _surgery_of_arrays(
+    vae: VAE, params: VAEParams, key: jax.Array, data: Any, num_points: int, leave_one_out: bool, chunk_size: int
+) -> tuple[Parts, int]:
+    """The parts, and the number of examples."""
+    num_examples = _check_number(data["x"].shape[0], leave_one_out)
+    num_points = min(num_points, num_examples)
+    return _surgery(vae, params, key, data, num_points, leave_one_out, chunk_size), num_examples
+
+
+def _surgery_in_stream(
+    vae: VAE, params: VAEParams, key: jax.Array, stream: PlacedStream, num_points: int, *options: Any
+) -> tuple[Parts, int]:
+    """As `_surgery_of_arrays`; reads the stream twice, where its posteriors are diagonal Gaussians."""
+    stream.batches.check_can_be_read_again()
+    aggregated = mixture_of_stream(vae, params, stream)
+    if not isinstance(aggregated, DiagonalMixture):
+        return _surgery_of_arrays(vae, params, key, aggregated.parameters, num_points, *options)
+    num_examples = _check_number(aggregated.num_components, options[0])
+    rows, key_noise = _choose(key, num_examples, min(num_points, num_examples))
+    examples = pick_examples(stream.batches, np.asarray(rows))
+    encoded = aggregated.log_weights, *aggregated.parameters
+    return _parts_in_stream(vae, params, key_noise, encoded, rows, examples, *options), num_examples
+
+
 def elbo_surgery(
     vae: VAE,
     params: VAEParams,
@@ -141,18 +166,12 @@ def elbo_surgery(
     """
     check_positive_integer(num_points=num_points, chunk_size=chunk_size)
     if is_stream(x):
-        stream = open_examples(vae, params, key, x, context)
-        stream.batches.check_can_be_read_again()
-        aggregated = mixture_of_stream(vae, params, stream)
-        num_examples = _check_number(aggregated.num_components, leave_one_out)
-        rows, key_noise = _choose(key, num_examples, min(num_points, num_examples))
-        examples = pick_examples(stream.batches, np.asarray(rows))
-        encoded = aggregated.log_weights, *aggregated.parameters
-        parts = _parts_in_stream(vae, params, key_noise, encoded, rows, examples, leave_one_out, chunk_size)
+        parts, num_examples = _surgery_in_stream(
+            vae, params, key, open_examples(vae, params, key, x, context), num_points, leave_one_out, chunk_size
+        )
     else:
         data = check_data(vae, params, {"x": x, **context}, key)
-        num_examples = _check_number(data["x"].shape[0], leave_one_out)
-        parts = _surgery(vae, params, key, data, min(num_points, num_examples), leave_one_out, chunk_size)
+        parts, num_examples = _surgery_of_arrays(vae, params, key, data, num_points, leave_one_out, chunk_size)
     mean_kl, information, divergence = parts
     return Surgery(mean_kl, information, divergence, math.log(num_examples))
 

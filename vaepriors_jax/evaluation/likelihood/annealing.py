@@ -5,9 +5,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.evaluation.estimates import Estimate, estimate
-from vaepriors_jax.evaluation.likelihood.annealed_chains import Settings, anneal_examples, check_settings, log_mean_exp
+from vaepriors_jax.evaluation.likelihood.annealed_chains import (
+    ChainWeights,
+    Settings,
+    anneal_examples,
+    check_settings,
+    log_mean_exp,
+)
+from vaepriors_jax.evaluation.per_example import map_data
 from vaepriors_jax.vae import VAE, VAEParams
 
 
@@ -73,7 +79,7 @@ def annealed_importance_sampling(
         vae: the VAE.
         params: its parameters.
         key: a random key.
-        x: examples [N, ...].
+        x: examples [N, ...], or batches of them (see `vp.Stream`).
         num_chains: chains for each example.
         num_temperatures: T, the number of terms in a weight, with a transition between each two of them.
         num_leapfrog_steps: L, leapfrog steps of each transition. A chain costs T (L + 1) gradients of log p(x, z).
@@ -107,8 +113,11 @@ def annealed_importance_sampling(
     """
     settings = Settings(num_chains, num_temperatures, num_leapfrog_steps, initial, target_acceptance, chunk_size)
     check_settings(settings)
-    data = check_data(vae, params, {"x": x, **context}, key)
-    weights = anneal_examples(vae, params, key, data, None, settings)
+
+    def program(params: VAEParams, key: jax.Array, data: Any, places: Any) -> ChainWeights:
+        return anneal_examples(vae, params, key, data, None, settings, places)
+
+    weights = map_data(program, vae, params, key, x, context)
     first, second = (jax.nn.logsumexp(power * weights.forward, axis=1) for power in (1, 2))
     values = log_mean_exp(weights.forward)
     return AnnealedLogMarginal(values, jnp.exp(2 * first - second), weights.acceptance_rate, estimate(values))

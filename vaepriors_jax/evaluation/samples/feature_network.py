@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from vaepriors_jax.checks import check_finite, check_positive_integer
 from vaepriors_jax.evaluation.samples.classifier import Classifier
+from vaepriors_jax.training.streams import is_stream
 
 
 class FeatureNetwork(NamedTuple):
@@ -39,6 +40,8 @@ class FeatureNetwork(NamedTuple):
 
 def check_grey_images(name: str, images: Any, shape: tuple[int, ...] | None = None) -> jax.Array:
     """Returns images [N, H, W] as float32, or raises ValueError."""
+    if is_stream(images):
+        raise ValueError(f"Expected images as an array in `{name}`; got batches. Concatenate them.")
     if np.ndim(images) != 3 or 0 in np.shape(images) or np.shape(images)[1:] != (shape or np.shape(images)[1:]):
         wanted = "[N, H, W]" if shape is None else f"[N, {shape[0]}, {shape[1]}]"
         raise ValueError(f"Expected `{name}` to be grey images {wanted}; got shape {np.shape(images)}. Reshape them.")
