@@ -11,6 +11,7 @@ import pytest
 
 import vaepriors_jax as vp
 from tests.support.bernoulli_vae import bernoulli_vae, binary_data, stacked
+from vaepriors_jax.training.streams import Spread
 
 KEYS = jax.random.split(jax.random.key(0), 2)
 fit = functools.partial(vp.fit, batch_size=50, num_epochs=25, progress=False)
@@ -106,6 +107,25 @@ def test_data_sorted_by_class_use_every_component():
     assert warned(vae, params, KEYS[0], {"x": images}, optax.set_to_zero())[0] == []
     (message,) = warned(vae, params, KEYS[0], {"x": images[:100]}, optax.set_to_zero())[0]
     assert "uses one of its 2 components" in message
+    batches = [{"x": x} for x in np.split(images, 20)]
+    assert warned(vae, params, KEYS[0], batches, optax.set_to_zero(), batch_size=None)[0] == []
+    (message,) = warned(vae, params, KEYS[0], batches[:10], optax.set_to_zero(), batch_size=None)[0]
+    assert "uses one of its 2 components" in message
+
+
+@pytest.mark.parametrize("num_batches", [1, 3, 8, 9, 1000])
+def test_examples_are_spread_over_an_epoch_of_any_length(num_batches):
+    spread = Spread()
+    for number in [*range(5), None, *range(num_batches)]:
+        if number is None:
+            spread.start()
+        else:
+            spread.add({"x": np.full((100, 2), number)})
+    found = spread.examples()["x"][:, 0]
+    assert len(found) == 64
+    assert len(set(found)) >= min(num_batches, 4)
+    assert found[0] == 0
+    assert found[-1] >= 3 * (num_batches - 1) / 4
 
 
 def test_pseudo_inputs_that_do_not_move():

@@ -21,6 +21,7 @@ from vaepriors_jax.priors.vamp import has_pseudo_inputs, pseudo_inputs
 from vaepriors_jax.training.epoch import FitState
 from vaepriors_jax.training.placed_stream import PlacedStream
 from vaepriors_jax.training.prepare import Run
+from vaepriors_jax.training.streams import evenly
 from vaepriors_jax.training.transforms import Batch, Transform
 from vaepriors_jax.vae import VAE, VAEParams, context_of
 
@@ -39,7 +40,6 @@ class Guards:
         """Keeps the pseudo-inputs from which the run starts, where it has some that learn."""
         self.run = run
         self.known: set[tuple[str, int]] = set()
-        self.examples = _examples(run)
         factories = [prior.config.get("factory") for prior in chain_of(run.options.vae.prior)]
         learns = has_pseudo_inputs(run.options.vae.prior) and "stop_gradient" not in factories
         self.first = {r: self._pseudo_inputs(run.start, r) for r in range(run.options.num_replicas) if learns}
@@ -58,6 +58,19 @@ class Guards:
                     self.known.add((message, replica))
         return [f"{_names(replicas)}, epoch {epoch}: {message}" for message, replicas in found.items()]
 
+    def _examples(self) -> Batch | None:
+        """A few training examples, spread over data that may be sorted by class; None with several processes."""
+        if self.run.options.mesh is not None and jax.process_count() > 1:
+            return None
+        train: Any = self.run.train
+        if isinstance(train, PlacedStream):
+            examples = train.batches.spread.examples()
+        else:
+            arrays = train.arrays if isinstance(train, Sharded) else train
+            rows = evenly(len(arrays["x"]), NUM_EXAMPLES)
+            examples = {name: np.asarray(array[rows]) for name, array in arrays.items()}
+        return {name: jnp.asarray(array) for name, array in examples.items()}
+
     def _findings(self, state: FitState, replica: int, kl: np.ndarray, look: bool) -> Iterator[str]:
         """What is wrong with one replica."""
         if (np.abs(kl) < COLLAPSED).all():
@@ -65,16 +78,17 @@ class Guards:
                 f"the posterior has collapsed: the KL stayed below {COLLAPSED} nats for {PATIENCE} epochs, so that the "
                 "latents say nothing about x. Try a longer KL warm-up, free bits, a smaller beta or a weaker decoder."
             )
-        if not look or self.examples is None:
+        examples = self._examples() if look else None
+        if examples is None:
             return
-        usage = self._look(state, replica, self.examples)["usage"]
+        usage = self._look(state, replica, examples)["usage"]
         if usage is not None and len(usage) > 1 and usage.max() > ONE_COMPONENT:
             yield (
                 f"the prior uses one of its {len(usage)} components. Start it from data (`vp.init_from_data`), or take "
                 "fewer components."
             )
         if replica in self.first:
-            unit = float(np.ptp(self.examples["x"])) or 1.0
+            unit = float(np.ptp(examples["x"])) or 1.0
             yield from _pseudo_input_findings(self._pseudo_inputs(state, replica), self.first[replica], unit)
 
     def _look(self, state: FitState, replica: int, examples: Batch) -> dict[str, Any]:
@@ -84,9 +98,10 @@ class Guards:
 
     def cause_of_failure(self, state: FitState, replica: int) -> str:
         """What made a replica fail, as far as a look at a few examples tells."""
-        if self.examples is None:
+        examples = self._examples()
+        if examples is None:
             return ""
-        found = self._look(state, replica, self.examples)
+        found = self._look(state, replica, examples)
         for name in ("encoder", "decoder"):
             if found[name] is not None and found[name] <= 0:
                 return (
@@ -118,18 +133,6 @@ def unreached_beta(run: Run, num_epochs: int) -> list[str]:
 
 def _names(replicas: list[int]) -> str:
     return f"replica{'s' * (len(replicas) > 1)} {', '.join(map(str, replicas))}"
-
-
-def _examples(run: Run) -> Batch | None:
-    """A few training examples, spread over the data, which may be sorted by class; None with several processes."""
-    if run.options.mesh is not None and jax.process_count() > 1:
-        return None
-    arrays: Any = run.train.arrays if isinstance(run.train, Sharded) else run.train
-    if isinstance(arrays, PlacedStream):
-        arrays = arrays.batches.check(arrays.batches.first)
-    num_rows = len(arrays["x"])
-    rows = np.linspace(0, num_rows - 1, min(num_rows, NUM_EXAMPLES), dtype=np.int32)
-    return {name: jnp.asarray(np.asarray(array[rows])) for name, array in arrays.items()}
 
 
 @lru_cache(maxsize=32)

@@ -63,8 +63,10 @@ class PlacedStream(NamedTuple):
                 first += int(counts.sum())
 
     def _for_training(self, epoch: int) -> Iterator[tuple[int, Batch]]:
+        self.batches.spread.start()
         for batch in self.batches.epoch(epoch):
             size = len(batch["x"])
+            self.batches.spread.add(batch)
             if size == self.batches.size or not self.batches.stream.drop_remainder:
                 yield size, place_batch(self.mesh, batch)
 

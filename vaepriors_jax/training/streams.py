@@ -86,6 +86,39 @@ def as_stream(data: Any) -> Stream:
     return data if isinstance(data, Stream) else Stream(data)
 
 
+class Spread:
+    """A few examples of batches spread over an epoch, whose order may be that of their classes."""
+
+    def __init__(self, most: int = 8, rows: int = 64):
+        """Keeps up to `rows` examples of each of `most` batches or half as many."""
+        self.most, self.rows = most, rows
+        self.start()
+
+    def start(self) -> None:
+        """Starts an epoch."""
+        self._kept: list[HostBatch] = []
+        self._seen, self._stride = 0, 1
+
+    def add(self, batch: HostBatch) -> None:
+        """Looks at the next batch, and keeps examples of it, or none."""
+        if self._seen % self._stride == 0:
+            if len(self._kept) == self.most:
+                self._kept, self._stride = self._kept[::2], 2 * self._stride
+            if self._seen % self._stride == 0:
+                self._kept.append({name: array[evenly(len(array), self.rows)] for name, array in batch.items()})
+        self._seen += 1
+
+    def examples(self) -> HostBatch:
+        """Up to `rows` examples of all that are kept."""
+        arrays = {name: np.concatenate([batch[name] for batch in self._kept]) for name in self._kept[0]}
+        return {name: array[evenly(len(array), self.rows)] for name, array in arrays.items()}
+
+
+def evenly(count: int, most: int) -> np.ndarray:
+    """Up to `most` of `count` indices, evenly spaced."""
+    return np.linspace(0, count - 1, min(count, most), dtype=np.int32)
+
+
 class Batches:
     """A stream that is open: its first batch, and the batches of each epoch.
 
@@ -95,6 +128,7 @@ class Batches:
         check: returns a batch as it is used, or raises an error.
         first: the first batch of epoch 1.
         size: the number of examples in it.
+        spread: a few examples of the epoch that was trained on last.
         num_batches: the number of batches in an epoch that training uses, or None where it is not known.
     """
 
@@ -107,6 +141,7 @@ class Batches:
         self.stream = as_stream(given)
         self.name = name
         self.check: Callable[[HostBatch], HostBatch] = dict
+        self.spread = Spread()
         if self.stream.batches_per_epoch is not None:
             check_positive_integer(batches_per_epoch=self.stream.batches_per_epoch)
         source = self._source(1)
