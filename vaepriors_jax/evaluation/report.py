@@ -103,7 +103,7 @@ def report(
     likelihood = _likelihood(vae, params, keys[0], data, class_probabilities, num_samples, missing)
     hole = _hole(vae, params, keys[1], data, trained_on, class_probabilities, missing)
     latents = _latents(vae, params, keys[2], trained_on, missing)
-    samples = _samples(vae, params, keys[3], data, train and trained_on, features, missing)
+    samples = _samples(vae, params, keys[3], data, None if train is None else trained_on, features, missing)
     return Report(likelihood, hole, latents, samples, len(data["x"]), num_samples, tuple(context), missing)
 
 
