@@ -24,6 +24,11 @@ def encode_laplace(x: jax.Array) -> distrax.Distribution:
     return distrax.Independent(distrax.Laplace(2 * raw[:2], jnp.exp(0.5 * raw[2:])), 1)
 
 
+def encode_covariates(x: jax.Array, *, y: Any, shift: jax.Array) -> distrax.Distribution:
+    mean, scale = vp.distributions.normal.location_and_scale(encode(x, y))
+    return vp.normal_diag(mean + 0.1 * shift, scale)
+
+
 def encode_two_level(x: jax.Array) -> distrax.Distribution:
     raw = jnp.tanh(_WEIGHT.astype(x.dtype) @ (x - 0.5))
 
@@ -67,6 +72,11 @@ PRIORS = [
         lambda: vp.vamp(5, (6,), num_classes=2, encoder_reads_class=True),
         {"encode": encode, "y": 1},
     ),
+    PriorCase(
+        "vamp_covariates",
+        lambda: vp.vamp(4, (6,), covariates={"y": {}, "shift": {"shape": (2,)}}),
+        {"encode": encode_covariates},
+    ),
     PriorCase("vamp_laplace", lambda: vp.vamp(3, (6,)), {"encode": encode_laplace}),
     PriorCase(
         "flow_affine",
@@ -97,6 +107,13 @@ PRIORS = [
         {"y": np.array([0.5, -1.0, 2.0], np.float32)},
     ),
     PriorCase("conditional_mixture", lambda: vp.conditional_mixture(2, 2, num_classes=3), {"y": 2}),
+    PriorCase(
+        "conditioned",
+        lambda: vp.conditioned(
+            vp.conditional_normal(2, condition_dim=4, hidden=(8,)), {"y": {"num_classes": 3}, "age": {}}
+        ),
+        {"y": 2, "age": np.float32(0.5)},
+    ),
     PriorCase("marginalize", lambda: vp.marginalize(vp.conditional_mixture(2, 2, num_classes=3), (0.2, 0.3, 0.5))),
     PriorCase("two_level", lambda: vp.two_level(vp.standard_normal(1), 1, 1, hidden=(8,))),
     PriorCase(

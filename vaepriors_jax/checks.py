@@ -9,6 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+# Names that functions of this package use for themselves. An entry of a batch with such a name would take their place.
+RESERVED = (
+    *("params", "key", "z", "prior", "posterior", "encode", "data", "vae", "self", "objective", "mean", "is_example"),
+    *("beta", "free_bits", "num_samples", "kl_method", "warmup_epochs", "chunk_size", "mesh"),
+)
+
 
 def check_positive_integer(**values: Any) -> None:
     """Raises ValueError for the first of `values` that is not an integer of at least 1."""
@@ -22,6 +28,15 @@ def check_boolean(**values: Any) -> None:
     for name, value in values.items():
         if not isinstance(value, bool):
             raise TypeError(f"Expected `{name}` to be True or False; got {value!r}.")
+
+
+def check_names(**values: Any) -> None:
+    """Raises ValueError for the first of `values` that is not the name of an entry of a batch beside x."""
+    for name, value in values.items():
+        if not isinstance(value, str) or not value.isidentifier() or value in ("x", *RESERVED):
+            raise ValueError(
+                f"Expected `{name}` as the name of an entry of the batch beside 'x', such as 'batch'; got {value!r}."
+            )
 
 
 def check_positive(**values: Any) -> None:

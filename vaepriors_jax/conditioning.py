@@ -1,17 +1,20 @@
-"""The condition `y` of conditional priors and flows, and the networks that read it."""
+"""The condition of conditional priors and flows, called `y` unless it is named, and the networks that read it."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.lax import Precision
 
-from vaepriors_jax.checks import check_labels, check_positive_integer
+from vaepriors_jax.checks import check_labels, check_names, check_positive_integer
 
 
-def check_condition(num_classes: int | None, condition_dim: int | None, *, required: bool) -> None:
-    """Raises ValueError unless the condition `y` is a label, a vector, or (if not required) absent."""
+def check_condition(num_classes: int | None, condition_dim: int | None, name: str = "y", *, required: bool) -> None:
+    """Raises ValueError unless the condition is a label, a vector, or (if not required) absent."""
+    check_names(condition=name)
     given = [name for name, value in (("num_classes", num_classes), ("condition_dim", condition_dim)) if value]
     if len(given) == 2 or (required and not given):
         raise ValueError(
@@ -23,29 +26,67 @@ def check_condition(num_classes: int | None, condition_dim: int | None, *, requi
     )
 
 
-def condition_vector(context: dict[str, Any], num_classes: int | None, condition_dim: int | None) -> jax.Array | None:
-    """Returns the condition `y` as a vector: one-hot for a label, unchanged for a vector, None without a condition."""
-    if num_classes is None and condition_dim is None:
-        return None
-    if "y" not in context:
+class Read(NamedTuple):
+    """An entry of one example that a prior reads: its name, its classes if it is a label, and its shape."""
+
+    name: str
+    num_classes: int | None
+    shape: tuple[int, ...]
+
+
+def conditions_read(config: Any) -> Iterator[Read]:
+    """Yields what a prior of this configuration reads of each example, itself or by a prior or flow within it.
+
+    `marginalize` sums over its label, and does not read it; a `conditioned` prior reads its own conditions in place of
+    `y`. The covariates of a VampPrior are among the results: the encoder reads them.
+    """
+    if not isinstance(config, Mapping):
+        return
+    name = config.get("condition", "y")
+    if isinstance(config.get("num_classes"), (int, np.integer)):
+        yield Read(name, int(config["num_classes"]), ())
+    if isinstance(config.get("condition_dim"), (int, np.integer)):
+        yield Read(name, None, (int(config["condition_dim"]),))
+    replaced = name if "class_probabilities" in config else "y" if "conditions" in config else None
+    for argument, value in config.items():
+        if argument in ("covariates", "conditions") and isinstance(value, Mapping):
+            yield from (Read(n, one.get("num_classes"), tuple(one.get("shape", ()))) for n, one in value.items())
+            continue
+        for item in value if isinstance(value, (list, tuple)) else [value]:
+            yield from (read for read in conditions_read(item) if read.name != replaced)
+
+
+def labels_read(config: Any) -> Iterator[tuple[str, int]]:
+    """Yields the name and the number of classes of each label among `conditions_read`."""
+    for name, num_classes, _ in conditions_read(config):
+        if num_classes is not None:
+            yield name, num_classes
+
+
+def read_condition(context: Mapping[str, Any], name: str) -> Any:
+    """Returns the condition of one example, or raises TypeError."""
+    if context.get(name) is None:
         raise TypeError(
-            "A conditional prior or flow reads the context 'y', which is missing. Pass `y=` for one example, or put an "
-            "entry 'y' into the batch."
+            f"A conditional prior or flow reads the context '{name}', which is missing. Pass `{name}=` for one "
+            f"example, or put an entry '{name}' into the batch."
         )
-    y = context["y"]
-    if num_classes is not None:
-        return take_class(jnp.eye(num_classes), y)
+    return context[name]
+
+
+def vector_of(y: Any, condition_dim: int | None, name: str = "y") -> jax.Array:
+    """Returns the condition of one example as an array, or raises ValueError unless it is a vector of its size."""
     y = jnp.asarray(y)
     if y.shape != (condition_dim,):
-        raise ValueError(f"Expected a condition `y` of shape ({condition_dim},) for one example; got {y.shape}.")
+        raise ValueError(f"Expected a condition `{name}` of shape ({condition_dim},) for one example; got {y.shape}.")
     return y
 
 
 class Condition(NamedTuple):
-    """The condition `y` that a flow reads: a label, a vector of a size, or none."""
+    """The condition that a flow reads: a label, a vector of a size, or none; and its name."""
 
     num_classes: int | None
     condition_dim: int | None
+    name: str = "y"
 
     def placeholder(self) -> jax.Array | None:
         """A vector of the condition's size for a network's `init`; None without a condition."""
@@ -53,17 +94,24 @@ class Condition(NamedTuple):
         return None if size is None else jnp.zeros(size)
 
     def vector(self, context: dict[str, Any]) -> jax.Array | None:
-        """The condition of one example; see `condition_vector`."""
-        return condition_vector(context, *self)
+        """The condition of one example: one-hot for a label, unchanged for a vector, None without a condition."""
+        if self.num_classes is None and self.condition_dim is None:
+            return None
+        y = read_condition(context, self.name)
+        if self.num_classes is not None:
+            return take_class(jnp.eye(self.num_classes), y, self.name)
+        return vector_of(y, self.condition_dim, self.name)
 
 
-def take_class(table: jax.Array, y: Any) -> jax.Array:
+def take_class(table: jax.Array, y: Any, name: str = "y") -> jax.Array:
     """Returns row y of a table [num_classes, ...]; NaN where a traced label is outside the classes."""
     num_classes = table.shape[0]
-    check_labels(y, num_classes)
+    check_labels(y, num_classes, name)
     y = jnp.asarray(y).astype(jnp.int32)  # int8 does not hold 128 classes; a boolean would select
     if y.shape != ():
-        raise ValueError(f"Expected one label `y` for one example, of shape (); got {y.shape}. Map over the batch.")
+        raise ValueError(
+            f"Expected one label `{name}` for one example, of shape (); got {y.shape}. Map over the batch."
+        )
     in_range = jnp.where(y < 0, num_classes, y)
     return table.at[in_range].get(mode="fill", fill_value=jnp.nan)
 

@@ -1,6 +1,6 @@
 """Checks of a whole data set, before anything is compiled."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -17,22 +17,9 @@ from vaepriors_jax.checks import (
     check_labels,
     check_transformed,
 )
+from vaepriors_jax.conditioning import labels_read
 from vaepriors_jax.factories import check_is, check_shapes
 from vaepriors_jax.vae import VAE, VAEParams, check_params, context_of
-
-
-def label_counts(config: Any) -> Iterator[int]:
-    """Yields each `num_classes` in a prior's configuration, of itself and of the priors and flows within it.
-
-    A configuration with `class_probabilities`, as of `marginalize`, sums over the label and needs none.
-    """
-    if not isinstance(config, Mapping) or "class_probabilities" in config:
-        return
-    if isinstance(config.get("num_classes"), (int, np.integer)):
-        yield int(config["num_classes"])
-    for value in config.values():
-        for item in value if isinstance(value, (list, tuple)) else [value]:
-            yield from label_counts(item)
 
 
 def check_vae(vae: Any, order: str) -> None:
@@ -104,9 +91,9 @@ def check_values(vae: VAE, data: Mapping[str, Any]) -> None:
     for name, value in data.items():
         check_finite(name, value)
         check_integer_range(name, value)
-    for num_classes in label_counts(vae.prior.config):
-        if "y" in data:
-            check_labels(data["y"], num_classes)
+    for name, num_classes in labels_read(vae.prior.config):
+        if name in data:
+            check_labels(data[name], num_classes, name)
 
 
 def _rows(value: Any, start: int, count: int) -> Any:

@@ -116,6 +116,8 @@ def _explaining(made: Prior | Flow, config: Config) -> Callable[..., Any]:
 
 def _plain(value: Any, annotation: Any = None) -> Any:
     """An argument in Python's own numbers where it is one number, or an array where a tuple is expected."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item, annotation) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(_plain(item) for item in value) if type(value) in (list, tuple) else value
     if not isinstance(value, (np.generic, np.ndarray, jax.Array)) or isinstance(value, Tracer):

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from experiments.models.likelihoods import Likelihood
 from experiments.models.networks import Decoder, Encoder, TwoLevelEncoder
 from experiments.models.user_priors import make_user_prior
 from vaepriors_jax.base import chain_of
-from vaepriors_jax.data_checks import label_counts
+from vaepriors_jax.conditioning import conditions_read
 from vaepriors_jax.priors.init_from_data import required_data
 
 PRIORS = ("standard", "mixture", "vamp", "flow", "conditional")
@@ -93,9 +94,10 @@ def make_prior(name: str, sizes: Sizes, data: Dataset) -> vp.Prior:
 
 def prior_reads_label(prior: vp.Prior) -> bool:
     """Whether a prior reads the label: it, or the prior that it wraps, needs `y`, or has classes."""
-    parameters = (inspect.signature(one.apply).parameters.get("y") for one in chain_of(prior))
+    wrapped = takewhile(lambda one: "class_probabilities" not in one.config, chain_of(prior))
+    parameters = (inspect.signature(one.apply).parameters.get("y") for one in wrapped)
     needs_label = next((y.default is y.empty for y in parameters if y is not None), False)
-    return needs_label or any(label_counts(prior.config))
+    return needs_label or any(read.name == "y" for read in conditions_read(prior.config))
 
 
 def starts_from_examples(prior: vp.Prior) -> bool:

@@ -364,15 +364,15 @@ CONDITIONAL = [
     _fault(
         "conditional-normal-scale-of-class-zero",
         "priors/conditional_normal.py",
-        'jnp.exp(take_class(params["log_scale"], y))',
-        'jnp.exp(take_class(params["log_scale"], 0))',
+        "normal_diag(loc, jnp.exp(log_scale))",
+        'normal_diag(loc, jnp.exp(params["log_scale"][0]))',
         "priors/test_conditional.py::test_conditional_normal",
     ),
     _fault(
         "conditional-normal-ignores-its-vector",
         "priors/conditional_normal.py",
-        'condition_vector({"y": y}, None, condition_dim)',
-        '0 * condition_vector({"y": y}, None, condition_dim)',
+        "vector_of(y, condition_dim, condition)",
+        "0 * vector_of(y, condition_dim, condition)",
         "priors/test_priors.py::test_vmap_over_per_example_context[conditional_normal_vector]",
     ),
     _fault(
@@ -385,8 +385,8 @@ CONDITIONAL = [
     _fault(
         "vamp-encoder-reads-another-class",
         "priors/vamp.py",
-        "encode(u, y=y) if encoder_reads_class",
-        "encode(u, y=(y + 1) % num_classes) if encoder_reads_class",
+        "{condition: jnp.asarray(classes)} if encoder_reads_class",
+        "{condition: jnp.asarray((classes + 1) % num_classes)} if encoder_reads_class",
         "priors/test_conditional.py::test_vamp_of_classes",
     ),
     _fault(
@@ -406,8 +406,8 @@ CONDITIONAL = [
     _fault(
         "flow-reads-another-label",
         "conditioning.py",
-        "return take_class(jnp.eye(num_classes), y)",
-        "return take_class(jnp.eye(num_classes)[::-1], y)",
+        "return take_class(jnp.eye(self.num_classes), y, self.name)",
+        "return take_class(jnp.eye(self.num_classes)[::-1], y, self.name)",
         "priors/test_conditional.py::test_flows_read_a_label_as_its_unit_vector",
     ),
     _fault(
@@ -1004,8 +1004,8 @@ CHECKPOINTS = [
     _fault(
         "start-from-data-thrown-away",
         "priors/vamp.py",
-        'return start | {"pseudo_inputs": from_bounds(examples, bounds)}',
-        "return start",
+        'params = start | {"pseudo_inputs": from_bounds(jnp.asarray(x[rows], dtype), bounds)}',
+        "params = start",
         "test_defects.py::test_start_from_data_is_what_training_starts_with",
     ),
     _fault(

@@ -31,7 +31,8 @@ def factories_in(config) -> set[str]:
         return set().union(*map(factories_in, config)) if config else set()
     if not isinstance(config, dict):
         return set()
-    return {config["factory"]}.union(*(factories_in(value) for value in config.values()))
+    own = {config["factory"]} if "factory" in config else set()
+    return own.union(*(factories_in(value) for value in config.values()))
 
 
 def test_every_public_factory_has_a_row():

@@ -46,6 +46,7 @@ def affine_coupling(
     max_log_scale: float = 2.0,
     num_classes: int | None = None,
     condition_dim: int | None = None,
+    condition: str = "y",
 ) -> Flow:
     r"""Affine coupling layer, of two complementary halves.
 
@@ -63,9 +64,10 @@ def affine_coupling(
         max_log_scale: bound on |s|, through $s = c \tanh(r / c)$.
         num_classes: if given, the conditioners read a label `y`.
         condition_dim: if given, the conditioners read a vector `y` [condition_dim].
+        condition: the name of y: the entry of the batch that holds it.
 
     Context:
-        y: the label or vector, if the flow is conditional.
+        y: the label or vector, if the flow is conditional; or an entry of another name, see `condition`.
 
     Returns:
         A flow that starts as the identity.
@@ -85,4 +87,4 @@ def affine_coupling(
         bounded, and one layer is one half.
     """
     check_positive(max_log_scale=max_log_scale)
-    return coupling(dim, Affine(max_log_scale), hidden, Condition(num_classes, condition_dim))
+    return coupling(dim, Affine(max_log_scale), hidden, Condition(num_classes, condition_dim, condition))

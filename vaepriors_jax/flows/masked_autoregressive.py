@@ -105,6 +105,7 @@ def masked_autoregressive(
     max_log_scale: float = 2.0,
     num_classes: int | None = None,
     condition_dim: int | None = None,
+    condition: str = "y",
 ) -> Flow:
     r"""Masked autoregressive layer: $z_i = u_i\, e^{s_i(z_{<i})} + t_i(z_{<i})$.
 
@@ -120,9 +121,10 @@ def masked_autoregressive(
         max_log_scale: bound on |s|, through $s = c \tanh(r / c)$.
         num_classes: if given, the network reads a label `y`.
         condition_dim: if given, the network reads a vector `y` [condition_dim].
+        condition: the name of y: the entry of the batch that holds it.
 
     Context:
-        y: the label or vector, if the flow is conditional.
+        y: the label or vector, if the flow is conditional; or an entry of another name, see `condition`.
 
     Returns:
         A flow that starts as the identity.
@@ -143,4 +145,4 @@ def masked_autoregressive(
         al. (2015), MADE. Here the log-scale is bounded, and hidden degrees start at 0.
     """
     check_positive(max_log_scale=max_log_scale)
-    return autoregressive(dim, Affine(max_log_scale), hidden, Condition(num_classes, condition_dim))
+    return autoregressive(dim, Affine(max_log_scale), hidden, Condition(num_classes, condition_dim, condition))

@@ -16,6 +16,7 @@ def spline_autoregressive(
     hidden: tuple[int, ...] = (64, 64),
     num_classes: int | None = None,
     condition_dim: int | None = None,
+    condition: str = "y",
 ) -> Flow:
     r"""Masked autoregressive layer of monotone rational-quadratic splines: $z_i = g(u_i; h_i(z_{<i}))$.
 
@@ -29,9 +30,10 @@ def spline_autoregressive(
         hidden: widths of the network's hidden layers.
         num_classes: if given, the network reads a label `y`.
         condition_dim: if given, the network reads a vector `y` [condition_dim].
+        condition: the name of y: the entry of the batch that holds it.
 
     Context:
-        y: the label or vector, if the flow is conditional.
+        y: the label or vector, if the flow is conditional; or an entry of another name, see `condition`.
 
     Returns:
         A flow that starts as the identity.
@@ -49,4 +51,6 @@ def spline_autoregressive(
     References:
         Durkan, Bekasov, Murray & Papamakarios (2019), Neural spline flows, section 3.4 (RQ-NSF (AR)).
     """
-    return autoregressive(dim, RationalQuadratic(num_bins, bound), hidden, Condition(num_classes, condition_dim))
+    return autoregressive(
+        dim, RationalQuadratic(num_bins, bound), hidden, Condition(num_classes, condition_dim, condition)
+    )

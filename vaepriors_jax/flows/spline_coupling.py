@@ -159,6 +159,7 @@ def spline_coupling(
     hidden: tuple[int, ...] = (64, 64),
     num_classes: int | None = None,
     condition_dim: int | None = None,
+    condition: str = "y",
 ) -> Flow:
     r"""Coupling layer of monotone rational-quadratic splines, of two complementary halves.
 
@@ -178,9 +179,10 @@ def spline_coupling(
         hidden: widths of the conditioners' hidden layers.
         num_classes: if given, the conditioners read a label `y`.
         condition_dim: if given, the conditioners read a vector `y` [condition_dim].
+        condition: the name of y: the entry of the batch that holds it.
 
     Context:
-        y: the label or vector, if the flow is conditional.
+        y: the label or vector, if the flow is conditional; or an entry of another name, see `condition`.
 
     Returns:
         A flow that starts as the identity.
@@ -199,4 +201,4 @@ def spline_coupling(
         Durkan, Bekasov, Murray & Papamakarios (2019), Neural spline flows, eqs. 4-8 and appendix A. There the slopes at
         the knots are free; here they are relative to the bins, so that the inverse is kept in float32.
     """
-    return coupling(dim, RationalQuadratic(num_bins, bound), hidden, Condition(num_classes, condition_dim))
+    return coupling(dim, RationalQuadratic(num_bins, bound), hidden, Condition(num_classes, condition_dim, condition))

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from vaepriors_jax.priors.conditional_mixture import conditional_mixture as conditional_mixture
 from vaepriors_jax.priors.conditional_normal import conditional_normal as conditional_normal
+from vaepriors_jax.priors.conditioned import conditioned as conditioned
 from vaepriors_jax.priors.freeze import freeze as freeze
 from vaepriors_jax.priors.freeze import frozen as frozen
 from vaepriors_jax.priors.freeze import stop_gradient as stop_gradient
@@ -14,6 +15,7 @@ from vaepriors_jax.priors.mixture import mixture as mixture
 from vaepriors_jax.priors.standard_normal import standard_normal as standard_normal
 from vaepriors_jax.priors.transformed import transformed as transformed
 from vaepriors_jax.priors.two_level import two_level as two_level
+from vaepriors_jax.priors.vamp import pseudo_covariates as pseudo_covariates
 from vaepriors_jax.priors.vamp import pseudo_inputs as pseudo_inputs
 from vaepriors_jax.priors.vamp import vamp as vamp
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaepriors_jax.base import Prior
-from vaepriors_jax.checks import check_positive, check_positive_integer
-from vaepriors_jax.conditioning import take_class
+from vaepriors_jax.checks import check_names, check_positive, check_positive_integer
+from vaepriors_jax.conditioning import read_condition, take_class
 from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.factories import factory
 from vaepriors_jax.priors.init_from_data import (
@@ -21,7 +21,9 @@ from vaepriors_jax.priors.init_from_data import (
 
 
 @factory
-def conditional_mixture(dim: int, num_components: int, *, num_classes: int, initial_spread: float = 1.0) -> Prior:
+def conditional_mixture(
+    dim: int, num_components: int, *, num_classes: int, initial_spread: float = 1.0, condition: str = "y"
+) -> Prior:
     r"""Mixture of Gaussians for each class.
 
     $p(z|y) = \sum_k w_{yk}\, \mathcal{N}(z; \mu_{yk}, \mathrm{diag}(\sigma_{yk}^2))$.
@@ -31,9 +33,10 @@ def conditional_mixture(dim: int, num_components: int, *, num_classes: int, init
         num_components: number K of components of each class.
         num_classes: number of classes C.
         initial_spread: standard deviation of the means that `init` draws.
+        condition: the name of y: the entry of the batch that holds the label.
 
     Context:
-        y: an integer label.
+        y: an integer label; or an entry of another name, see `condition`.
 
     Returns:
         A prior with parameters `logits` [C, K], `loc` and `log_scale` [C, K, dim]. Its KL is a Monte Carlo estimate.
@@ -50,26 +53,26 @@ def conditional_mixture(dim: int, num_components: int, *, num_classes: int, init
     """
     check_positive_integer(dim=dim, num_components=num_components, num_classes=num_classes)
     check_positive(initial_spread=initial_spread)
+    check_names(condition=condition)
 
     def init(key: jax.Array) -> Any:
         shape = (num_classes, num_components, dim)
         loc = initial_spread * jax.random.normal(key, shape)
         return {"logits": jnp.zeros(shape[:2]), "loc": loc, "log_scale": jnp.zeros(shape)}
 
-    def apply(params: Any, *, y: Any, **context: Any) -> DiagonalMixture:
-        del context
+    def apply(params: Any, **context: Any) -> DiagonalMixture:
+        y = read_condition(context, condition)
         # All components with the other classes switched off: indexing them by class would copy them for each example.
-        member = take_class(jnp.eye(num_classes, dtype=params["loc"].dtype), y)
+        member = take_class(jnp.eye(num_classes, dtype=params["loc"].dtype), y, condition)
         within_class = jax.nn.log_softmax(params["logits"], axis=-1)
         log_weights = jnp.where(member[:, None] > 0, within_class, -jnp.inf)
         log_weights = jnp.where(jnp.isnan(member)[:, None], jnp.nan, log_weights)
         loc, log_scale = (params[name].reshape(-1, dim) for name in ("loc", "log_scale"))
         return DiagonalMixture(log_weights.reshape(-1), loc, jnp.exp(log_scale))
 
-    def init_from_data(key: jax.Array, *, z: Any, y: Any, **data: Any) -> Any:
-        del data
+    def init_from_data(key: jax.Array, *, z: Any, **data: Any) -> Any:
         generator = host_generator(key)
-        groups = rows_by_class(rows_of_shape("z", z, (dim,)), y, num_classes)
+        groups = rows_by_class(rows_of_shape("z", z, (dim,)), data.get(condition), num_classes, condition)
         starts = [clusters(group, num_components, generator) for group in groups]
         return as_params({name: np.stack([start[name] for start in starts]) for name in starts[0]})
 

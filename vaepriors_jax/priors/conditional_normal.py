@@ -9,7 +9,7 @@ import numpy as np
 
 from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_positive, check_positive_integer, check_shape
-from vaepriors_jax.conditioning import Conditioner, check_condition, condition_vector, run_network, take_class
+from vaepriors_jax.conditioning import Conditioner, check_condition, read_condition, run_network, take_class, vector_of
 from vaepriors_jax.distributions.normal import normal_diag, normal_of_outputs
 from vaepriors_jax.factories import factory
 from vaepriors_jax.priors.init_from_data import as_params, rows_by_class, rows_of_shape
@@ -23,6 +23,7 @@ def conditional_normal(
     condition_dim: int | None = None,
     hidden: tuple[int, ...] = (64,),
     initial_spread: float = 1.0,
+    condition: str = "y",
 ) -> Prior:
     r"""Conditional Gaussian prior, $p(z|y) = \mathcal{N}(z; \mu(y), \mathrm{diag}(\sigma(y)^2))$.
 
@@ -36,9 +37,10 @@ def conditional_normal(
         hidden: widths of the network's hidden layers (vector conditions only).
         initial_spread: standard deviation of the locations that `init` draws (labels only; a network starts at
             N(0, I)).
+        condition: the name of y: the entry of the batch that holds it. For several see `conditioned`.
 
     Context:
-        y: an integer label, or a vector [condition_dim].
+        y: an integer label, or a vector [condition_dim]; or an entry of another name, see `condition`.
 
     Returns:
         A prior with parameters `loc` and `log_scale` [num_classes, dim], or those of the network.
@@ -58,7 +60,7 @@ def conditional_normal(
         eq. 5.
     """
     check_positive_integer(dim=dim)
-    check_condition(num_classes, condition_dim, required=True)
+    check_condition(num_classes, condition_dim, condition, required=True)
     check_positive(initial_spread=initial_spread)
     network = Conditioner(check_shape("hidden", hidden), 2 * dim)
 
@@ -68,16 +70,16 @@ def conditional_normal(
         loc = initial_spread * jax.random.normal(key, (num_classes, dim))
         return {"loc": loc, "log_scale": jnp.zeros((num_classes, dim))}
 
-    def apply(params: Any, *, y: Any, **context: Any) -> distrax.Distribution:
-        del context
+    def apply(params: Any, **context: Any) -> distrax.Distribution:
+        y = read_condition(context, condition)
         if num_classes is not None:
-            return normal_diag(take_class(params["loc"], y), jnp.exp(take_class(params["log_scale"], y)))
-        condition = condition_vector({"y": y}, None, condition_dim)
-        return normal_of_outputs(run_network(network, params, condition))
+            loc, log_scale = (take_class(params[name], y, condition) for name in ("loc", "log_scale"))
+            return normal_diag(loc, jnp.exp(log_scale))
+        return normal_of_outputs(run_network(network, params, vector_of(y, condition_dim, condition)))
 
-    def init_from_data(key: jax.Array, *, z: Any, y: Any, **data: Any) -> Any:
-        del key, data
-        groups = rows_by_class(rows_of_shape("z", z, (dim,)), y, num_classes or 0)
+    def init_from_data(key: jax.Array, *, z: Any, **data: Any) -> Any:
+        del key
+        groups = rows_by_class(rows_of_shape("z", z, (dim,)), data.get(condition), num_classes or 0, condition)
         loc = np.stack([group.mean(0) for group in groups])
         return as_params({"loc": loc, "log_scale": np.stack([0.5 * np.log(group.var(0) + 1e-6) for group in groups])})
 

@@ -21,10 +21,10 @@ def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None
     - `conditional_mixture`: k-means on the encodings of each class; needs z and labels y [N].
     - `conditional_normal` for labels: mean and scale of the encodings of each class; needs z and y.
     - `vamp`: training examples x [N, ...] as pseudo-inputs, drawn without replacement (of each class, given y);
-      at least 0.002 of the range of its bounds from either end.
+      at least 0.002 of the range of its bounds from either end. With `covariates` those of the same examples.
     - `transformed`: its base prior from data; the flow as `init` makes it.
     - `two_level`: its top prior from data (z is that of both levels); the network as `init` makes it.
-    - `stop_gradient`: as the prior that it wraps.
+    - `stop_gradient`, `conditioned`: as the prior that they wrap.
     - A prior of your own: what its `init_from_data` does.
 
     Args:
@@ -33,7 +33,7 @@ def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None
         z: encodings [N, dim].
         x: training examples [N, ...].
         y: labels [N].
-        **context: other per-example context [N, ...] that the start of a prior of your own reads.
+        **context: other per-example context [N, ...], such as the covariates of a `vamp`, by name.
 
     Returns:
         Parameters like those of `prior.init(key)`.
@@ -82,12 +82,12 @@ def rows_of_shape(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
     return array
 
 
-def rows_by_class(values: np.ndarray, y: Any, num_classes: int) -> list[np.ndarray]:
-    """Splits data [N, ...] by their labels [N], or raises ValueError."""
+def rows_by_class(values: np.ndarray, y: Any, num_classes: int, name: str = "y") -> list[np.ndarray]:
+    """Splits data [N, ...] by their labels [N], which the batch calls `name`, or raises ValueError."""
     if y is None:
-        raise ValueError("Expected `y=`, the label of each example, to start a prior given a label; got none.")
-    labels = rows_of_shape("y", y, ())
-    check_labels(labels, num_classes)
+        raise ValueError(f"Expected `{name}=`, the label of each example, to start a prior given a label; got none.")
+    labels = rows_of_shape(name, y, ())
+    check_labels(labels, num_classes, name)
     if len(values) != len(labels):
         raise ValueError(f"Expected as many labels as examples; got {len(labels)} labels and {len(values)} examples.")
     groups = [values[labels == c] for c in range(num_classes)]

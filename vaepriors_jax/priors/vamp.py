@@ -1,6 +1,6 @@
 """The VampPrior: a mixture of the encoder's posteriors at learned pseudo-inputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import distrax
@@ -9,8 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaepriors_jax.base import Prior, chain_of, innermost
-from vaepriors_jax.checks import check_choice, check_finite, check_positive, check_positive_integer, check_shape
-from vaepriors_jax.conditioning import take_class
+from vaepriors_jax.checks import (
+    check_choice,
+    check_finite,
+    check_names,
+    check_positive,
+    check_positive_integer,
+    check_shape,
+)
+from vaepriors_jax.conditioning import read_condition, take_class
 from vaepriors_jax.distributions.conversion import as_latent_distribution
 from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.distributions.posterior_mixture import gaussian_arrays, mixture_of_posteriors
@@ -24,6 +31,7 @@ from vaepriors_jax.priors.bounds import (
     from_unit,
     to_bounds,
 )
+from vaepriors_jax.priors.covariates import Covariate, check_covariates
 from vaepriors_jax.priors.init_from_data import host_generator, rows_by_class, rows_of_shape
 
 
@@ -67,30 +75,39 @@ def pseudo_inputs(prior: Prior, params: Any) -> jax.Array:
     return to_bounds(params["pseudo_inputs"], vampprior.config.get("bounds", UNIT))
 
 
+def pseudo_covariates(prior: Prior, params: Any) -> dict[str, jax.Array]:
+    """Returns what a `vamp` prior passes to the encoder beside its pseudo-inputs, by name: [num_components, ...] each.
+
+    Raises:
+        ValueError: the prior is not a `vamp`, and wraps none.
+    """
+    if not has_pseudo_inputs(prior):
+        raise ValueError(f"Expected a `vamp` prior, which has pseudo-inputs; got {prior!r}.")
+    vampprior, params = innermost(prior, params)
+    known = check_covariates("covariates", vampprior.config.get("covariates"))
+    return {name: one.to_values(params["covariates"][name]) for name, one in known.items()}
+
+
 def component_classes(num_components: int, num_classes: int) -> np.ndarray:
     """The class of each component [num_components], in order; the counts of two classes differ by at most one."""
     return np.arange(num_components) * num_classes // num_components
 
 
-def draw_examples(
-    groups: list[np.ndarray], counts: np.ndarray, bounds: tuple[float, float] | None, generator: np.random.Generator
-) -> np.ndarray:
-    """Draws `counts` examples of each class without replacement; raises ValueError for too few or out of bounds."""
+def draw_rows(groups: list[np.ndarray], counts: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Draws `counts` rows of each class without replacement; raises ValueError for too few."""
     if any(len(group) < count for group, count in zip(groups, counts, strict=True)):
         raise ValueError(
             f"Expected at least as many examples as pseudo-inputs ({counts.tolist()} for each class); got "
             f"{[len(group) for group in groups]}."
         )
-    for group in groups:
-        check_within(group, bounds)
     chosen = [group[generator.choice(len(group), n, replace=False)] for group, n in zip(groups, counts, strict=True)]
     return np.concatenate(chosen)
 
 
-def log_weights_of_class(logits: jax.Array, members: np.ndarray, y: Any) -> jax.Array:
+def log_weights_of_class(logits: jax.Array, members: np.ndarray, y: Any, name: str = "y") -> jax.Array:
     """Log-weights [K] of the components of class y, minus infinity for the others; members is [num_classes, K]."""
     # One set of components and a mask: indexing components by class would copy them for each example.
-    mask = take_class(jnp.asarray(members, logits.dtype), y)
+    mask = take_class(jnp.asarray(members, logits.dtype), y, name)
     log_weights = jax.nn.log_softmax(jnp.where(mask > 0, logits, -jnp.inf))
     return jnp.where(jnp.isnan(mask), jnp.nan, log_weights)
 
@@ -119,6 +136,16 @@ def check_classes(num_components: int, num_classes: int | None, encoder_reads_cl
         )
 
 
+def rows_beside(covariate: Covariate, name: str, data: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
+    """Returns a covariate of all examples x, or raises ValueError."""
+    if data.get(name) is None:
+        raise ValueError(f"Expected `{name}=` beside `x=`, to start a `vamp` prior with this covariate; got none.")
+    values = covariate.of_examples(name, data[name])
+    if len(values) != len(x):
+        raise ValueError(f"Expected as many `{name}` as examples x; got {len(values)} and {len(x)}.")
+    return values
+
+
 @factory
 def vamp(
     num_components: int,
@@ -127,6 +154,8 @@ def vamp(
     weights: str = "uniform",
     num_classes: int | None = None,
     encoder_reads_class: bool = False,
+    condition: str = "y",
+    covariates: Mapping[str, Mapping[str, Any]] | None = None,
     bounds: tuple[float, float] | None = (0.0, 1.0),
     initial_mean: float = 0.5,
     initial_scale: float = 0.1,
@@ -138,12 +167,26 @@ def vamp(
     through its own `log_prob` and `sample`. With `num_classes` each component has a class, and $p(z|y)$ is the mixture
     of the components of class y.
 
+    An encoder that reads more than x (`encoder_context` of the `VAE`) gets `covariates` of the pseudo-inputs' own,
+    never those of the example: $p(z) = \sum_k w_k\, q(z | u_k, c_k)$. Real numbers are learned, as u_k is. Integers and
+    booleans stay as they are drawn: at random by `init`, and with the examples by `init_from_data(prior, key, x=x,
+    batch=batch)`, which is to be preferred. Their parameters are signs of binary digits, whose gradient is 0 and which
+    weight decay does not change; an optimiser that adds noise would change them.
+
+    Pseudo-inputs of an encoder of tokens live in the space of its embeddings: let it take integers [T], which it
+    embeds, and floats [T, E], which it takes as embedded; pass `input_shape=(T, E)` and `bounds=None`, and start from
+    `x=table[tokens]`. `experiments/examples/vamp_tokens.py` shows it.
+
     Args:
         num_components: number K of pseudo-inputs.
         input_shape: shape of one example x.
         weights: "uniform" or "learned".
         num_classes: if given, the prior is conditional, p(z|y).
         encoder_reads_class: the encoder reads `y` too; it gets the class of each component.
+        condition: the name of y, with `num_classes`: the entry of the batch that holds the label.
+        covariates: what the encoder reads beside x, by name: {"num_classes": 12} for an integer in [0, 12),
+            {"boolean": True} for a boolean, {} for a real number; arrays have a "shape", as in
+            {"mask": {"boolean": True, "shape": (784,)}}.
         bounds: the least and the largest value that data can have, (0, 255) for grey levels; or None for data without
             bounds.
         initial_mean: mean of the pseudo-inputs that `init` draws, as a fraction of the range: 0 is the lower bound, 1
@@ -153,11 +196,11 @@ def vamp(
 
     Context:
         encode: the encoder with its parameters, from x to q(z|x); a `VAE` passes its own.
-        y: the label, with `num_classes`.
+        y: the label, with `num_classes`; or an entry of another name, see `condition`.
 
     Returns:
-        A prior with parameters `pseudo_inputs` [K, *input_shape], before the map into the bounds, and `logits` [K] if
-        the weights are learned. Its KL is a Monte Carlo estimate.
+        A prior with parameters `pseudo_inputs` [K, *input_shape], before the map into the bounds, `logits` [K] if
+        the weights are learned, and `covariates` if there are any. Its KL is a Monte Carlo estimate.
 
     Raises:
         ValueError: an argument out of range, or fewer components than classes.
@@ -181,44 +224,60 @@ def vamp(
     check_initial_mean(initial_mean, bounds)
     check_positive(initial_scale=initial_scale)
     check_classes(num_components, num_classes, encoder_reads_class)
+    check_names(condition=condition)
+    carried = check_covariates("covariates", covariates)
+    if encoder_reads_class and condition in carried:
+        raise ValueError(f"Expected {condition!r} in `covariates`, or `encoder_reads_class=True`; got both.")
     classes = component_classes(num_components, num_classes or 1)
 
     def init(key: jax.Array) -> Any:
         drawn = initial_mean + initial_scale * jax.random.normal(key, (num_components, *input_shape))
-        params = {"pseudo_inputs": drawn if bounds is None else from_unit(drawn)}
+        params: dict[str, Any] = {"pseudo_inputs": drawn if bounds is None else from_unit(drawn)}
+        if carried:
+            keys = jax.random.split(jax.random.fold_in(key, 1), len(carried))
+            params["covariates"] = {
+                name: one.init(key, num_components) for key, (name, one) in zip(keys, carried.items(), strict=True)
+            }
         return params | ({"logits": jnp.zeros(num_components)} if weights == "learned" else {})
 
     def log_weights(params: Any, context: dict[str, Any]) -> jax.Array:
         logits = params.get("logits", jnp.zeros(num_components, params["pseudo_inputs"].dtype))
         if num_classes is None:
             return jax.nn.log_softmax(logits)
-        if "y" not in context:
-            raise TypeError("A `vamp` prior with `num_classes` reads the context 'y', which is missing. Pass `y=`.")
-        return log_weights_of_class(logits, classes == np.arange(num_classes)[:, None], context["y"])
+        y = read_condition(context, condition)
+        return log_weights_of_class(logits, classes == np.arange(num_classes)[:, None], y, condition)
 
     def apply(params: Any, *, encode: Callable[..., distrax.Distribution], **context: Any) -> Mixture:
-        def encode_one(one: tuple[jax.Array, jax.Array]) -> distrax.Distribution:
-            u, y = one
-            return as_latent_distribution(encode(u, y=y) if encoder_reads_class else encode(u))
+        def encode_one(one: tuple[jax.Array, dict[str, jax.Array]]) -> distrax.Distribution:
+            u, beside = one
+            return as_latent_distribution(encode(u, **beside))
 
-        inputs = (to_bounds(params["pseudo_inputs"], bounds), jnp.asarray(classes))
+        beside = {name: one.to_values(params["covariates"][name]) for name, one in carried.items()}
+        beside |= {condition: jnp.asarray(classes)} if encoder_reads_class else {}
+        inputs = (to_bounds(params["pseudo_inputs"], bounds), beside)
         try:
             encoded = jax.vmap(lambda one: gaussian_arrays(encode_one(one)))(inputs)
         except Exception as error:
             error.add_note(
                 f"The encoder was given a pseudo-input of a `vamp` prior, of input_shape={input_shape}. Give the shape "
-                "of one example of the data as `input_shape`."
+                "of one example of the data as `input_shape`, and what the encoder reads beside x as `covariates`, "
+                'such as {"batch": {"num_classes": 12}}.'
             )
             raise
         return mixture_of_posteriors(log_weights(params, context), encode_one, inputs, encoded)
 
-    def init_from_data(key: jax.Array, *, x: Any, y: Any = None, **data: Any) -> Any:
-        del data
+    def init_from_data(key: jax.Array, *, x: Any, **data: Any) -> Any:
         x = rows_of_shape("x", x, input_shape)
-        groups = [x] if num_classes is None else rows_by_class(x, y, num_classes)
-        examples = draw_examples(groups, np.bincount(classes), bounds, host_generator(key))
+        check_within(x, bounds)
+        rows = np.arange(len(x))
+        groups = [rows] if num_classes is None else rows_by_class(rows, data.get(condition), num_classes, condition)
+        rows = draw_rows(groups, np.bincount(classes), host_generator(key))
         start = init(key)
-        examples = jnp.asarray(examples, start["pseudo_inputs"].dtype)
-        return start | {"pseudo_inputs": from_bounds(examples, bounds)}
+        dtype = start["pseudo_inputs"].dtype
+        params = start | {"pseudo_inputs": from_bounds(jnp.asarray(x[rows], dtype), bounds)}
+        if carried:
+            drawn = {name: jnp.asarray(rows_beside(one, name, data, x)[rows]) for name, one in carried.items()}
+            params["covariates"] = {n: one.to_parameters(drawn[n]).astype(dtype) for n, one in carried.items()}
+        return params
 
     return Prior(init, apply, {}, init_from_data)

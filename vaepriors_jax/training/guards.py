@@ -88,8 +88,11 @@ class Guards:
                 "fewer components."
             )
         if replica in self.first:
-            unit = float(np.ptp(examples["x"])) or 1.0
-            yield from _pseudo_input_findings(self._pseudo_inputs(state, replica), self.first[replica], unit)
+            first = self.first[replica]
+            # Pseudo-inputs of tokens live in another space than the data: that of their embeddings.
+            of_data = first.shape[1:] == examples["x"].shape[1:]
+            unit = float(np.ptp(examples["x"] if of_data else first)) or 1.0
+            yield from _pseudo_input_findings(self._pseudo_inputs(state, replica), first, unit)
 
     def _look(self, state: FitState, replica: int, examples: Batch) -> dict[str, Any]:
         """Smallest scales of encoder and decoder, and the usage of the prior's components; None where not known."""

@@ -56,11 +56,11 @@ class Stream(NamedTuple):
         batches: Any = self.batches
         return batches(epoch) if callable(batches) and not hasattr(batches, "__iter__") else batches
 
-    def with_label(self, y: int) -> "Stream":
-        """The same batches, with the label `y` for each example."""
+    def with_label(self, y: int, name: str = "y") -> "Stream":
+        """The same batches, with the label `y` for each example, as the entry `name`."""
 
         def add_label(batch: Mapping[str, Any]) -> dict[str, Any]:
-            return {**batch, "y": np.full(len(batch["x"]), y)}
+            return {**batch, name: np.full(len(batch["x"]), y)}
 
         if hasattr(self.batches, "__next__"):
             raise ValueError(f"Expected batches that can be read once for each class. {_A_FUNCTION}")

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from vaepriors_jax.checks import check_probabilities
-from vaepriors_jax.data_checks import check_model, label_counts
+from vaepriors_jax.checks import check_names, check_probabilities
+from vaepriors_jax.conditioning import labels_read
+from vaepriors_jax.data_checks import check_model
 from vaepriors_jax.evaluation.likelihood.importance_sampling import LogMarginal, log_marginal_of, weigh_examples
 from vaepriors_jax.evaluation.likelihood.importance_weights import WeightSummary
 from vaepriors_jax.training.streams import Stream, as_stream, is_stream
@@ -22,6 +23,7 @@ def log_marginal_over_classes(
     x: Any,
     *,
     class_probabilities: Any,
+    condition: str = "y",
     num_samples: int = 5000,
     chunk_size: int = 1000,
     mesh: Mesh | None = None,
@@ -35,6 +37,7 @@ def log_marginal_over_classes(
         key: a random key.
         x: examples [N, ...], or batches of them (see `vp.Stream`), which are read once for each class.
         class_probabilities: p(y) [C], which sum to 1.
+        condition: the name of the label.
         num_samples: S, the number of samples for each example and class.
         chunk_size: see `log_marginal`.
         mesh: see `log_marginal`.
@@ -49,14 +52,14 @@ def log_marginal_over_classes(
             `log_marginal`.
     """
     check_model(vae, params, key)
-    probabilities = _check_probabilities(vae, class_probabilities)
+    probabilities = _check_probabilities(vae, class_probabilities, condition)
     x = as_stream(x) if is_stream(x) else jnp.asarray(x)
     options: dict[str, Any] = {"num_samples": num_samples, "chunk_size": chunk_size, "mesh": mesh}
     of_classes = []
     for label, probability in enumerate(probabilities):
         if probability > 0:
-            examples = x.with_label(label) if isinstance(x, Stream) else x
-            labels = {} if isinstance(x, Stream) else {"y": jnp.full(np.shape(x)[:1], label)}
+            examples = x.with_label(label, condition) if isinstance(x, Stream) else x
+            labels = {} if isinstance(x, Stream) else {condition: jnp.full(np.shape(x)[:1], label)}
             key_label = jax.random.fold_in(key, label)
             given_label = weigh_examples(vae, params, key_label, examples, {**context, **labels}, **options)
             log_probability = float(np.log(probability))
@@ -65,10 +68,11 @@ def log_marginal_over_classes(
     return log_marginal_of(_sum_over_classes(of_classes), num_samples)
 
 
-def _check_probabilities(vae: VAE, class_probabilities: Any) -> np.ndarray:
+def _check_probabilities(vae: VAE, class_probabilities: Any, condition: str) -> np.ndarray:
+    check_names(condition=condition)
     probabilities = check_probabilities("class_probabilities", class_probabilities)
-    for num_classes in label_counts(vae.prior.config):
-        if num_classes != len(probabilities):
+    for name, num_classes in labels_read(vae.prior.config):
+        if name == condition and num_classes != len(probabilities):
             raise ValueError(f"Expected one probability for each of {num_classes} classes; got {len(probabilities)}.")
     return probabilities
 
