@@ -1004,7 +1004,7 @@ CHECKPOINTS = [
     _fault(
         "start-from-data-thrown-away",
         "priors/vamp.py",
-        'params = start | {"pseudo_inputs": from_bounds(jnp.asarray(x[rows], dtype), bounds)}',
+        'params = start | {"pseudo_inputs": from_bounds(examples, bounds)}',
         "params = start",
         "test_defects.py::test_start_from_data_is_what_training_starts_with",
     ),

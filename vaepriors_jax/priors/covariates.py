@@ -33,7 +33,8 @@ class Covariate(NamedTuple):
         shape = (count, *self.shape)
         if self.is_real:
             return jax.random.normal(key, shape)
-        return self.to_parameters(jax.random.randint(key, shape, 0, self.num_classes or 2))
+        drawn = jax.random.randint(key, shape, 0, self.num_classes or 2)
+        return self.to_parameters(drawn).astype(jax.dtypes.canonicalize_dtype(float))
 
     @property
     def is_real(self) -> bool:
@@ -45,7 +46,7 @@ class Covariate(NamedTuple):
         if self.is_real:
             return values
         signs = 2 * self._digits(values) - 1
-        return (signs[..., 0] if self.boolean else signs).astype(jax.dtypes.canonicalize_dtype(float))
+        return signs[..., 0] if self.boolean else signs
 
     def to_values(self, parameters: jax.Array) -> jax.Array:
         """The values [K, *shape]: real numbers, integers (int32) or booleans."""
@@ -70,6 +71,32 @@ class Covariate(NamedTuple):
 
     def _digits(self, values: jax.Array) -> jax.Array:
         return (values[..., None].astype(jnp.int32) >> jnp.arange(self.num_digits, dtype=jnp.int32)) & 1
+
+
+def init_covariates(covariates: Mapping[str, Covariate], key: jax.Array, count: int) -> dict[str, jax.Array]:
+    """Draws the parameters of all covariates for `count` pseudo-inputs."""
+    keys = jax.random.split(key, len(covariates))
+    return {name: one.init(key, count) for key, (name, one) in zip(keys, covariates.items(), strict=True)}
+
+
+def covariate_values(covariates: Mapping[str, Covariate], params: Mapping[str, Any]) -> dict[str, jax.Array]:
+    """The values [K, ...] of all covariates in the parameters of a prior."""
+    return {name: one.to_values(params["covariates"][name]) for name, one in covariates.items()}
+
+
+def covariates_of_rows(
+    covariates: Mapping[str, Covariate], data: Mapping[str, Any], num_examples: int, rows: np.ndarray
+) -> dict[str, jax.Array]:
+    """The parameters of all covariates, taken from some rows of the data; raises ValueError if one does not fit."""
+    found = {}
+    for name, one in covariates.items():
+        if data.get(name) is None:
+            raise ValueError(f"Expected `{name}=` beside `x=`, to start a `vamp` prior with this covariate; got none.")
+        values = one.of_examples(name, data[name])
+        if len(values) != num_examples:
+            raise ValueError(f"Expected as many `{name}` as examples x; got {len(values)} and {num_examples}.")
+        found[name] = one.to_parameters(jnp.asarray(values[rows])).astype(jax.dtypes.canonicalize_dtype(float))
+    return found
 
 
 def check_covariates(name: str, covariates: Any) -> dict[str, Covariate]:

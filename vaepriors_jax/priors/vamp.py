@@ -31,7 +31,13 @@ from vaepriors_jax.priors.bounds import (
     from_unit,
     to_bounds,
 )
-from vaepriors_jax.priors.covariates import Covariate, check_covariates
+from vaepriors_jax.priors.covariates import (
+    Covariate,
+    check_covariates,
+    covariate_values,
+    covariates_of_rows,
+    init_covariates,
+)
 from vaepriors_jax.priors.init_from_data import host_generator, rows_by_class, rows_of_shape
 
 
@@ -85,7 +91,7 @@ def pseudo_covariates(prior: Prior, params: Any) -> dict[str, jax.Array]:
         raise ValueError(f"Expected a `vamp` prior, which has pseudo-inputs; got {prior!r}.")
     vampprior, params = innermost(prior, params)
     known = check_covariates("covariates", vampprior.config.get("covariates"))
-    return {name: one.to_values(params["covariates"][name]) for name, one in known.items()}
+    return covariate_values(known, params)
 
 
 def component_classes(num_components: int, num_classes: int) -> np.ndarray:
@@ -93,8 +99,17 @@ def component_classes(num_components: int, num_classes: int) -> np.ndarray:
     return np.arange(num_components) * num_classes // num_components
 
 
-def draw_rows(groups: list[np.ndarray], counts: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Draws `counts` rows of each class without replacement; raises ValueError for too few."""
+def draw_rows(
+    num_examples: int,
+    data: Mapping[str, Any],
+    condition: str | None,
+    classes: np.ndarray,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """Draws an example for each component without replacement, of its class where there is a `condition`."""
+    groups, counts = [np.arange(num_examples)], np.bincount(classes)
+    if condition is not None:
+        groups = rows_by_class(groups[0], data.get(condition), len(counts), condition)
     if any(len(group) < count for group, count in zip(groups, counts, strict=True)):
         raise ValueError(
             f"Expected at least as many examples as pseudo-inputs ({counts.tolist()} for each class); got "
@@ -136,14 +151,26 @@ def check_classes(num_components: int, num_classes: int | None, encoder_reads_cl
         )
 
 
-def rows_beside(covariate: Covariate, name: str, data: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
-    """Returns a covariate of all examples x, or raises ValueError."""
-    if data.get(name) is None:
-        raise ValueError(f"Expected `{name}=` beside `x=`, to start a `vamp` prior with this covariate; got none.")
-    values = covariate.of_examples(name, data[name])
-    if len(values) != len(x):
-        raise ValueError(f"Expected as many `{name}` as examples x; got {len(values)} and {len(x)}.")
-    return values
+def encode_all(encode_one: Callable[[Any], distrax.Distribution], inputs: tuple[jax.Array, Any]) -> Any:
+    """The means and scales of the posteriors of all pseudo-inputs, or None for posteriors of another kind."""
+    try:
+        return jax.vmap(lambda one: gaussian_arrays(encode_one(one)))(inputs)
+    except Exception as error:
+        error.add_note(
+            f"The encoder was given a pseudo-input of a `vamp` prior, of input_shape={inputs[0].shape[1:]}. Give the "
+            "shape of one example of the data as `input_shape`, and what the encoder reads beside x as `covariates`, "
+            'such as `covariates={"batch": {"num_classes": 12}}`.'
+        )
+        raise
+
+
+def check_beside(covariates: Any, condition: str, encoder_reads_class: bool) -> dict[str, Covariate]:
+    """Returns the covariates, or raises ValueError or TypeError if they or the name of the condition make no sense."""
+    check_names(condition=condition)
+    carried = check_covariates("covariates", covariates)
+    if encoder_reads_class and condition in carried:
+        raise ValueError(f"Expected {condition!r} in `covariates`, or `encoder_reads_class=True`; got both.")
+    return carried
 
 
 @factory
@@ -224,20 +251,14 @@ def vamp(
     check_initial_mean(initial_mean, bounds)
     check_positive(initial_scale=initial_scale)
     check_classes(num_components, num_classes, encoder_reads_class)
-    check_names(condition=condition)
-    carried = check_covariates("covariates", covariates)
-    if encoder_reads_class and condition in carried:
-        raise ValueError(f"Expected {condition!r} in `covariates`, or `encoder_reads_class=True`; got both.")
+    carried = check_beside(covariates, condition, encoder_reads_class)
     classes = component_classes(num_components, num_classes or 1)
 
     def init(key: jax.Array) -> Any:
         drawn = initial_mean + initial_scale * jax.random.normal(key, (num_components, *input_shape))
         params: dict[str, Any] = {"pseudo_inputs": drawn if bounds is None else from_unit(drawn)}
         if carried:
-            keys = jax.random.split(jax.random.fold_in(key, 1), len(carried))
-            params["covariates"] = {
-                name: one.init(key, num_components) for key, (name, one) in zip(keys, carried.items(), strict=True)
-            }
+            params["covariates"] = init_covariates(carried, jax.random.fold_in(key, 1), num_components)
         return params | ({"logits": jnp.zeros(num_components)} if weights == "learned" else {})
 
     def log_weights(params: Any, context: dict[str, Any]) -> jax.Array:
@@ -252,32 +273,19 @@ def vamp(
             u, beside = one
             return as_latent_distribution(encode(u, **beside))
 
-        beside = {name: one.to_values(params["covariates"][name]) for name, one in carried.items()}
+        beside = covariate_values(carried, params)
         beside |= {condition: jnp.asarray(classes)} if encoder_reads_class else {}
         inputs = (to_bounds(params["pseudo_inputs"], bounds), beside)
-        try:
-            encoded = jax.vmap(lambda one: gaussian_arrays(encode_one(one)))(inputs)
-        except Exception as error:
-            error.add_note(
-                f"The encoder was given a pseudo-input of a `vamp` prior, of input_shape={input_shape}. Give the shape "
-                "of one example of the data as `input_shape`, and what the encoder reads beside x as `covariates`, "
-                'such as {"batch": {"num_classes": 12}}.'
-            )
-            raise
-        return mixture_of_posteriors(log_weights(params, context), encode_one, inputs, encoded)
+        return mixture_of_posteriors(log_weights(params, context), encode_one, inputs, encode_all(encode_one, inputs))
 
     def init_from_data(key: jax.Array, *, x: Any, **data: Any) -> Any:
         x = rows_of_shape("x", x, input_shape)
         check_within(x, bounds)
-        rows = np.arange(len(x))
-        groups = [rows] if num_classes is None else rows_by_class(rows, data.get(condition), num_classes, condition)
-        rows = draw_rows(groups, np.bincount(classes), host_generator(key))
+        label = None if num_classes is None else condition
+        rows = draw_rows(len(x), data, label, classes, host_generator(key))
         start = init(key)
-        dtype = start["pseudo_inputs"].dtype
-        params = start | {"pseudo_inputs": from_bounds(jnp.asarray(x[rows], dtype), bounds)}
-        if carried:
-            drawn = {name: jnp.asarray(rows_beside(one, name, data, x)[rows]) for name, one in carried.items()}
-            params["covariates"] = {n: one.to_parameters(drawn[n]).astype(dtype) for n, one in carried.items()}
-        return params
+        examples = jnp.asarray(x[rows], start["pseudo_inputs"].dtype)
+        params = start | {"pseudo_inputs": from_bounds(examples, bounds)}
+        return params | ({"covariates": covariates_of_rows(carried, data, len(x), rows)} if carried else {})
 
     return Prior(init, apply, {}, init_from_data)
