@@ -123,6 +123,15 @@ def check_params(params: Any) -> VAEParams:
     return VAEParams(*params)
 
 
+def _no_prior(*args: Any, **kwargs: Any) -> Any:
+    raise TypeError("Expected a `vp.VAE` with a prior; got its encoder and decoder alone.")
+
+
+def without_prior(vae: VAE, params: VAEParams) -> tuple[VAE, VAEParams]:
+    """The encoder and the decoder alone: for what reads no prior, VAEs that differ in theirs share one program."""
+    return vae._replace(prior=Prior(_no_prior, _no_prior, {"factory": "no_prior"})), params._replace(prior={})
+
+
 States = tuple[State, State]  # of the encoder and of the decoder
 
 

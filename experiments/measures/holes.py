@@ -12,9 +12,22 @@ from experiments.data.dataset import Dataset
 from experiments.measures.keys import KEYS
 from experiments.measures.settings import EvaluationSettings
 from experiments.models.trained import Model
-from vaepriors_jax.evaluation.latents.hole_maps import HoleMap
+from vaepriors_jax.evaluation.latents.aggregated_posterior import mixture_of_all
+from vaepriors_jax.evaluation.latents.hole_maps import (
+    Area,
+    HoleMap,
+    MapKeys,
+    choose_area,
+    join_map,
+    log_density_on,
+    marginal_on,
+)
+from vaepriors_jax.evaluation.latents.hole_mass import mass_of_holes, sample_encodings
+from vaepriors_jax.vae import without_prior
 
+Arrays = dict[str, Any]  # images "x" and, for a conditional model, labels "y"
 Plane = Literal["principal", "difference"]
+NUM_SAMPLES = 5000  # of prior and encodings, for the hole mass
 ENOUGH = 10_000  # encodings from which the classifier sees more than gross differences in 40 dimensions
 
 
@@ -25,34 +38,89 @@ def _without_label(model: Model, data: Dataset) -> vp.VAE:
     return model.vae._replace(prior=vp.marginalize(model.vae.prior, data.class_probabilities))
 
 
+# What reads no prior is a program of its own, which priors with equal networks share.
 @partial(jax.jit, static_argnums=0)
-def _hole_mass(vae: vp.VAE, params: vp.VAEParams, key: jax.Array, x: jax.Array, context: Any) -> Any:
-    aggregated = vp.aggregated_posterior(vae, params, x, **context)
-    mass = vp.hole_mass(vae.latent_prior(params), aggregated, key, num_samples=5000)
-    return mass.prior_in_holes, mass.posterior_uncovered
+def _sample_encodings(
+    networks: vp.VAE, params: vp.VAEParams, key: jax.Array, data: Arrays
+) -> tuple[jax.Array, jax.Array]:
+    return sample_encodings(mixture_of_all(networks, params, data), key, NUM_SAMPLES)
 
 
-@partial(jax.jit, static_argnums=(0, 4, 5))
-def _hole_map(
-    vae: vp.VAE, params: vp.VAEParams, x: jax.Array, context: Any, half_width: float | None, plane: Plane
-) -> HoleMap:
-    aggregated = vp.aggregated_posterior(vae, params, x, **context)
-    return vp.hole_map(vae.latent_prior(params), aggregated, half_width=half_width, plane=plane)
+@partial(jax.jit, static_argnums=0)
+def _sample_prior(
+    vae: vp.VAE, params: vp.VAEParams, key: jax.Array, from_q: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Samples of the prior, and log p(z) at these and at samples of q(z)."""
+    prior = vae.latent_prior(params)
+    from_p = prior.sample(seed=key, sample_shape=NUM_SAMPLES)
+    return from_p, vp.log_prob_in_chunks(prior, from_p), vp.log_prob_in_chunks(prior, from_q)
+
+
+@partial(jax.jit, static_argnums=0)
+def _log_q(networks: vp.VAE, params: vp.VAEParams, data: Arrays, z: jax.Array) -> jax.Array:
+    return vp.log_prob_in_chunks(mixture_of_all(networks, params, data), z)
+
+
+def _hole_mass(vae: vp.VAE, params: vp.VAEParams, key: jax.Array, data: Arrays) -> vp.HoleMass:
+    """`vp.hole_mass` of the encodings of all data."""
+    key_p, key_q = jax.random.split(key)
+    networks = without_prior(vae, params)
+    from_q, log_q_of_q = _sample_encodings(*networks, key_q, data)
+    from_p, log_p_of_p, log_p_of_q = _sample_prior(vae, params, key_p, from_q)
+    return mass_of_holes(log_q_of_q, _log_q(*networks, data, from_p), log_p_of_p, log_p_of_q)
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def _sample(vae: vp.VAE, params: vp.VAEParams, key: jax.Array, num: int) -> jax.Array:
+    return vae.latent_prior(params).sample(seed=key, sample_shape=num)
+
+
+@partial(jax.jit, static_argnums=(0, 5))
+def _map_q(
+    networks: vp.VAE,
+    params: vp.VAEParams,
+    data: Arrays,
+    keys: MapKeys,
+    from_p: jax.Array | None,
+    half_width: float | None,
+) -> tuple[Area, jax.Array, jax.Array]:
+    """The area of the map, and log q(z) there."""
+    area, aggregated = choose_area(mixture_of_all(networks, params, data), keys, from_p, half_width=half_width)
+    marginal, is_exact = marginal_on(area, aggregated, jax.random.fold_in(keys.q, 1))
+    return area, log_density_on(area, aggregated if marginal is None else marginal), is_exact
+
+
+@partial(jax.jit, static_argnums=0)
+def _marginal(vae: vp.VAE, params: vp.VAEParams, key: jax.Array, area: Area) -> Any:
+    return marginal_on(area, vae.latent_prior(params), key)
+
+
+@partial(jax.jit, static_argnums=0)
+def _log_p(vae: vp.VAE, params: vp.VAEParams, area: Area) -> jax.Array:
+    return log_density_on(area, vae.latent_prior(params))
+
+
+_log_marginal = jax.jit(log_density_on)
 
 
 def hole_map(model: Model, data: Dataset, half_width: float | None = None, plane: Plane = "principal") -> HoleMap:
     """log q(z), log p(z) and their difference, marginals on a plane; by default that of two principal components."""
-    x, context = data.fixed_train["x"], model.context(data.fixed_train)
-    return _hole_map(_without_label(model, data), model.params, x, context, half_width, plane)
+    vae, params, keys = _without_label(model, data), model.params, MapKeys.split(jax.random.key(0))
+    encoded = {"x": data.fixed_train["x"], **model.context(data.fixed_train)}
+    from_p = _sample(vae, params, keys.p, 20_000) if plane == "difference" else None
+    area, log_q, q_is_exact = _map_q(*without_prior(vae, params), encoded, keys, from_p, half_width)
+    marginal, p_is_exact = _marginal(vae, params, jax.random.fold_in(keys.p, 1), area)
+    log_p = _log_p(vae, params, area) if marginal is None else _log_marginal(area, marginal)
+    return join_map(area, log_q, log_p, q_is_exact, p_is_exact)
 
 
 @partial(jax.jit, static_argnums=0)
-def _encode(vae: vp.VAE, params: vp.VAEParams, key: jax.Array, x: jax.Array, context: Any) -> jax.Array:
+def _encode(networks: vp.VAE, params: vp.VAEParams, key: jax.Array, x: jax.Array, context: Any) -> jax.Array:
     """One z of q(z|x) for each image: [N, dim]."""
 
     def encode_one(inputs: tuple[jax.Array, jax.Array, Any]) -> jax.Array:
         key, x, context = inputs
-        return vae.posterior(params, x, **context).sample(seed=key)
+        return networks.posterior(params, x, **context).sample(seed=key)
 
     keys = jax.random.split(key, x.shape[0])
     return jax.lax.map(encode_one, (keys, jnp.asarray(x), context), batch_size=min(1000, x.shape[0]))
@@ -64,16 +132,15 @@ def divergence(model: Model, data: Dataset, prior: distrax.Distribution | None =
     It learns from the encodings of the validation images, one z an image, and is scored on those of the test images.
     """
     vae = _without_label(model, data)
-    drawn_from = vae.latent_prior(model.params) if prior is None else prior
     keys = jax.random.split(KEYS["holes"], 5)
     q_train, q_test = (
-        _encode(vae, model.params, key, split["x"], model.context(split))
+        _encode(*without_prior(vae, model.params), key, split["x"], model.context(split))
         for key, split in zip(keys, (data.validation, data.test), strict=False)
     )
     # More samples of the prior show where it sits on single encodings.
     num_train = max(len(q_train), min(len(data.fixed_train["x"]), ENOUGH))
     p_train, p_test = (
-        drawn_from.sample(seed=key, sample_shape=num)
+        _sample(vae, model.params, key, num) if prior is None else prior.sample(seed=key, sample_shape=num)
         for key, num in zip(keys[2:4], (num_train, len(q_test)), strict=True)
     )
     separation = vp.classifier_divergence(keys[4], q_train, p_train, q_test, p_test)
@@ -102,12 +169,12 @@ def holes(model: Model, data: Dataset, settings: EvaluationSettings) -> dict[str
     x, context = data.fixed_train["x"], model.context(data.fixed_train)
     vae = _without_label(model, data)
     surgery = vp.elbo_surgery(vae, model.params, KEYS["holes"], x, **context)
-    in_holes, uncovered = _hole_mass(vae, model.params, KEYS["holes"], x, context)
+    mass = _hole_mass(vae, model.params, KEYS["holes"], {"x": x, **context})
     estimates = {
         "marginal_kl": surgery.marginal_kl,
         "mutual_information": surgery.mutual_information,
-        "hole_mass": in_holes,
-        "uncovered_mass": uncovered,
+        "hole_mass": mass.prior_in_holes,
+        "uncovered_mass": mass.posterior_uncovered,
     }
     means = {name: float(value.mean) for name, value in estimates.items()}
     errors = {f"{name}_standard_error": float(value.standard_error) for name, value in estimates.items()}

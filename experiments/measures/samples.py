@@ -13,33 +13,52 @@ from experiments.measures.sample_scorer import NUM_RESAMPLES, sample_keys
 from experiments.measures.settings import EvaluationSettings
 from experiments.models.trained import Model
 from vaepriors_jax.evaluation.samples import Interval, sample_quality
+from vaepriors_jax.vae import without_prior
 
 AT_ONCE = 500  # images that are drawn at a time
 
 
-@partial(jax.jit, static_argnums=(0, 4))
-def _draw(vae: vp.VAE, params: vp.VAEParams, keys: jax.Array, context: Any, mean: bool) -> jax.Array:
+@partial(jax.jit, static_argnums=0)
+def _draw_latents(vae: vp.VAE, params: vp.VAEParams, keys: jax.Array, context: Any) -> jax.Array:
     def draw_one(inputs: tuple[jax.Array, Any]) -> jax.Array:
         key, context = inputs
-        return vp.generate(vae, params, key, 1, mean=mean, **context)[0]
+        return vae.latent_prior(params, **context).sample(seed=jax.random.split(key)[0], sample_shape=1)[0]
 
     return jax.lax.map(draw_one, (keys, context), batch_size=AT_ONCE)
+
+
+@partial(jax.jit, static_argnums=(0, 5))
+def _decode(
+    networks: vp.VAE, params: vp.VAEParams, keys: jax.Array, z: jax.Array, context: Any, mean: bool
+) -> jax.Array:
+    def decode_one(inputs: tuple[jax.Array, jax.Array, Any]) -> jax.Array:
+        key, z, context = inputs
+        likelihood = networks.likelihood(params, z, **context)
+        return likelihood.mean() if mean else likelihood.sample(seed=jax.random.split(jax.random.split(key)[1], 1)[0])
+
+    return jax.lax.map(decode_one, (keys, z, context), batch_size=AT_ONCE)
+
+
+def draw(vae: vp.VAE, params: vp.VAEParams, keys: jax.Array, context: Any, *, mean: bool) -> jax.Array:
+    """What `vp.generate` draws, one for each key and context, in two programs: priors share that of the decoder."""
+    z = _draw_latents(vae, params, keys, context)
+    return _decode(*without_prior(vae, params), keys, z, context, mean)
 
 
 def generate(model: Model, data: Dataset, num: int, *, mean: bool = False) -> jax.Array:
     """Samples x ~ p(x|z), or their means, with the same decoder noise for every model; labels of the test images."""
     keys = jax.random.split(sample_keys()[0], len(data.test["x"]))[:num]
     context = {name: array[:num] for name, array in model.context(data.test).items()}
-    return _draw(model.vae, model.params, keys, context, mean)
+    return draw(model.vae, model.params, keys, context, mean=mean)
 
 
 @partial(jax.jit, static_argnums=0)
-def _reconstruct(vae: vp.VAE, params: vp.VAEParams, keys: jax.Array, x: jax.Array, context: Any) -> jax.Array:
+def _reconstruct(networks: vp.VAE, params: vp.VAEParams, keys: jax.Array, x: jax.Array, context: Any) -> jax.Array:
     def reconstruct_one(inputs: tuple[jax.Array, jax.Array, Any]) -> jax.Array:
         key, x, context = inputs
         key_z, key_x = jax.random.split(key)
-        z = vae.posterior(params, x, **context).sample(seed=key_z)
-        return vae.likelihood(params, z, **context).sample(seed=key_x)
+        z = networks.posterior(params, x, **context).sample(seed=key_z)
+        return networks.likelihood(params, z, **context).sample(seed=key_x)
 
     return jax.lax.map(reconstruct_one, (keys, x, context), batch_size=AT_ONCE)
 
@@ -55,7 +74,8 @@ def samples(model: Model, data: Dataset, settings: EvaluationSettings) -> dict[s
     num, context = len(data.test["x"]), model.context(data.test)
     generated = generate(model, data, num)
     keys = jax.random.split(key_reconstruct, num)
-    reconstructed = _reconstruct(model.vae, model.params, keys, jnp.asarray(data.test["x"]), context)
+    x = jnp.asarray(data.test["x"])
+    reconstructed = _reconstruct(*without_prior(model.vae, model.params), keys, x, context)
     quality = sample_quality(
         settings.scorer.network.features,
         key_score,

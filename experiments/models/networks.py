@@ -66,6 +66,16 @@ def _at_least_float32(raw: jax.Array) -> jax.Array:
     return raw.astype(jnp.promote_types(raw.dtype, jnp.float32))
 
 
+class Apply(NamedTuple):
+    """The `apply` of a network. Equal networks give equal ones, which share compiled programs; bound methods do not."""
+
+    network: Any
+
+    def __call__(self, params: Any, *inputs: Any, **context: Any) -> Any:
+        """Applies the network."""
+        return self.network.apply(params, *inputs, **context)
+
+
 class Encoder(nn.Module):
     """q(z|x), or given y, or given the latents of the level above: a diagonal Gaussian, log-variance within [-6, 2].
 

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from itertools import takewhile
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
 from experiments.models.image_networks import Down, Up
 from experiments.models.likelihoods import Likelihood
-from experiments.models.networks import Decoder, Encoder, TwoLevelEncoder
+from experiments.models.networks import Apply, Decoder, Encoder, TwoLevelEncoder
 from experiments.models.user_priors import make_user_prior
 from vaepriors_jax.base import chain_of
 from vaepriors_jax.conditioning import conditions_read
@@ -119,6 +120,11 @@ def make_networks(sizes: Sizes, data: Dataset, num_classes: int | None) -> tuple
     return encoder if sizes.levels == 1 else TwoLevelEncoder(encoder, encoder), decoder
 
 
+@partial(jax.jit, static_argnums=0)  # one program instead of one for each operation
+def _init(network: Any, key: jax.Array, inputs: jax.Array, label: Any) -> Any:
+    return network.init(key, inputs, **label)
+
+
 def make_vae(name: str, sizes: Sizes, data: Dataset) -> Made:
     """Makes the VAE of one family, and the function that makes its parameters from a key.
 
@@ -129,26 +135,21 @@ def make_vae(name: str, sizes: Sizes, data: Dataset) -> Made:
     num_classes = data.num_classes if conditional else None
     encoder, decoder = make_networks(sizes, data, num_classes)
     context = ("y",) if conditional else ()
-    encode, decode = encoder.apply, decoder.apply
+    encode, decode = Apply(encoder), Apply(decoder)
     if sizes.precision == "bfloat16":
         encode, decode = InBfloat16(encode), InBfloat16(decode)
     vae = vp.VAE(encode, decode, prior, context, context)
 
     label: Any = {"y": 0} if conditional else {}
 
-    @jax.jit  # one program instead of one for each operation
-    def init_at_random(key: jax.Array) -> vp.VAEParams:
-        key_encoder, key_decoder, key_prior = jax.random.split(key, 3)
-        return vp.VAEParams(
-            encoder.init(key_encoder, jnp.zeros(data.image_shape), **label),
-            decoder.init(key_decoder, jnp.zeros(sizes.dim), **label),
-            prior.init(key_prior),
-        )
-
     def init(key: jax.Array) -> vp.VAEParams:
-        params = init_at_random(key)
+        key_encoder, key_decoder, key_prior = jax.random.split(key, 3)
+        params = vp.VAEParams(
+            _init(encoder, key_encoder, jnp.zeros(data.image_shape), label),
+            _init(decoder, key_decoder, jnp.zeros(sizes.dim), label),
+            jax.jit(prior.init)(key_prior),
+        )
         if sizes.pseudo_inputs == "data" and starts_from_examples(prior):
-            key_prior = jax.random.split(key, 3)[2]
             params = params._replace(prior=vp.init_from_data(prior, key_prior, **data.train))
         return params
 

@@ -11,10 +11,12 @@ import numpy as np
 import vaepriors_jax as vp
 from experiments import measures
 from experiments.data.dataset import Dataset
+from experiments.measures.samples import draw as draw_samples
 from experiments.models.trained import Trained
 from experiments.report import figures
 from experiments.report.document import Figure
 from vaepriors_jax.priors.vamp import has_pseudo_inputs
+from vaepriors_jax.vae import without_prior
 
 MARGINALS = (
     "With more than two latent dimensions these are marginals of both densities: exact for Gaussians, mixtures and "
@@ -56,15 +58,10 @@ CAPTIONS = {  # title of a figure, and what to see in it
 
 
 @partial(jax.jit, static_argnums=0)
-def _generate(vae: vp.VAE, params: vp.VAEParams, keys: jax.Array, context: Any) -> jax.Array:
-    return jax.vmap(lambda key, context: vp.generate(vae, params, key, 1, **context)[0])(keys, context)
-
-
-@partial(jax.jit, static_argnums=0)
-def _reconstruct(vae: vp.VAE, params: vp.VAEParams, x: jax.Array, context: Any) -> jax.Array:
+def _reconstruct(networks: vp.VAE, params: vp.VAEParams, x: jax.Array, context: Any) -> jax.Array:
     def reconstruct_one(x: jax.Array, context: Any) -> jax.Array:
-        z = vae.posterior(params, x, **context).mean()
-        return vae.likelihood(params, z, **context).mean()
+        z = networks.posterior(params, x, **context).mean()
+        return networks.likelihood(params, z, **context).mean()
 
     return jax.vmap(reconstruct_one)(x, context)
 
@@ -91,8 +88,9 @@ def _draw_images(trained: list[Trained], data: Dataset, output_dir: Path) -> lis
         model = prior.model(0)
         context = {name: jnp.asarray(value[:num]) for name, value in model.context(data.test).items()}
         labels = " (labels of the test images)" if context else ""
-        samples[prior.name + labels] = np.asarray(_generate(model.vae, model.params, keys, context))
-        images = np.asarray(_reconstruct(model.vae, model.params, jnp.asarray(x), context))
+        samples[prior.name + labels] = np.asarray(draw_samples(model.vae, model.params, keys, context, mean=True))
+        networks = without_prior(model.vae, model.params)
+        images = np.asarray(_reconstruct(*networks, jnp.asarray(x), context))
         reconstructions[prior.name] = figures.interleave(x[:24], images[:24], 8)
     title = f"{data.name}: means of p(x|z), z from each prior"
     figures.image_panels(output_dir / "samples.png", samples, num_columns=6, title=title)

@@ -10,7 +10,7 @@ from vaepriors_jax.checks import check_positive, check_positive_integer
 from vaepriors_jax.distributions.posterior_mixture import moments
 from vaepriors_jax.evaluation.latents.aggregated_posterior import posterior_of
 from vaepriors_jax.evaluation.per_example import map_data
-from vaepriors_jax.vae import VAE, VAEParams
+from vaepriors_jax.vae import VAE, VAEParams, without_prior
 
 
 @partial(jax.jit, static_argnums=(0, 3))
@@ -35,7 +35,7 @@ def posterior_means(vae: VAE, params: VAEParams, x: Any, *, chunk_size: int = 50
 
     def program(params: VAEParams, key: jax.Array, data: Any, places: Any) -> jax.Array:
         del key, places
-        return _means(vae, params, data, chunk_size)
+        return _means(*without_prior(vae, params), data, chunk_size)
 
     return map_data(program, vae, params, jax.random.key(0), x, context)
 

@@ -17,7 +17,7 @@ from vaepriors_jax.evaluation.per_example import concatenate, map_stream, open_e
 from vaepriors_jax.loops import scan
 from vaepriors_jax.training.placed_stream import PlacedStream
 from vaepriors_jax.training.streams import is_stream
-from vaepriors_jax.vae import VAE, VAEParams, context_of
+from vaepriors_jax.vae import VAE, VAEParams, context_of, without_prior
 
 
 def posterior_of(vae: VAE, params: VAEParams, example: dict[str, jax.Array]) -> distrax.Distribution:
@@ -34,6 +34,7 @@ def _encode_all(vae: VAE, params: VAEParams, data: dict[str, jax.Array], chunk_s
 
 def mixture_of_all(vae: VAE, params: VAEParams, data: dict[str, jax.Array], chunk_size: int = 1000) -> Mixture:
     """The mixture of the posteriors of checked data with equal weights; encodes `chunk_size` examples at a time."""
+    vae, params = without_prior(vae, params)
     encoded = _encode_all(vae, params, data, chunk_size)
     log_weights = _equal_log_weights(data["x"].shape[0])
     return mixture_of_posteriors(log_weights, partial(posterior_of, vae, params), data, encoded)
@@ -48,7 +49,7 @@ def mixture_of_stream(vae: VAE, params: VAEParams, stream: PlacedStream, chunk_s
 
     def program(params: VAEParams, key: jax.Array, data: Any, places: Any) -> Any:
         del key, places
-        encoded = _encode_all(vae, params, data, chunk_size)
+        encoded = _encode_all(*without_prior(vae, params), data, chunk_size)
         return (data, None) if encoded is None else (None, encoded)
 
     data, encoded = concatenate(map_stream(program, params, jax.random.key(0), stream))

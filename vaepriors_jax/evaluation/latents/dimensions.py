@@ -17,9 +17,11 @@ from vaepriors_jax.evaluation.per_example import concatenate, map_stream, open_e
 from vaepriors_jax.parallel.sharding import example_keys
 from vaepriors_jax.training.placed_stream import PlacedStream
 from vaepriors_jax.training.streams import is_stream
-from vaepriors_jax.vae import VAE, VAEParams, context_of
+from vaepriors_jax.vae import VAE, VAEParams, context_of, without_prior
 
-Statistics = tuple[jax.Array, jax.Array, jax.Array]
+# Variance of the posterior mean [dim], mutual information [dim]; and z of some examples with the log-density of each of
+# its dimensions under its own posterior, [M, dim] both.
+Statistics = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 
 
 class Dimensions(NamedTuple):
@@ -40,23 +42,22 @@ class Dimensions(NamedTuple):
     collapsed: jax.Array
 
 
-@partial(jax.jit, static_argnums=(0, 4, 5))
-def _dimensions(
-    vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], num_points: int, chunk_size: int
-) -> Statistics:
-    """Variance of the posterior mean, mutual information and KL of each dimension."""
-    num_examples = data["x"].shape[0]
-    keys = _Keys(*jax.random.split(key, 3))
-    encoded = _encode(vae, params, keys.encode, data)
-    rows = jax.random.permutation(keys.rows, num_examples)[:num_points]
-    examples = {name: value[rows] for name, value in data.items()}
-    return _statistics(vae, params, keys.points, encoded, rows, examples, chunk_size)
-
-
 class _Keys(NamedTuple):
     rows: jax.Array
     encode: jax.Array
     points: jax.Array
+
+
+@partial(jax.jit, static_argnums=(0, 4, 5))
+def _statistics_of_all(
+    networks: VAE, params: VAEParams, keys: _Keys, data: dict[str, jax.Array], num_points: int, chunk_size: int
+) -> tuple[Statistics, dict[str, jax.Array]]:
+    """The statistics, and the context of the examples from which z is drawn."""
+    num_examples = data["x"].shape[0]
+    encoded = _encode(networks, params, keys.encode, data)
+    rows = jax.random.permutation(keys.rows, num_examples)[:num_points]
+    examples = {name: value[rows] for name, value in data.items()}
+    return _statistics(networks, params, keys.points, encoded, rows, examples, chunk_size), context_of(examples)
 
 
 def _encode(
@@ -79,7 +80,7 @@ def _encode(
 
 
 def _statistics(
-    vae: VAE,
+    networks: VAE,
     params: VAEParams,
     key: jax.Array,
     encoded: tuple[jax.Array, ...],
@@ -87,46 +88,65 @@ def _statistics(
     examples: dict[str, jax.Array],
     chunk_size: int,
 ) -> Statistics:
-    """What `_dimensions` gives, from one z of each of some examples, which are at `rows` among those encoded."""
+    """The statistics from one z of each of some examples, which are at `rows` among those encoded."""
     loc, scale, means = encoded
     num_examples = len(loc)
     log_num = jnp.log(num_examples)
     aggregated = DiagonalMixture(jnp.full(num_examples, -log_num), loc, scale)
 
-    def log_ratios(inputs: tuple[jax.Array, jax.Array, dict[str, jax.Array]]) -> tuple[jax.Array, jax.Array]:
+    def draw(inputs: tuple[jax.Array, jax.Array, dict[str, jax.Array]]) -> tuple[jax.Array, ...]:
         row, key, example = inputs
-        key_z, key_own, key_prior = jax.random.split(key, 3)
-        posterior = posterior_of(vae, params, example)
+        key_z, key_own, _ = jax.random.split(key, 3)
+        posterior = posterior_of(networks, params, example)
         z = posterior.sample(seed=key_z)
         marginals = marginal_mixture(posterior, key_own)
         assert marginals is not None  # as it was checked above
         own = marginal_log_prob(marginals, z)
         others = aggregated.with_log_weights(aggregated.log_weights.at[row].set(-jnp.inf))
         log_q = jnp.logaddexp(own - log_num, marginal_log_prob(others, z))
-        context = context_of(example)
-        marginals = marginal_mixture(vae.latent_prior(params, **context), key_prior)
-        log_p = jnp.full_like(z, jnp.nan) if marginals is None else marginal_log_prob(marginals, z)
-        return own - log_q, own - log_p
+        return own - log_q, z, own
 
     inputs = rows, jax.random.split(key, len(rows)), examples
-    information, kl = jax.lax.map(log_ratios, inputs, batch_size=chunk_size)
-    return jnp.var(means, axis=0), jnp.mean(information, axis=0), jnp.mean(kl, axis=0)
+    information, z, own = jax.lax.map(draw, inputs, batch_size=chunk_size)
+    return jnp.var(means, axis=0), jnp.mean(information, axis=0), z, own
+
+
+@partial(jax.jit, static_argnums=(0, 6))
+def _kl(
+    vae: VAE,
+    params: VAEParams,
+    key: jax.Array,
+    z: jax.Array,
+    own: jax.Array,
+    context: dict[str, jax.Array],
+    chunk_size: int,
+) -> jax.Array:
+    """KL of each dimension [dim] to the prior's marginal, from what `_statistics` drew with the same key."""
+
+    def log_ratio(inputs: tuple[jax.Array, jax.Array, jax.Array, dict[str, jax.Array]]) -> jax.Array:
+        key, z, own, context = inputs
+        _, _, key_prior = jax.random.split(key, 3)
+        marginals = marginal_mixture(vae.latent_prior(params, **context), key_prior)
+        return own - (jnp.full_like(z, jnp.nan) if marginals is None else marginal_log_prob(marginals, z))
+
+    inputs = jax.random.split(key, len(z)), z, own, context
+    return jnp.mean(jax.lax.map(log_ratio, inputs, batch_size=chunk_size), axis=0)
 
 
 _encode_batch = jax.jit(_encode, static_argnums=0)
 _statistics_in_stream = jax.jit(_statistics, static_argnums=(0, 6))
 
 
-def _dimensions_in_stream(
-    vae: VAE, params: VAEParams, key: jax.Array, stream: PlacedStream, num_points: int, chunk_size: int
-) -> Statistics:
-    """What `_dimensions` gives; the stream is read twice, for q(z) and for the examples from which z is drawn."""
+def _statistics_of_stream(
+    networks: VAE, params: VAEParams, keys: _Keys, stream: PlacedStream, num_points: int, chunk_size: int
+) -> tuple[Statistics, dict[str, jax.Array]]:
+    """The same of a stream, which is read twice, for q(z) and for the examples from which z is drawn."""
     stream.batches.check_can_be_read_again()
-    keys = _Keys(*jax.random.split(key, 3))
-    encoded = concatenate(map_stream(partial(_encode_batch, vae), params, keys.encode, stream))
+    encoded = concatenate(map_stream(partial(_encode_batch, networks), params, keys.encode, stream))
     rows = jax.random.permutation(keys.rows, len(encoded[0]))[:num_points]
     examples = pick_examples(stream.batches, np.asarray(rows))
-    return _statistics_in_stream(vae, params, keys.points, encoded, rows, examples, chunk_size)
+    statistics = _statistics_in_stream(networks, params, keys.points, encoded, rows, examples, chunk_size)
+    return statistics, context_of(examples)
 
 
 def latent_dimensions(
@@ -169,9 +189,14 @@ def latent_dimensions(
     check_positive(threshold=threshold)
     if is_stream(x):
         stream = open_examples(vae, params, key, x, context)
-        variance, information, kl = _dimensions_in_stream(vae, params, key, stream, num_points, chunk_size)
+        keys = _Keys(*jax.random.split(key, 3))
+        networks = without_prior(vae, params)
+        statistics, read = _statistics_of_stream(*networks, keys, stream, num_points, chunk_size)
     else:
         data = check_data(vae, params, {"x": x, **context}, key)
         num_points = min(num_points, data["x"].shape[0])
-        variance, information, kl = _dimensions(vae, params, key, data, num_points, chunk_size)
+        keys = _Keys(*jax.random.split(key, 3))
+        statistics, read = _statistics_of_all(*without_prior(vae, params), keys, data, num_points, chunk_size)
+    variance, information, z, own = statistics
+    kl = _kl(vae, params, keys.points, z, own, read, chunk_size)
     return Dimensions(variance > threshold, information, kl, information < 0.01)

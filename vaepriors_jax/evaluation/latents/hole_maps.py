@@ -10,7 +10,13 @@ from vaepriors_jax.checks import check_choice, check_key, check_positive, check_
 from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.evaluation.latents.aggregated_posterior import log_prob_in_chunks
 from vaepriors_jax.evaluation.latents.latent_samples import check_distributions
-from vaepriors_jax.evaluation.latents.plane_marginals import coordinates, exact_marginal, kernel_density, log_density
+from vaepriors_jax.evaluation.latents.plane_marginals import (
+    PlaneMarginal,
+    coordinates,
+    exact_marginal,
+    kernel_density,
+    log_density,
+)
 from vaepriors_jax.evaluation.latents.planes import difference_axes, halves, principal_axes
 
 
@@ -96,42 +102,109 @@ def hole_map(
     check_positive_integer(num_points=num_points, chunk_size=chunk_size, num_samples=num_samples)
     check_positive(extent=extent, **({} if half_width is None else {"half_width": half_width}))
     check_choice("plane", plane, ("principal", "difference"))
-    key_half, key_q, key_p = jax.random.split(jax.random.key(0) if key is None else check_key(key), 3)
+    keys = MapKeys.split(jax.random.key(0) if key is None else check_key(key))
+    from_p = None
+    if plane == "difference" and aggregated.event_shape[0] > 2:
+        from_p = prior.sample(seed=keys.p, sample_shape=num_samples)
+    area, aggregated = choose_area(
+        aggregated, keys, from_p, num_points=num_points, extent=extent, half_width=half_width, num_samples=num_samples
+    )
+    log_densities = []
+    for density, key_density in ((aggregated, keys.q), (prior, keys.p)):
+        marginal, is_exact = marginal_on(area, density, jax.random.fold_in(key_density, 1), num_samples)
+        log_densities += [log_density_on(area, density if marginal is None else marginal, chunk_size), is_exact]
+    log_q, q_is_exact, log_p, p_is_exact = log_densities
+    return join_map(area, log_q, log_p, q_is_exact, p_is_exact)
+
+
+def join_map(area: "Area", log_q: jax.Array, log_p: jax.Array, q_is_exact: jax.Array, p_is_exact: jax.Array) -> HoleMap:
+    """The map from its area and its densities."""
+    *place, explained = area
+    return HoleMap(*place, log_q, log_p, log_q - log_p, explained, q_is_exact, p_is_exact)
+
+
+class MapKeys(NamedTuple):
+    """The keys of a map: for the halves of q's components, and for samples of q and of p."""
+
+    half: jax.Array
+    q: jax.Array
+    p: jax.Array
+
+    @classmethod
+    def split(cls, key: jax.Array) -> "MapKeys":
+        """Splits the key of a map."""
+        return cls(*jax.random.split(key, 3))
+
+
+class Area(NamedTuple):
+    """The part of a plane that a map shows; see `HoleMap`."""
+
+    first: jax.Array
+    second: jax.Array
+    origin: jax.Array
+    axes: jax.Array
+    explained: jax.Array
+
+    @property
+    def grid(self) -> jax.Array:
+        """All points [G * G, 2]."""
+        return jnp.stack(jnp.meshgrid(self.first, self.second), axis=-1).reshape(-1, 2)
+
+
+def choose_area(
+    aggregated: Mixture,
+    keys: MapKeys,
+    from_p: jax.Array | None,
+    *,
+    num_points: int = 100,
+    extent: float = 4.0,
+    half_width: float | None = None,
+    num_samples: int = 20_000,
+) -> tuple[Area, Mixture]:
+    """The area of a map and the q(z) to draw, from arguments of `hole_map`.
+
+    With samples of the prior [M, dim] it lies on the plane of the largest difference.
+    """
     means, _ = aggregated.component_moments()
     (dim,) = aggregated.event_shape
+    origin = jnp.zeros(2) if dim == 2 else jnp.mean(means, axis=0)
     if dim == 2:
-        origin, axes = jnp.zeros(2), jnp.eye(2)
-    elif plane == "principal":
-        origin = jnp.mean(means, axis=0)
+        axes = jnp.eye(2)
+    elif from_p is None:
         axes = principal_axes(means - origin)
     else:
-        origin = jnp.mean(means, axis=0)
-        chosen_with, aggregated = halves(key_half, aggregated)
-        axes = difference_axes(
-            chosen_with.sample(seed=key_q, sample_shape=num_samples),
-            prior.sample(seed=key_p, sample_shape=num_samples),
-        )
+        chosen_with, aggregated = halves(keys.half, aggregated)
+        axes = difference_axes(chosen_with.sample(seed=keys.q, sample_shape=num_samples), from_p)
     in_plane = coordinates(axes, means - origin)
     explained = jnp.ones(()) if dim == 2 else jnp.sum(in_plane**2) / jnp.sum((means - origin) ** 2)
     widths = extent * jnp.maximum(1.0, jnp.std(in_plane, axis=0)) if half_width is None else jnp.full(2, half_width)
     first, second = (width * jnp.linspace(-1, 1, num_points) for width in widths)
-    grid = jnp.stack(jnp.meshgrid(first, second), axis=-1).reshape(-1, 2)
+    return Area(first, second, origin, axes, explained), aggregated
 
-    def evaluate(density: distrax.Distribution, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        if dim == 2:
-            values, is_exact = log_prob_in_chunks(density, grid, chunk_size=chunk_size), True
-        else:
-            marginal = exact_marginal(density, origin, axes)
-            is_exact = marginal is not None
-            if marginal is None:
-                samples = density.sample(seed=key, sample_shape=num_samples)
-                marginal = kernel_density(coordinates(axes, samples - origin))
-            values = log_density(marginal, grid, chunk_size)
-        return values.reshape(num_points, num_points), jnp.asarray(is_exact)
 
-    log_q, q_is_exact = evaluate(aggregated, jax.random.fold_in(key_q, 1))
-    log_p, p_is_exact = evaluate(prior, jax.random.fold_in(key_p, 1))
-    return HoleMap(first, second, origin, axes, log_q, log_p, log_q - log_p, explained, q_is_exact, p_is_exact)
+def marginal_on(
+    area: Area, density: distrax.Distribution, key: jax.Array, num_samples: int = 20_000
+) -> tuple[PlaneMarginal | None, jax.Array]:
+    """The marginal of a density on the plane, and whether it is exact; None in two dimensions, where it is the density.
+
+    Where it has no closed form it is a kernel density of samples.
+    """
+    if len(area.origin) == 2:
+        return None, jnp.asarray(True)
+    marginal = exact_marginal(density, area.origin, area.axes)
+    if marginal is not None:
+        return marginal, jnp.asarray(True)
+    samples = density.sample(seed=key, sample_shape=num_samples)
+    return kernel_density(coordinates(area.axes, samples - area.origin)), jnp.asarray(False)
+
+
+def log_density_on(area: Area, density: distrax.Distribution | PlaneMarginal, chunk_size: int = 500) -> jax.Array:
+    """The log-density [G, G] on the area, of a marginal or, in two dimensions, of the density itself."""
+    if isinstance(density, PlaneMarginal):
+        values = log_density(density, area.grid, chunk_size)
+    else:
+        values = log_prob_in_chunks(density, area.grid, chunk_size=chunk_size)
+    return values.reshape(len(area.second), len(area.first))
 
 
 def _check_densities(prior: distrax.Distribution, aggregated: Mixture) -> None:

@@ -120,20 +120,39 @@ def hole_mass(
             "Expected `leave_one_out` with a mixture of at least 2 components and without `held_out`; got "
             f"{num_components} components, and `held_out` {'missing' if held_out is None else 'given'}."
         )
-    if leave_one_out is None:
-        leave_one_out = held_out is None and num_components >= _LEAST_EXAMPLES
     key_p, key_q = jax.random.split(key)
     from_p = prior.sample(seed=key_p, sample_shape=num_samples)
     evaluate = partial(log_prob_in_chunks, chunk_size=chunk_size)
-    if leave_one_out and isinstance(aggregated, Mixture):
-        from_q, log_q = _leave_one_out(aggregated, key_q, min(num_samples, num_components), chunk_size)
+    if held_out is None:
+        from_q, log_q = sample_encodings(aggregated, key_q, num_samples, leave_one_out, chunk_size)
     else:
-        if held_out is None:
-            from_q = aggregated.sample(seed=key_q, sample_shape=num_samples)
-        else:
-            from_q, _ = check_samples(held_out=held_out, prior_samples=from_p)
-            from_q = jax.random.permutation(key_q, from_q)[:num_samples]
+        from_q, _ = check_samples(held_out=held_out, prior_samples=from_p)
+        from_q = jax.random.permutation(key_q, from_q)[:num_samples]
         log_q = evaluate(aggregated, from_q)
-    in_holes = _mass_below(log_q, evaluate(aggregated, from_p), quantile)
-    uncovered = _mass_below(evaluate(prior, from_p), evaluate(prior, from_q), quantile)
-    return HoleMass(in_holes, uncovered, quantile)
+    log_densities = log_q, evaluate(aggregated, from_p), evaluate(prior, from_p), evaluate(prior, from_q)
+    return mass_of_holes(*log_densities, quantile)
+
+
+def sample_encodings(
+    aggregated: distrax.Distribution,
+    key: jax.Array,
+    num_samples: int,
+    leave_one_out: bool | None = None,
+    chunk_size: int = 500,
+) -> tuple[jax.Array, jax.Array]:
+    """Samples [M, dim] of q(z), and log q(z) at each [M], for `hole_mass`, whose arguments these are."""
+    num_components = aggregated.num_components if isinstance(aggregated, Mixture) else 1
+    if leave_one_out is None:
+        leave_one_out = num_components >= _LEAST_EXAMPLES
+    if leave_one_out and isinstance(aggregated, Mixture):
+        return _leave_one_out(aggregated, key, min(num_samples, num_components), chunk_size)
+    z = aggregated.sample(seed=key, sample_shape=num_samples)
+    return z, log_prob_in_chunks(aggregated, z, chunk_size=chunk_size)
+
+
+def mass_of_holes(
+    log_q_of_q: jax.Array, log_q_of_p: jax.Array, log_p_of_p: jax.Array, log_p_of_q: jax.Array, quantile: float = 0.01
+) -> HoleMass:
+    """The hole mass from both log-densities at samples of both distributions."""
+    in_holes = _mass_below(log_q_of_q, log_q_of_p, quantile)
+    return HoleMass(in_holes, _mass_below(log_p_of_p, log_p_of_q, quantile), quantile)

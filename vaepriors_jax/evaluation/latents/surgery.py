@@ -17,9 +17,9 @@ from vaepriors_jax.evaluation.latents.aggregated_posterior import mixture_of_all
 from vaepriors_jax.evaluation.per_example import open_examples, pick_examples
 from vaepriors_jax.training.placed_stream import PlacedStream
 from vaepriors_jax.training.streams import is_stream
-from vaepriors_jax.vae import VAE, VAEParams, context_of
+from vaepriors_jax.vae import VAE, VAEParams, context_of, without_prior
 
-Parts = tuple[Estimate, Estimate, Estimate]  # mean KL, mutual information, marginal KL
+Points = tuple[jax.Array, jax.Array, jax.Array]  # z of some examples, log q(z|x) and log q(z)
 
 
 class Surgery(NamedTuple):
@@ -41,19 +41,21 @@ class Surgery(NamedTuple):
 
 
 @partial(jax.jit, static_argnums=(0, 4, 5, 6))
-def _surgery(
-    vae: VAE,
+def _points_of_all(
+    networks: VAE,
     params: VAEParams,
     key: jax.Array,
     data: dict[str, jax.Array],
     num_points: int,
     leave_one_out: bool,
     chunk_size: int,
-) -> Parts:
-    aggregated = mixture_of_all(vae, params, data)
+) -> tuple[Points, dict[str, jax.Array]]:
+    """The points, and the context of their examples."""
+    aggregated = mixture_of_all(networks, params, data)
     rows, key_noise = _choose(key, data["x"].shape[0], num_points)
     examples = {name: value[rows] for name, value in data.items()}
-    return _parts(vae, params, key_noise, aggregated, rows, examples, leave_one_out, chunk_size)
+    points = _points(networks, params, key_noise, aggregated, rows, examples, leave_one_out, chunk_size)
+    return points, context_of(examples)
 
 
 def _choose(key: jax.Array, num_examples: int, num_points: int) -> tuple[jax.Array, jax.Array]:
@@ -62,8 +64,8 @@ def _choose(key: jax.Array, num_examples: int, num_points: int) -> tuple[jax.Arr
     return jax.random.permutation(key_rows, num_examples)[:num_points], key_noise
 
 
-def _parts(
-    vae: VAE,
+def _points(
+    networks: VAE,
     params: VAEParams,
     key: jax.Array,
     aggregated: Mixture,
@@ -71,56 +73,67 @@ def _parts(
     examples: dict[str, jax.Array],
     leave_one_out: bool,
     chunk_size: int,
-) -> Parts:
-    """The parts from one z of each of some examples, which are at `rows` among those of `aggregated`."""
+) -> Points:
+    """One z of each of some examples, which are at `rows` among those of `aggregated`."""
     num_examples, num_points = aggregated.num_components, len(rows)
     others = jnp.log(num_examples / (num_examples - 1)) if leave_one_out else 0.0
 
-    def log_densities(inputs: tuple[jax.Array, jax.Array, dict[str, jax.Array]]) -> jax.Array:
+    def draw(inputs: tuple[jax.Array, jax.Array, dict[str, jax.Array]]) -> Points:
         row, key, example = inputs
-        context = context_of(example)
-        posterior, prior = posterior_of(vae, params, example), vae.latent_prior(params, **context)
-        z, log_posterior = posterior.sample_and_log_prob(seed=key)
+        z, log_posterior = posterior_of(networks, params, example).sample_and_log_prob(seed=key)
         q = aggregated
         if leave_one_out:
             q = aggregated.with_log_weights(aggregated.log_weights.at[row].set(-jnp.inf) + others)
-        return jnp.stack([log_posterior, q.log_prob(z), prior.log_prob(z)])
+        return z, log_posterior, q.log_prob(z)
 
     inputs = rows, jax.random.split(key, num_points), examples
-    logs = jax.lax.map(log_densities, inputs, batch_size=min(chunk_size, num_points))
-    log_posterior, log_q, log_p = logs.T
-    return estimate(log_posterior - log_p), estimate(log_posterior - log_q), estimate(log_q - log_p)
+    return jax.lax.map(draw, inputs, batch_size=min(chunk_size, num_points))
 
 
 @partial(jax.jit, static_argnums=(0, 6, 7))
-def _parts_in_stream(
-    vae: VAE, params: VAEParams, key: jax.Array, encoded: Any, rows: jax.Array, examples: Any, *options: Any
-) -> Parts:
-    return _parts(vae, params, key, DiagonalMixture(*encoded), rows, examples, *options)
+def _points_of_stream(
+    networks: VAE, params: VAEParams, key: jax.Array, encoded: Any, rows: jax.Array, examples: Any, *options: Any
+) -> Points:
+    return _points(networks, params, key, DiagonalMixture(*encoded), rows, examples, *options)
 
 
-def _surgery_of_arrays(
-    vae: VAE, params: VAEParams, key: jax.Array, data: Any, num_points: int, leave_one_out: bool, chunk_size: int
-) -> tuple[Parts, int]:
-    """The parts, and the number of examples."""
+@partial(jax.jit, static_argnums=(0, 4))
+def _log_prior(vae: VAE, params: VAEParams, z: jax.Array, context: dict[str, jax.Array], chunk_size: int) -> jax.Array:
+    """Log p(z) of each point [M]."""
+
+    def log_prior(inputs: tuple[jax.Array, dict[str, jax.Array]]) -> jax.Array:
+        z, context = inputs
+        return vae.latent_prior(params, **context).log_prob(z)
+
+    return jax.lax.map(log_prior, (z, context), batch_size=min(chunk_size, len(z)))
+
+
+Drawn = tuple[Points, dict[str, jax.Array], int]  # the points, the context of their examples, and N
+
+
+def _draw_of_arrays(
+    networks: VAE, params: VAEParams, key: jax.Array, data: Any, num_points: int, leave_one_out: bool, chunk_size: int
+) -> Drawn:
     num_examples = _check_number(data["x"].shape[0], leave_one_out)
-    num_points = min(num_points, num_examples)
-    return _surgery(vae, params, key, data, num_points, leave_one_out, chunk_size), num_examples
+    options = min(num_points, num_examples), leave_one_out, chunk_size
+    points, context = _points_of_all(networks, params, key, data, *options)
+    return points, context, num_examples
 
 
-def _surgery_in_stream(
-    vae: VAE, params: VAEParams, key: jax.Array, stream: PlacedStream, num_points: int, *options: Any
-) -> tuple[Parts, int]:
-    """As `_surgery_of_arrays`; reads the stream twice, where its posteriors are diagonal Gaussians."""
+def _draw_of_stream(
+    networks: VAE, params: VAEParams, key: jax.Array, stream: PlacedStream, num_points: int, *options: Any
+) -> Drawn:
+    """As `_draw_of_arrays`; reads the stream twice, where its posteriors are diagonal Gaussians."""
     stream.batches.check_can_be_read_again()
-    aggregated = mixture_of_stream(vae, params, stream)
+    aggregated = mixture_of_stream(networks, params, stream)
     if not isinstance(aggregated, DiagonalMixture):
-        return _surgery_of_arrays(vae, params, key, aggregated.parameters, num_points, *options)
+        return _draw_of_arrays(networks, params, key, aggregated.parameters, num_points, *options)
     num_examples = _check_number(aggregated.num_components, options[0])
     rows, key_noise = _choose(key, num_examples, min(num_points, num_examples))
     examples = pick_examples(stream.batches, np.asarray(rows))
     encoded = aggregated.log_weights, *aggregated.parameters
-    return _parts_in_stream(vae, params, key_noise, encoded, rows, examples, *options), num_examples
+    points = _points_of_stream(networks, params, key_noise, encoded, rows, examples, *options)
+    return points, context_of(examples), num_examples
 
 
 def elbo_surgery(
@@ -166,14 +179,15 @@ def elbo_surgery(
     """
     check_positive_integer(num_points=num_points, chunk_size=chunk_size)
     if is_stream(x):
-        parts, num_examples = _surgery_in_stream(
-            vae, params, key, open_examples(vae, params, key, x, context), num_points, leave_one_out, chunk_size
-        )
+        stream = open_examples(vae, params, key, x, context)
+        drawn = _draw_of_stream(*without_prior(vae, params), key, stream, num_points, leave_one_out, chunk_size)
     else:
         data = check_data(vae, params, {"x": x, **context}, key)
-        parts, num_examples = _surgery_of_arrays(vae, params, key, data, num_points, leave_one_out, chunk_size)
-    mean_kl, information, divergence = parts
-    return Surgery(mean_kl, information, divergence, math.log(num_examples))
+        drawn = _draw_of_arrays(*without_prior(vae, params), key, data, num_points, leave_one_out, chunk_size)
+    (z, log_posterior, log_q), read, num_examples = drawn
+    log_p = _log_prior(vae, params, z, read, chunk_size)
+    parts = estimate(log_posterior - log_p), estimate(log_posterior - log_q), estimate(log_q - log_p)
+    return Surgery(*parts, math.log(num_examples))
 
 
 def _check_number(num_examples: int, leave_one_out: bool) -> int:
