@@ -33,9 +33,9 @@ from experiments.runs.folder import open_run, output_folder
 class Options(SeedsOptions):
     """Trains the candidates with the same budget, measures them, and recommends a prior."""
 
-    dataset: str = "digits"
-    """Digits, a TFDS name, or the path of your own .npz file, as in compare_priors. Without labels samples cannot be
-    scored, and the choice rests on the ELBO."""
+    dataset: str = "mnist_5k"
+    """mnist_5k, digits, a TFDS name, or the path of your own .npz file, as in compare_priors. Without labels samples
+    cannot be scored, and the choice rests on the ELBO."""
     priors: tuple[str, ...] = ("standard", "mixture", "vamp", "flow")
     """The candidates, the simplest first, also your own as module:function; `standard` must be among them."""
     refit: tuple[str, ...] = ("mixture",)

@@ -42,8 +42,8 @@ NUM_DRAWN = 10  # samples of each class in the figure
 class Options(SeedsOptions):
     """Trains a conditional VAE with a prior for each class and with one for all, and asks both for each class."""
 
-    dataset: str = "digits"
-    """Digits, a TFDS name, or the path of your own .npz file, with labels."""
+    dataset: str = "mnist_5k"
+    """mnist_5k, digits, a TFDS name, or the path of your own .npz file, with labels."""
     num_by_class: int = 200
     """Samples of each class that are given to the classifier."""
 

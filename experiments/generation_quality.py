@@ -28,9 +28,9 @@ from experiments.runs.folder import open_run, output_folder
 class Options(SeedsOptions):
     """Trains VAEs with each prior over several seeds, and scores their samples."""
 
-    dataset: str = "digits"
-    """Digits, a TFDS name, or the path of your own .npz file, with labels: they train the features that score the
-    samples."""
+    dataset: str = "mnist_5k"
+    """mnist_5k, digits, a TFDS name, or the path of your own .npz file, with labels: they train the features that score
+    the samples."""
     priors: tuple[str, ...] = ("standard", "mixture")
     """Which priors: standard, mixture, vamp, flow, or your own as module:function; the others are compared with the
     first."""

@@ -37,8 +37,8 @@ KEY = jax.random.key(6)
 class Options:
     """Trains VAEs with a latent plane, and draws encodings, prior and decoder of each."""
 
-    dataset: str = "digits"
-    """Digits, a TFDS name, or the path of your own .npz file, as in compare_priors."""
+    dataset: str = "mnist_5k"
+    """mnist_5k, digits, a TFDS name, or the path of your own .npz file, as in compare_priors."""
     priors: tuple[str, ...] = ("standard", "mixture")
     """Which priors, one row each: standard, mixture, vamp, flow, or your own as module:function."""
     preset: Literal["quick", "paper"] = "quick"

@@ -49,8 +49,8 @@ CAPTIONS = {
 class Options(RunOptions):
     """Trains a VampPrior from random and from data pseudo-inputs, and compares them with real images."""
 
-    dataset: str = "digits"
-    """Digits, a TFDS name, or the path of your own .npz file, as in compare_priors; with labels."""
+    dataset: str = "mnist_5k"
+    """mnist_5k, digits, a TFDS name, or the path of your own .npz file, as in compare_priors; with labels."""
     num_components: int = 50
     """Pseudo-inputs."""
     starts: tuple[Literal["random", "data"], ...] = ("random", "data")

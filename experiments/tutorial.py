@@ -31,13 +31,15 @@ class Step(NamedTuple):
 
 
 STEPS = {
-    "hole": Step("prior_visualization --priors standard", ("latent_plane",)),
-    "quality": Step("generation_quality", ("scores", "means")),
-    "cure": Step("prior_visualization --priors standard mixture vamp flow", ("latent_plane",)),
-    "pseudo_inputs": Step("pseudo_inputs", ("neighbours_data", "distances")),
-    "pseudo_inputs_faster": Step("pseudo_inputs --prior-learning-rate-factor 10", ("neighbours_random",)),
-    "choice": Step("choose_prior", ("scores", "hole_maps")),
-    "classes": Step("conditional_generation", ("by_class", "shares")),
+    "hole": Step("prior_visualization --dataset digits --priors standard", ("latent_plane",)),
+    "quality": Step("generation_quality --dataset digits", ("scores", "means")),
+    "cure": Step("prior_visualization --dataset digits --priors standard mixture vamp flow", ("latent_plane",)),
+    "pseudo_inputs": Step("pseudo_inputs --dataset digits", ("neighbours_data", "distances")),
+    "pseudo_inputs_faster": Step(
+        "pseudo_inputs --dataset digits --prior-learning-rate-factor 10", ("neighbours_random",)
+    ),
+    "choice": Step("choose_prior --dataset digits", ("scores", "hole_maps")),
+    "classes": Step("conditional_generation --dataset digits", ("by_class", "shares")),
     "mnist": Step("prior_holes", ("prior_holes",)),
     "mnist_pseudo_inputs": Step(
         "pseudo_inputs --dataset mnist --preset paper --epochs 60", ("neighbours_random", "neighbours_data")

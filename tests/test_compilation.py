@@ -248,6 +248,16 @@ def test_a_second_call_compiles_nothing(name, lowered):
     check_compiles_once(CALLS[name], lowered)
 
 
+def test_what_reads_no_prior_is_one_program_for_all_priors(lowered):
+    models = [model(seed, prior) for seed, prior in enumerate((vp.standard_normal(2), vp.mixture(2, 3)))]
+    for vae, params, _, x in models:
+        vp.active_units(vae, params, x)
+        vp.aggregated_posterior(vae, params, x)
+        if vae is models[0][0]:
+            lowered.clear()
+    assert not lowered
+
+
 # Types, factories of priors and flows, configurations and files: no arrays go in, or others above call them.
 WITHOUT_ARRAYS = {
     *("__version__", "factory", "flow_from_config", "prior_from_config", "plain_config"),

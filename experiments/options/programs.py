@@ -10,8 +10,8 @@ from experiments.options.config import Config
 class RunOptions:
     """One run: the data, the schedule, the seed, and where results go."""
 
-    dataset: str = "digits"
-    """Digits, mnist_5k, a TFDS name, or the path of your own .npz file, as in compare_priors."""
+    dataset: str = "mnist_5k"
+    """mnist_5k, digits, a TFDS name, or the path of your own .npz file, as in compare_priors."""
     preset: Literal["quick", "paper"] = "quick"
     """Sizes and schedule, as in compare_priors."""
     epochs: int | None = None

@@ -5,7 +5,7 @@ from typing import Any
 
 from experiments.measures import Annealing, EvaluationSettings, SampleScorer
 from experiments.models.vaes import PRIORS, Sizes
-from experiments.options.config import PRESETS, Config
+from experiments.options.config import PRESETS, QUICK_ON_DIGITS, Config
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ def fill(config: Config) -> Settings:
     """Gives each option that was left open its value: the preset's, and all priors."""
     typed = {option.name: getattr(config, option.name) for option in fields(Config)}
     values: dict[str, Any] = {**PRESETS[config.preset], "priors": PRIORS}
+    if (config.preset, config.dataset) == ("quick", "digits"):
+        values |= QUICK_ON_DIGITS
     values |= {name: value for name, value in typed.items() if value is not None}
     if config.learning_rates:
         values["learning_rate"] = None

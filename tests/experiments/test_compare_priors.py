@@ -18,6 +18,7 @@ from experiments.options.resolve import resolve
 from experiments.options.settings import fill
 
 SMALL = {
+    "dataset": "digits",
     "epochs": 2,
     "hidden": (8,),
     "latent_dim": 2,
@@ -134,7 +135,7 @@ def test_refitted_priors_are_rows_of_their_own(tmp_path):
 def test_holes_of_two_levels_are_left_out_of_large_data(capsys):
     digits = load("digits")
     large = digits._replace(train={name: np.repeat(array, 5, axis=0) for name, array in digits.train.items()})
-    assert resolve(Config(levels=2), digits).metrics == "all"
+    assert resolve(Config(dataset="digits", levels=2), digits).metrics == "all"
     assert resolve(Config(), large).metrics == "all"
     assert resolve(Config(levels=2), large).metrics == "likelihood"
     assert "up to 5,000 it is measured" in capsys.readouterr().out
@@ -156,15 +157,20 @@ def test_wrong_options_end_in_one_clear_line(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").touch()
     for options, message in [
         (("--dataset", "cifar"), "cifar"),
-        (("--priors", "gaussian"), "gaussian"),
-        (("--seeds", "0"), "error: Expected --seeds >= 1; got 0."),
+        (("--dataset", "digits", "--priors", "gaussian"), "gaussian"),
+        (("--dataset", "digits", "--seeds", "0"), "error: Expected --seeds >= 1; got 0."),
         (("--annealing", "4", "0", "5"), "error: Expected --annealing >= 1; got (4, 0, 5)."),
         (("--warmup-epochs", "-1"), "error: Expected --warmup-epochs >= 0; got -1."),
         (("--cooldown-epochs", "-1"), "error: Expected --cooldown-epochs >= 0; got -1."),
         (("--learning-rates", "1e-3", "inf"), "error: Expected --learning-rates > 0 and finite; got"),
-        (("--output-dir", str(tmp_path / "file" / "below")), "error: Expected an output folder that can be written"),
+        (
+            ("--dataset", "digits", "--output-dir", str(tmp_path / "file" / "below")),
+            "error: Expected an output folder that can be written",
+        ),
         (
             (
+                "--dataset",
+                "digits",
                 "--learning-rate",
                 "1e30",
                 "--epochs",
@@ -180,7 +186,7 @@ def test_wrong_options_end_in_one_clear_line(tmp_path, monkeypatch, capsys):
             "error: No prior could be trained",
         ),
         (
-            ("--batch-size", "5000", "--output-dir", str(tmp_path / "other")),
+            ("--dataset", "digits", "--batch-size", "5000", "--output-dir", str(tmp_path / "other")),
             "error: Expected at least one batch of 5000 examples; got 1197.",
         ),
         (("--dataset", "mnist", "--data-dir", str(tmp_path)), "error: Expected a prepared copy of 'mnist'"),
@@ -203,8 +209,8 @@ def test_help_is_readable(program):
 def test_the_warm_up_ends_within_a_short_run(capsys):
     digits = load("digits")
     capsys.readouterr()
-    assert resolve(Config(), digits).warmup_epochs == 20
-    assert resolve(Config(epochs=30, warmup_epochs=25), digits).warmup_epochs == 25
+    assert resolve(Config(dataset="digits"), digits).warmup_epochs == 20
+    assert resolve(Config(dataset="digits", epochs=30, warmup_epochs=25), digits).warmup_epochs == 25
     assert capsys.readouterr().out == ""
     assert resolve(Config(preset="paper", epochs=30), digits).warmup_epochs == 7
     assert "shortened to 7; --warmup-epochs sets it" in capsys.readouterr().out

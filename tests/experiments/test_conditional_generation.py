@@ -85,7 +85,7 @@ def test_share_of_samples_in_their_class(monkeypatch):
 @pytest.mark.slow
 def test_a_prior_alone_can_read_the_label(tmp_path):
     data = load("digits")
-    options = conditional_generation.Options(epochs=1, seeds=1, latent_dim=2, num_test=50)
+    options = conditional_generation.Options(dataset="digits", epochs=1, seeds=1, latent_dim=2, num_test=50)
     settings = resolve(options.comparison(priors=("conditional",)), data)
     made = conditional_generation.make_all(settings, data)[BLIND]
     model = train(BLIND, settings, data, tmp_path, made).model(0)

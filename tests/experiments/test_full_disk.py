@@ -15,7 +15,15 @@ from experiments.training import kept
 from experiments.training.train import train
 from tests.training.test_full_disk import fill
 
-SMALL = {"priors": ("standard",), "epochs": 1, "warmup_epochs": 1, "hidden": (4,), "latent_dim": 2, "seeds": 2}
+SMALL = {
+    "dataset": "digits",
+    "priors": ("standard",),
+    "epochs": 1,
+    "warmup_epochs": 1,
+    "hidden": (4,),
+    "latent_dim": 2,
+    "seeds": 2,
+}
 
 
 def train_small(output_dir):

@@ -12,17 +12,18 @@ import pytest
 from tests.support.kill import ROOT, finish, results_of, run_with_kills, start
 
 KILLS = 3  # of each program in the nightly test
-SMALL = ("--epochs", "2", "--warmup-epochs", "1", "--latent-dim", "2", "--output-dir", "run")
+ON_DIGITS = ("--dataset", "digits")
+SMALL = (*ON_DIGITS, "--epochs", "2", "--warmup-epochs", "1", "--latent-dim", "2", "--output-dir", "run")
 FEW = ("--num-components", "4", "--num-test", "100", "--seeds", "2")
 COMPARISON = (*SMALL, *FEW, "--hidden", "8", "--num-samples", "10", "--annealing", "2", "4", "2")
-ONE = (*SMALL[2:], "--priors", "standard", "--seeds", "1", "--hidden", "8", "--num-samples", "10", "--annealing", "2",
-       "4", "2", "--metrics", "likelihood", "--num-test", "40")  # fmt: skip
+ONE = (*ON_DIGITS, *SMALL[4:], "--priors", "standard", "--seeds", "1", "--hidden", "8", "--num-samples", "10",
+       "--annealing", "2", "4", "2", "--metrics", "likelihood", "--num-test", "40")  # fmt: skip
 PROGRAMS = {
     "compare_priors": (*COMPARISON, "--priors", "standard", "vamp", "--refit", "mixture", "--cooldown-epochs", "1"),
-    "prior_visualization": ("--epochs", "2", "--num-points", "100", "--output-dir", "run"),
+    "prior_visualization": (*ON_DIGITS, "--epochs", "2", "--num-points", "100", "--output-dir", "run"),
     "generation_quality": (*SMALL, *FEW),
     "choose_prior": (*SMALL, *FEW, "--priors", "standard", "mixture"),
-    "pseudo_inputs": ("--epochs", "4", "--num-components", "6", "--output-dir", "run"),
+    "pseudo_inputs": (*ON_DIGITS, "--epochs", "4", "--num-components", "6", "--output-dir", "run"),
     "conditional_generation": (*SMALL, "--num-by-class", "20", "--num-test", "100", "--seeds", "1"),
     "prior_holes": (
         "--dataset",

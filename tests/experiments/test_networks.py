@@ -243,3 +243,11 @@ def test_the_grid_is_chosen_on_validation_at_the_best_epoch():
     np.testing.assert_array_equal(chosen.params["w"], [2, 3])
     np.testing.assert_array_equal(chosen.history["validation_elbo"], elbo[2:4])
     assert chosen.failures == ()
+
+
+def test_networks_of_all_priors_are_equal_but_those_that_read_the_label():
+    data = grey(num_levels=2)._replace(num_classes=10)
+    vaes = {name: make_vae(name, SIZES, data)[0] for name in ("standard", "vamp", "flow", "conditional")}
+    networks = {name: (vae.encode, vae.decode) for name, vae in vaes.items()}
+    assert networks["standard"] == networks["vamp"] == networks["flow"] != networks["conditional"]
+    assert hash(networks["standard"]) == hash(networks["flow"])

@@ -136,14 +136,14 @@ def test_each_program_checks_seeds_and_repeats(program, options, repeated, monke
 )
 def test_numbers_that_make_no_sense_are_refused(options, message):
     with pytest.raises(ValueError, match=f"Expected {message}"):
-        resolve(Config(**options), DIGITS)
+        resolve(Config(dataset="digits", **options), DIGITS)
 
 
 def test_several_learning_rates_stand_for_the_presets_and_stay_when_resolved_again():
     config = resolve(Config(learning_rates=(1e-3, 1e-2)), DIGITS)
     assert config.learning_rate is None
     assert config.all_learning_rates == (1e-3, 1e-2)
-    assert resolve(Config(), DIGITS).all_learning_rates == (2e-3,)
+    assert resolve(Config(dataset="digits"), DIGITS).all_learning_rates == (2e-3,)
     assert resolve(config, DIGITS) == config
 
 

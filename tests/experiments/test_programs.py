@@ -25,7 +25,7 @@ from experiments.options.config import Config
 from experiments.options.resolve import resolve
 from experiments.report import comparison
 
-SMALL = {"epochs": 1, "warmup_epochs": 1, "latent_dim": 2, "num_components": 4, "num_test": 100}
+SMALL = {"dataset": "digits", "epochs": 1, "warmup_epochs": 1, "latent_dim": 2, "num_components": 4, "num_test": 100}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,9 @@ def candidates(standard):
 @pytest.mark.slow
 def test_the_latent_plane_is_drawn(standard, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(prior_visualization, "train", lambda *_: standard.trained[0])
-    options = prior_visualization.Options(priors=("standard",), num_points=100, output_dir=str(tmp_path))
+    options = prior_visualization.Options(
+        dataset="digits", priors=("standard",), num_points=100, output_dir=str(tmp_path)
+    )
     prior_visualization.main(options)
     (row,) = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert row["prior"] == "standard"
@@ -70,12 +72,14 @@ def test_the_latent_plane_is_drawn(standard, tmp_path, capsys, monkeypatch):
 )
 def test_a_plane_needs_two_dimensions(options, message):
     with pytest.raises(ValueError, match=message):
-        prior_visualization.main(prior_visualization.Options(**options))
+        prior_visualization.main(prior_visualization.Options(dataset="digits", **options))
 
 
 @pytest.mark.slow
 def test_pseudo_inputs_are_followed_and_measured(tmp_path, capsys):
-    options = pseudo_inputs.Options(num_components=6, starts=("data",), epochs=2, output_dir=str(tmp_path))
+    options = pseudo_inputs.Options(
+        dataset="digits", num_components=6, starts=("data",), epochs=2, output_dir=str(tmp_path)
+    )
     pseudo_inputs.main(options)
     (row,) = json.loads((tmp_path / "results.json").read_text())["rows"]
     distance = row["distance"]
@@ -142,7 +146,9 @@ def test_each_class_is_asked_for(standard, tmp_path, monkeypatch):
     monkeypatch.setattr(measures, "elbo", lambda *_: standard.rows[0]["test"])
     monkeypatch.setattr(conditional_generation, "class_kl", lambda *_: 1.0)
     conditional_generation.main(
-        conditional_generation.Options(seeds=1, num_by_class=3, latent_dim=2, num_test=100, output_dir=str(tmp_path))
+        conditional_generation.Options(
+            dataset="digits", seeds=1, num_by_class=3, latent_dim=2, num_test=100, output_dir=str(tmp_path)
+        )
     )
     content = json.loads((tmp_path / "results.json").read_text())
     assert len(content["rows"]) == 3
@@ -164,4 +170,4 @@ def test_each_class_is_asked_for(standard, tmp_path, monkeypatch):
 )
 def test_wrong_options_are_named(program, options, message):
     with pytest.raises(ValueError, match=message):
-        program.main(program.Options(**options))
+        program.main(program.Options(**{"dataset": "digits"} | options))

@@ -114,7 +114,7 @@ def test_the_command_line_says_what_is_wrong(user_module, monkeypatch, capsys):
         ("nonesuch", "error: Expected a prior among standard, mixture, vamp, flow, conditional, or one of your own as"),
         ("mine:absent", "error: Expected a function 'absent'"),
     ]:
-        monkeypatch.setattr(sys, "argv", ["compare_priors", "--priors", option])
+        monkeypatch.setattr(sys, "argv", ["compare_priors", "--dataset", "digits", "--priors", option])
         with pytest.raises(SystemExit) as ended:
             command_line.run(compare, Config)
         assert str(ended.value.code).startswith(message)
@@ -128,7 +128,7 @@ def test_priors_that_read_the_label(user_module):
     assert not prior_reads_label(vp.marginalize(vp.conditional_normal(2, num_classes=2), (0.5, 0.5)))
     assert not prior_reads_label(vp.mixture(2, 3))
     for program, option in ((choose_prior, "priors"), (prior_visualization, "priors"), (choose_prior, "refit")):
-        options = program.Options(**{"priors": ("standard",), option: ("standard", "mine:classes")})
+        options = program.Options(dataset="digits", **{"priors": ("standard",), option: ("standard", "mine:classes")})
         with pytest.raises(
             ValueError, match=f"Expected priors that read no label as --{option} here; got mine:classes"
         ):

@@ -150,6 +150,8 @@ def make(rng: np.random.Generator, folder: Path) -> Case:
     arguments: Tokens = (
         [] if "output_dir" in chosen or "output_dir" not in hints else ["--output-dir", str(folder / "o")]
     )
+    if "dataset" not in chosen and getattr(options, "dataset", None) == "mnist_5k":
+        arguments += ["--dataset", "digits"]  # read in less time
     for name in chosen:
         tokens = choose(rng, known[name][name == wrong] or known[name][1])
         arguments += tokens if name == "run_dir" else [f"--{name.replace('_', '-')}", *tokens]

@@ -13,7 +13,14 @@ from experiments.options.config import Config
 from experiments.options.resolve import resolve
 from experiments.training.kept import model_folder
 
-OPTIONS = {"priors": ("standard", "mixture"), "seeds": 1, "hidden": (4,), "latent_dim": 2, "num_components": 3}
+OPTIONS = {
+    "dataset": "digits",
+    "priors": ("standard", "mixture"),
+    "seeds": 1,
+    "hidden": (4,),
+    "latent_dim": 2,
+    "num_components": 3,
+}
 
 
 def write_run(folder: Path) -> None:

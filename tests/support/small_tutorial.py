@@ -5,7 +5,7 @@ from pathlib import Path
 from experiments import tutorial
 from experiments.options import command_line
 
-SMALL = "--priors standard --epochs 2 --num-points 50"
+SMALL = "--dataset digits --priors standard --epochs 2 --num-points 50"
 if __name__ == "__main__":
     tutorial.IMAGES = tutorial.RESULTS = Path("kept").absolute()
     tutorial.STEPS = {
