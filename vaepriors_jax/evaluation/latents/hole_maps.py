@@ -119,8 +119,9 @@ def hole_map(
 
 def join_map(area: "Area", log_q: jax.Array, log_p: jax.Array, q_is_exact: jax.Array, p_is_exact: jax.Array) -> HoleMap:
     """The map from its area and its densities."""
-    *place, explained = area
-    return HoleMap(*place, log_q, log_p, log_q - log_p, explained, q_is_exact, p_is_exact)
+    first, second, origin, axes, explained = area
+    difference = log_q - log_p
+    return HoleMap(first, second, origin, axes, log_q, log_p, difference, explained, q_is_exact, p_is_exact)
 
 
 class MapKeys(NamedTuple):
