@@ -119,6 +119,11 @@ PRIORS = [
     PriorCase(
         "two_level_vamp", lambda: vp.two_level(vp.vamp(3, (6,)), 1, 1, hidden=(8,)), {"encode": encode_two_level}
     ),
+    PriorCase("laplace", lambda: vp.laplace(2, learned=("loc", "scale"))),
+    PriorCase(
+        "generalized_normal", lambda: vp.generalized_normal(2, exponent=3.0, learned=("loc", "scale", "exponent"))
+    ),
+    PriorCase("student_t_prior", lambda: vp.student_t_prior(2, df=6.0, learned=("loc", "scale", "df"))),
     PriorCase("stop_gradient", lambda: vp.stop_gradient(vp.mixture(2, 3)), learns=False),
     PriorCase(
         "from_distribution",

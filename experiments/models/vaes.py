@@ -19,7 +19,7 @@ from vaepriors_jax.base import chain_of
 from vaepriors_jax.conditioning import conditions_read
 from vaepriors_jax.priors.init_from_data import required_data
 
-PRIORS = ("standard", "mixture", "vamp", "flow", "conditional")
+PRIORS = ("standard", "mixture", "vamp", "flow", "conditional")  # those of a comparison, if none are named
 
 
 Made = tuple[vp.VAE, Callable[[jax.Array], vp.VAEParams]]  # a VAE, and what makes its parameters from a key
@@ -79,6 +79,9 @@ def make_prior(name: str, sizes: Sizes, data: Dataset) -> vp.Prior:
             vp.standard_normal(dim), vp.repeat(vp.affine_coupling(dim, hidden=sizes.flow_hidden), sizes.flow_layers)
         ),
         "conditional": lambda: vp.conditional_normal(dim, num_classes=data.num_classes),
+        "laplace": lambda: vp.laplace(dim, learned=("loc", "scale")),
+        "generalized_normal": lambda: vp.generalized_normal(dim, learned=("loc", "scale", "exponent")),
+        "student_t": lambda: vp.student_t_prior(dim, learned=("loc", "scale", "df")),
     }
     if name in makers:
         prior = makers[name]()

@@ -14,7 +14,7 @@ from experiments.benchmarks import paper
 from experiments.data.dataset import Dataset
 from experiments.models.image_networks import patches, spread
 from experiments.models.likelihoods import KINDS, check_likelihood
-from experiments.models.vaes import Sizes, make_vae
+from experiments.models.vaes import Sizes, make_prior, make_vae
 from experiments.options.config import Config
 from experiments.options.resolve import resolve
 from experiments.training import cost, grid
@@ -45,6 +45,12 @@ def test_patches_are_a_convolution(stride, shape):
     found = np.asarray(patches(jnp.asarray(image), stride)) @ kernel.reshape(-1)
     expected = sum(correlate2d(image[..., c], kernel[..., c], mode="same") for c in range(2))
     np.testing.assert_allclose(found, expected[::stride, ::stride], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["laplace", "generalized_normal", "student_t"])
+def test_priors_beside_the_five_are_over_the_latents(name):
+    prior = make_prior(name, SIZES, grey())
+    assert prior.apply(prior.init(jax.random.key(0))).event_shape == (SIZES.latent_dim,)
 
 
 def test_channels_are_spread_over_pixels():

@@ -39,7 +39,7 @@ def with_ties(params: Any, ties: set[str], seed: int) -> Any:
 
     def tied(path: Any, leaf: np.ndarray) -> np.ndarray:
         leaf, name = np.array(leaf, np.float32), getattr(path[-1], "key", "")
-        if "equal" in ties and name in ("loc", "log_scale", "scale_tril", "pseudo_inputs"):
+        if leaf.ndim and "equal" in ties and name in ("loc", "log_scale", "scale_tril", "pseudo_inputs"):
             by_class = leaf.ndim == 3 and name != "scale_tril"
             leaf = np.broadcast_to(leaf[:, :1] if by_class else leaf[:1], leaf.shape).copy()
         if "off" in ties and name == "logits":
@@ -136,6 +136,13 @@ def of_vamp(params: Any, z: Any, component: Any = scipy.stats.norm, bounded: boo
 
 REFERENCES = {
     "standard_normal": lambda params, z: scipy.stats.norm.logpdf(z).sum(),
+    "laplace": lambda p, z: scipy.stats.laplace.logpdf(z, p["loc"], np.exp(p["log_scale"])).sum(),
+    "generalized_normal": lambda p, z: scipy.stats.gennorm.logpdf(
+        z, np.exp(p["log_exponent"]), p["loc"], np.exp(p["log_scale"])
+    ).sum(),
+    "student_t_prior": lambda p, z: scipy.stats.multivariate_t(
+        p["loc"], np.diag(np.exp(2 * p["log_scale"])), np.exp(p["log_df"])
+    ).logpdf(z),
     "from_distribution": lambda params, z: scipy.stats.laplace.logpdf(z, [0.5, -0.5], [1.0, 2.0]).sum(),
     "conditional_normal": lambda params, z: of_classes((0, 1, 0))({"logits": np.zeros((3, 1)), **_lifted(params)}, z),
     "conditional_mixture": of_classes((0, 0, 1)),

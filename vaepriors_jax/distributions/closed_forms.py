@@ -1,11 +1,12 @@
 """Closed forms of KL(q || p), one function for each pair of families."""
 
+import math
 from typing import Any
 
 import distrax
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import betaln, digamma, gammaln, i0e, i1e
+from jax.scipy.special import betaln, digamma, erf, gammaln, i0e, i1e
 from tensorflow_probability.substrates.jax import distributions as tfd
 
 from vaepriors_jax.distributions.conversion import as_library_distribution
@@ -55,6 +56,19 @@ def kl_of_laplace(q_loc: jax.Array, q_scale: jax.Array, p_loc: jax.Array, p_scal
     # Each sign has its own smooth branch, so that both derivatives are right at t = 0, where |t| has none.
     above, below = jnp.where(t >= 0, t, 0), jnp.where(t < 0, -t, 0)
     return jnp.sum(ratio - 1 - jnp.log(ratio) + ratio * (above + jnp.expm1(-above) + below + jnp.expm1(-below)), -1)
+
+
+def kl_of_gaussian_to_laplace(q_loc: jax.Array, q_scale: jax.Array, p_loc: jax.Array, p_scale: jax.Array) -> jax.Array:
+    r"""KL in nats of a diagonal Gaussian to independent Laplace distributions, all arguments [..., dim].
+
+    $\sum_i \log\frac{2 b_i}{\sigma_i} - \frac12 \log(2 \pi e) + \frac{\sigma_i}{b_i} \mathbb{E}|n + t_i|$ with
+    $t = (\mu^q - \mu^p) / \sigma$ and n from N(0, 1): $\mathbb{E}|n + t| = \sqrt{2 / \pi}\, e^{-t^2 / 2} +
+    t\, \mathrm{erf}(t / \sqrt2)$, the mean of a folded normal.
+    """
+    t = (q_loc - p_loc) / q_scale
+    distance = math.sqrt(2 / math.pi) * jnp.exp(-0.5 * t**2) + t * erf(t / math.sqrt(2))
+    constant = math.log(2) - 0.5 * math.log(2 * math.pi * math.e)
+    return jnp.sum(constant + jnp.log(p_scale / q_scale) + q_scale / p_scale * distance, axis=-1)
 
 
 def kl_of_von_mises(q_loc: jax.Array, q_conc: jax.Array, p_loc: jax.Array, p_conc: jax.Array) -> jax.Array:
@@ -118,6 +132,9 @@ def closed_form_kl(q: Any, p: Any) -> jax.Array | None:
         return kl_of_full_gaussians(*full_q, *full_p)
     if pair := _scalars(q, p, distrax.Laplace, tfd.Laplace):
         return kl_of_laplace(*(array for d in pair for array in _broadcast(d, d.loc, d.scale)))
+    if is_normal_diag(q) and (laplace := _scalars(p, p, distrax.Laplace, tfd.Laplace)):
+        scalar = laplace[0]
+        return kl_of_gaussian_to_laplace(*location_and_scale(q), *_broadcast(scalar, scalar.loc, scalar.scale))
     if pair := _scalars(q, p, distrax.VonMises, tfd.VonMises):
         return kl_of_von_mises(*(array for d in pair for array in _broadcast(d, d.loc, d.concentration)))
     if distribution_class(q) is tfd.PowerSpherical and distribution_class(p) is tfd.SphericalUniform:

@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 from tensorflow_probability.substrates.jax import distributions as tfd
 
-INDEPENDENT = (distrax.Independent, tfd.Independent)
+from vaepriors_jax.distributions.laplace import LaplaceDiag
+
+INDEPENDENT = (distrax.Independent, LaplaceDiag, tfd.Independent)
 NORMAL = (distrax.Normal, distrax.LogStddevNormal, tfd.Normal)
 DIAGONAL = (distrax.MultivariateNormalDiag, tfd.MultivariateNormalDiag)
 FULL_DISTRAX = (

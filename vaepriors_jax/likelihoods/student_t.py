@@ -7,39 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaepriors_jax.checks import check_finite, check_positive
+from vaepriors_jax.distributions.multivariate_t import log_gamma_step, scaled_log1p
 from vaepriors_jax.distributions.normal import check_scale
 from vaepriors_jax.distributions.numerics import LOG_2PI, full_precision, full_precision_as
 from vaepriors_jax.likelihoods.pixelwise import Pixelwise
 
 # Smaller scales are raised to this one: densities and gradients stay finite in float32.
 SMALLEST_SCALE = 1e-12
-
-
-def _log_gamma_step(a: jax.Array) -> jax.Array:
-    r"""$\log \Gamma(a + \tfrac12) - \log \Gamma(a) - \tfrac12 \log a$, without cancellation.
-
-    It uses Stirling's series; for a < 8 the series at a + 8 and the recurrence of $\Gamma$. (TFP's StudentT subtracts
-    log-gammas: in float32 its derivative in the degrees of freedom has lost all digits at 1e4.)
-    """
-    is_small = a < 8
-    small = jnp.where(is_small, a, 1)
-    large = jnp.where(is_small, a + 8, a)
-    inverse = large**-2
-    series = inverse * (1 / 192 - inverse * (1 / 640 - inverse * (17 / 14336 - inverse * 31 / 18432))) - 1 / 8
-    back = 0.5 * jnp.log1p(8 / small) - sum(jnp.log1p(0.5 / (small + k)) for k in range(8))
-    return series / large + jnp.where(is_small, back, 0)
-
-
-def _scaled_log1p(square: jax.Array, df: jax.Array) -> jax.Array:
-    r"""$\nu \log(1 + s / \nu)$; for small $s / \nu$ a series, since the derivative in $\nu$ would cancel."""
-    is_small = square < 0.1 * df
-    ratio = jnp.where(is_small, square, 0) / df
-    half = ratio / (2 + ratio)  # log1p(ratio) = 2 artanh(half)
-    power, series = half**2, 0.0
-    for k in (13, 11, 9, 7, 5, 3, 1):
-        series = series * power + 1 / k
-    direct = df * jnp.log1p(jnp.where(is_small, 1, square / df))
-    return jnp.where(is_small, 2 * square / (2 + ratio) * series, direct)
 
 
 class StudentT(Pixelwise):
@@ -60,8 +34,8 @@ class StudentT(Pixelwise):
         """Log-density in nats of each pixel."""
         value = full_precision_as(value, self.loc.dtype)
         square = ((value - self.loc) / self.scale) ** 2
-        log_peak = _log_gamma_step(self.df / 2) - 0.5 * LOG_2PI - jnp.log(self.scale)
-        return log_peak - 0.5 * (_scaled_log1p(square, self.df) + jnp.log1p(square / self.df))
+        log_peak = log_gamma_step(self.df / 2) - 0.5 * LOG_2PI - jnp.log(self.scale)
+        return log_peak - 0.5 * (scaled_log1p(square, self.df) + jnp.log1p(square / self.df))
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
         # Bailey (1994), Polar generation of random variates with the t-distribution. It is ten times as fast as

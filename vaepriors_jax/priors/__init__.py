@@ -9,10 +9,13 @@ from vaepriors_jax.priors.freeze import freeze as freeze
 from vaepriors_jax.priors.freeze import frozen as frozen
 from vaepriors_jax.priors.freeze import stop_gradient as stop_gradient
 from vaepriors_jax.priors.from_distribution import from_distribution as from_distribution
+from vaepriors_jax.priors.generalized_normal import generalized_normal as generalized_normal
 from vaepriors_jax.priors.init_from_data import init_from_data as init_from_data
+from vaepriors_jax.priors.laplace import laplace as laplace
 from vaepriors_jax.priors.marginalize import marginalize as marginalize
 from vaepriors_jax.priors.mixture import mixture as mixture
 from vaepriors_jax.priors.standard_normal import standard_normal as standard_normal
+from vaepriors_jax.priors.student_t_prior import student_t_prior as student_t_prior
 from vaepriors_jax.priors.transformed import transformed as transformed
 from vaepriors_jax.priors.two_level import two_level as two_level
 from vaepriors_jax.priors.vamp import pseudo_covariates as pseudo_covariates
