@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from vaepriors_jax.trees import named_arrays
+
 # Names that functions of this package use for themselves. An entry of a batch with such a name would take their place.
 RESERVED = (
     *("params", "key", "z", "prior", "posterior", "encode", "data", "vae", "self", "objective", "mean", "is_example"),
@@ -210,13 +212,14 @@ def check_batch(batch: Any) -> None:
     if not isinstance(batch, Mapping) or "x" not in batch:
         got = f"the entries {sorted(map(str, batch))}" if isinstance(batch, Mapping) else type(batch).__name__
         raise TypeError(f"Expected a batch with an entry 'x' [B, ...], such as {{'x': images}}; got {got}.")
-    for name, value in batch.items():
+    arrays = dict(named_arrays(batch))
+    for name, value in arrays.items():
         if not hasattr(value, "shape") and not (value is None and name != "x"):
             raise TypeError(
                 f"Expected `{name}` of the batch to be an array [B, ...]; got {type(value).__name__}. Convert it, such "
                 f"as by `np.asarray({name})`."
             )
-    lengths = {name: value.shape[0] if value.shape else 0 for name, value in batch.items() if value is not None}
+    lengths = {name: value.shape[0] if value.shape else 0 for name, value in arrays.items() if value is not None}
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         raise ValueError(f"Expected arrays of one length [B, ...], at least 1, in the batch; got {lengths}.")
 

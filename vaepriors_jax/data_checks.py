@@ -1,6 +1,7 @@
 """Checks of a whole data set, before anything is compiled."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,6 +20,8 @@ from vaepriors_jax.checks import (
 )
 from vaepriors_jax.conditioning import labels_read
 from vaepriors_jax.factories import check_is, check_shapes
+from vaepriors_jax.likelihoods.support import Support
+from vaepriors_jax.trees import map_arrays, named_arrays, num_rows
 from vaepriors_jax.vae import VAE, VAEParams, check_params, context_of
 
 
@@ -63,14 +66,26 @@ def check_data(
     if not isinstance(data, Mapping) or "x" not in data:
         got = f"the entries {sorted(data)}" if isinstance(data, Mapping) else _in_words(data)
         raise ValueError(f"Expected data with an entry 'x' [N, ...], such as {{'x': images}}; got {got}.")
-    for name, value in data.items():
-        check_array(name, value)
+    _check_arrays(data)
     check_values(vae, data)
-    arrays = {name: place(value) for name, value in data.items()}
+    arrays = map_arrays(place, data)
     # Arrays in host memory are checked there.
-    known = {name: data[name] if isinstance(data[name], np.ndarray) else value for name, value in arrays.items()}
+    known = map_arrays(lambda value: value if isinstance(value, np.ndarray) else place(value), data)
     _check_support(vae, params, known, key, transform)
     return arrays
+
+
+def _check_arrays(data: Mapping[str, Any]) -> None:
+    if isinstance(data["x"], Mapping) and "x" in data["x"]:
+        raise TypeError(
+            "Expected `x` to be an array [N, ...]; got dict with an entry 'x' of its own. Pass that entry, or name the "
+            "parts of x otherwise."
+        )
+    for name, value in data.items():
+        if isinstance(value, Mapping) and not jax.tree.leaves(value):
+            raise ValueError(f"Expected arrays in `{name}`; got a dict without any.")
+    for name, value in named_arrays(data):
+        check_array(name, value)
 
 
 def _in_words(data: Any) -> str:
@@ -84,13 +99,18 @@ def _in_words(data: Any) -> str:
 
 
 def check_values(vae: VAE, data: Mapping[str, Any]) -> None:
-    """Raises ValueError for arrays of unequal lengths, values that are not finite, and labels outside the classes."""
-    lengths = {name: np.shape(value)[0] if np.ndim(value) else 0 for name, value in data.items()}
+    """Raises ValueError for unequal lengths, context that is not finite, and labels outside the classes.
+
+    Values of x that are not finite are looked for once the likelihood is known, which may allow missing ones.
+    """
+    arrays = dict(named_arrays(data))
+    lengths = {name: np.shape(value)[0] if np.ndim(value) else 0 for name, value in arrays.items()}
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         raise ValueError(f"Expected arrays of one length [N, ...], at least 1; got {lengths}.")
-    for name, value in data.items():
-        check_finite(name, value)
+    for name, value in arrays.items():
         check_integer_range(name, value)
+    for name, value in named_arrays(context_of(data)):
+        check_finite(name, value)
     for name, num_classes in labels_read(vae.prior.config):
         if name in data:
             check_labels(data[name], num_classes, name)
@@ -112,35 +132,50 @@ def _check_support(
     *,
     chunk_size: int = 2**18,
 ) -> None:
-    """Checks the transformed data: their shapes on networks and prior, their values against the likelihood's support.
+    """Checks x, and the transformed data: shapes on networks and prior, values against the likelihood's support.
 
     `chunk_size` is the number of entries of x that are checked together.
     """
     if key.ndim:
         key, params = key[0], jax.tree.map(lambda leaf: leaf[0], params)
     check_shapes(vae.prior, params.prior)
-    count = len(data["x"])
-    size = max(1, min(count, chunk_size * count // max(1, int(np.size(data["x"])))))
-    batch = {
-        name: jax.ShapeDtypeStruct((size, *value.shape[1:]), jax.dtypes.canonicalize_dtype(value.dtype))
-        for name, value in data.items()
-    }
-    if transform is not None:
-        batch = _transformed(transform, key, batch)
-    check_support = trace_networks(vae, params, key, batch, data)
-    if transform is None and check_support is None or isinstance(data["x"], Tracer):
+    count = num_rows(data)
+    size = max(1, min(count, chunk_size * count // max(1, sum(map(np.size, jax.tree.leaves(data["x"]))))))
+    support = support_of(vae, params, key, data, transform, size)
+    if support.observed is None:
+        support.check_finite(data)
+    if transform is None and support.reads_anything or any(isinstance(x, Tracer) for x in jax.tree.leaves(data["x"])):
         return
     check_input, compiled = getattr(transform, "check_input", None), jax.jit(transform) if transform else None
     for start in range(0, count, size):
-        chunk = {name: _rows(value, start, min(size, count - start)) for name, value in data.items()}
+        chunk = map_arrays(partial(_rows, start=start, count=min(size, count - start)), data)
         if check_input is not None:
             check_input(chunk["x"])
         if transform is not None and compiled is not None:
             # The first chunk is not compiled, so that a transform can check values.
             chunk = (compiled if start else transform)(jax.random.fold_in(key, start), chunk)
-            check_finite("x, transformed", chunk["x"])
-        if check_support is not None:
-            check_support(chunk["x"])
+            support.check_finite(chunk, ", transformed")
+        support.check_values(chunk)
+
+
+def support_of(
+    vae: VAE,
+    params: VAEParams,
+    key: jax.Array,
+    data: Mapping[str, Any],
+    transform: Callable[..., Any] | None,
+    size: int | None = None,
+) -> Support:
+    """Traces transform, networks and prior on a batch of the data; returns what the likelihood allows as x."""
+
+    def shape(value: Any) -> jax.ShapeDtypeStruct:
+        shape = value.shape if size is None else (size, *value.shape[1:])
+        return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(value.dtype))
+
+    batch = map_arrays(shape, data)
+    if transform is not None:
+        batch = _transformed(transform, key, batch)
+    return trace_networks(vae, params, key, batch, data)
 
 
 def _transformed(transform: Callable[..., Any], key: jax.Array, batch: dict[str, Any]) -> Any:
@@ -158,29 +193,31 @@ def _transformed(transform: Callable[..., Any], key: jax.Array, batch: dict[str,
 
 def trace_networks(
     vae: VAE, params: VAEParams, key: jax.Array, batch: Mapping[str, Any], data: Mapping[str, Any]
-) -> Callable[[Any], None] | None:
-    """Traces networks and prior on one example of a batch; returns the likelihood's `check_support`, if it has one.
+) -> Support:
+    """Traces networks and prior on one example of a batch; returns what the likelihood allows as x.
 
     The `data`, before they were transformed, are for messages.
     """
     checks = []
 
-    def trace(params: VAEParams, key: jax.Array, example: dict[str, jax.Array]) -> jax.Array:
+    def observed(params: VAEParams, key: jax.Array, example: dict[str, jax.Array]) -> Any:
         context = context_of(example)
         z = vae.posterior(params, example["x"], **context).sample(seed=key)
         vae.latent_prior(params, **context)
         likelihood = vae.likelihood(params, z, **context)
         checks.append(getattr(likelihood, "check_support", None))
-        return z
+        return getattr(likelihood, "observed", None)
 
-    example = {name: jax.ShapeDtypeStruct(value.shape[1:], value.dtype) for name, value in batch.items()}
+    example = jax.tree.map(lambda value: jax.ShapeDtypeStruct(value.shape[1:], value.dtype), dict(batch))
     try:
-        jax.eval_shape(trace, params, key, example)
+        masks = jax.eval_shape(observed, params, key, example)
     except Exception as error:
-        shapes = {name: list(value.shape) for name, value in data.items()}
+        shapes = {name: list(value.shape) for name, value in named_arrays(data)}
         error.add_note(
             f"This came from the networks or the prior given one example of the data, {shapes} [N, ...]. The first "
             "axis is that of the examples; a single example x is passed as `x[None]`."
         )
         raise
-    return checks[0]
+    if masks is None:
+        return Support(checks[0])
+    return Support(checks[0], partial(jax.jit(jax.vmap(observed, (None, None, 0))), params, key))

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 import distrax
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 
 from vaepriors_jax.checks import check_choice, check_not_negative, check_positive_integer, check_precision
 from vaepriors_jax.distributions.kl_divergence import KL_METHODS, kl_divergence
 from vaepriors_jax.moved import moved_keywords
+from vaepriors_jax.trees import map_arrays
 from vaepriors_jax.vae import VAE, VAEParams
 
 
@@ -94,11 +96,12 @@ class ELBO(NamedTuple):
     objective: jax.Array
 
 
-def _check_event(likelihood: distrax.Distribution, x: jax.Array, log_prob_shape: tuple[int, ...] = ()) -> None:
-    if tuple(likelihood.event_shape) != x.shape or log_prob_shape != ():
+def _check_event(likelihood: distrax.Distribution, x: Any, log_prob_shape: tuple[int, ...] = ()) -> None:
+    expected, event_shape = map_arrays(np.shape, x), map_arrays(tuple, likelihood.event_shape)
+    if event_shape != expected or log_prob_shape != ():
         raise ValueError(
-            f"Expected the decoder's p(x|z) over one example of shape {x.shape}; got event_shape "
-            f"{tuple(likelihood.event_shape)} (batch_shape {tuple(likelihood.batch_shape)}). Objectives take one "
+            f"Expected the decoder's p(x|z) over one example of shape {expected}; got event_shape "
+            f"{event_shape} (batch_shape {tuple(likelihood.batch_shape)}). Objectives take one "
             "example: map over the batch, and let the decoder give back a distribution over the whole of x, such as "
             "`vp.bernoulli(logits)`."
         )
@@ -109,7 +112,7 @@ def log_likelihood(vae: VAE, params: VAEParams, z: jax.Array, x: jax.Array, **co
     return log_prob_of_example(vae.likelihood(params, z, **context), x)
 
 
-def log_prob_of_example(likelihood: distrax.Distribution, x: jax.Array) -> jax.Array:
+def log_prob_of_example(likelihood: distrax.Distribution, x: Any) -> jax.Array:
     """The log-density in nats of one example, or ValueError where the likelihood is over something else."""
     _check_event(likelihood, x)
     nats = likelihood.log_prob(x)

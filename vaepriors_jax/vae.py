@@ -10,9 +10,10 @@ import numpy as np
 
 from vaepriors_jax.base import Params, Prior
 from vaepriors_jax.checks import check_positive_integer
-from vaepriors_jax.distributions.conversion import as_latent_distribution, check_returned
+from vaepriors_jax.distributions.conversion import as_latent_distribution, as_likelihood
 from vaepriors_jax.factories import check_is
 from vaepriors_jax.networks.variables import State, call_in_training, join, split
+from vaepriors_jax.trees import map_arrays
 
 
 class Network(Protocol):
@@ -85,7 +86,7 @@ class VAE(NamedTuple):
         networks = check_params(params)
         with _explaining("decoder", "z", z):
             likelihood = self.decode(networks.decoder, z, **read)
-        return _checked_likelihood(likelihood)
+        return as_likelihood(likelihood)
 
     def train_posterior(
         self, params: VAEParams, key: jax.Array, x: jax.Array, **context: Any
@@ -103,7 +104,7 @@ class VAE(NamedTuple):
         read = _select(context, self.decoder_context, "decoder")
         with _explaining("decoder", "z", z):
             likelihood, state = call_in_training(self.decode, check_params(params).decoder, z, key, read)
-        return _checked_likelihood(likelihood), state
+        return as_likelihood(likelihood), state
 
     def latent_prior(self, params: VAEParams, **context: Any) -> distrax.Distribution:
         """Returns p(z). Priors that read the encoder, such as `vamp`, get it as context."""
@@ -152,16 +153,12 @@ def _explaining(network: str, name: str, value: Any) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        shapes = map_arrays(lambda array: list(np.shape(array)), value)
         error.add_note(
-            f"This came from the {network}, which takes one example; it was given {name} of shape "
-            f"{list(np.shape(value))}. For a batch, map over the examples with `jax.vmap`."
+            f"This came from the {network}, which takes one example; it was given {name} of shape {shapes}. "
+            "For a batch, map over the examples with `jax.vmap`."
         )
         raise
-
-
-def _checked_likelihood(likelihood: Any) -> distrax.Distribution:
-    check_returned(likelihood, "decoder", "x", "vp.bernoulli(logits)")
-    return likelihood
 
 
 def _select(context: Mapping[str, Any], names: tuple[str, ...], reader: str) -> dict[str, Any]:

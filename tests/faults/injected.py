@@ -420,8 +420,8 @@ CONDITIONAL = [
     _fault(
         "every-class-evaluated-as-the-first",
         "evaluation/likelihood/class_marginal.py",
-        "jnp.full(np.shape(x)[:1], label)",
-        "jnp.full(np.shape(x)[:1], 0)",
+        "jnp.full(num_rows(x), label)",
+        "jnp.full(num_rows(x), 0)",
         "priors/test_conditional.py::test_log_marginal_over_classes_weighs_them_by_their_probability",
     ),
     _fault(
@@ -748,8 +748,8 @@ TRAINING = [
     _fault(
         "every-example-with-the-same-noise",
         "training/batch.py",
-        'keys = jax.random.split(key, batch["x"].shape[0])',
-        'keys = jnp.stack([key] * batch["x"].shape[0])',
+        "keys = jax.random.split(key, num_rows(batch))",
+        "keys = jnp.stack([key] * num_rows(batch))",
         "training/test_step.py::test_examples_of_a_batch_have_noise_of_their_own",
     ),
     _fault(
@@ -1258,7 +1258,7 @@ DTYPES_AND_TIES = [
     _fault(
         "wide-integers-wrap-around-in-data",
         "data_checks.py",
-        "        check_integer_range(name, value)\n",
+        "    for name, value in arrays.items():\n        check_integer_range(name, value)\n",
         "",
         "test_dtypes_of_evaluation.py::test_images_beyond_32_bits[posterior_means]",
     ),

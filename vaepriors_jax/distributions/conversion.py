@@ -1,5 +1,6 @@
 """Converts the distributions of users to the forms that the library computes with."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import distrax
@@ -44,6 +45,17 @@ def check_returned(value: Any, source: str, variable: str, example: str) -> None
         f"Expected the {source} to return a distrax distribution over {variable}; got {got}. Return for instance "
         f"`{example}`."
     )
+
+
+def as_likelihood(distribution: Any, source: str = "decoder") -> Any:
+    """Returns what a decoder gave back as a distribution, or raises TypeError."""
+    if isinstance(distribution, Mapping):
+        raise TypeError(
+            f"Expected the {source} to return a distribution over x; got a dict of {sorted(distribution)}. For parts "
+            "of x return `vp.joint({...})` of a distribution for each."
+        )
+    check_returned(distribution, source, "x", "vp.bernoulli(logits)")
+    return distribution
 
 
 def as_latent_distribution(distribution: Any, source: str = "encoder") -> distrax.Distribution:

@@ -15,6 +15,7 @@ from vaepriors_jax.parallel.sharding import Data, load, replicate, to_host, to_o
 from vaepriors_jax.training.batch_checks import check_batches
 from vaepriors_jax.training.placed_stream import Part, PlacedStream, open_stream, place_stream
 from vaepriors_jax.training.streams import Batches, is_stream
+from vaepriors_jax.trees import num_rows, take_rows
 from vaepriors_jax.vae import VAE, VAEParams
 
 # `program(params, key, data, places)` gives results [B, ...] of data [B, ...] at `places` among all examples [B]; None
@@ -86,9 +87,9 @@ def pick_examples(batches: Batches, rows: np.ndarray) -> dict[str, jax.Array]:
     """The examples in given places of a stream, in the order of `rows`; reads the stream once more."""
     ascending, found, start = np.sort(rows), [], 0
     for batch in batches.epoch(1):
-        size = len(batch["x"])
+        size = num_rows(batch)
         here = ascending[(ascending >= start) & (ascending < start + size)] - start
-        found.append({name: value[here] for name, value in batch.items()})
+        found.append(take_rows(batch, here))
         start += size
     places = np.searchsorted(ascending, rows)
     return jax.tree.map(lambda *parts: jnp.asarray(np.concatenate(parts)[places]), *found)

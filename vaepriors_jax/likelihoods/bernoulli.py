@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import distrax
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vaepriors_jax.distributions.numerics import full_precision, full_precision_as
+from vaepriors_jax.likelihoods.pixelwise import Pixelwise
 
 
 @jax.custom_jvp
@@ -19,7 +19,7 @@ def _softplus(v: jax.Array) -> jax.Array:
 _softplus.defjvps(lambda tangent, _, v: tangent * jax.nn.sigmoid(v))
 
 
-class Bernoulli(distrax.Distribution):
+class Bernoulli(Pixelwise):
     """Independent Bernoulli variables over one array; see `bernoulli`."""
 
     def __init__(self, logits: jax.Array):
@@ -31,11 +31,18 @@ class Bernoulli(distrax.Distribution):
         """The shape of the logits."""
         return self.logits.shape
 
-    def log_prob(self, value: jax.Array) -> jax.Array:
-        """Log-probability in nats at x [..., *event_shape]: [...]; gradients are finite for every logit."""
+    def pixel_log_prob(self, value: jax.Array) -> jax.Array:
+        """Log-probability in nats of each variable; gradients are finite for every logit."""
+        return -self._costs(value)
+
+    def _costs(self, value: jax.Array) -> jax.Array:
         value = full_precision_as(value, self.logits.dtype).astype(self.logits.dtype)
         against = (1 - 2 * value) * self.logits
-        nats = _softplus(against)
+        return _softplus(against)
+
+    def log_prob(self, value: jax.Array) -> jax.Array:
+        """Log-probability in nats at x [..., *event_shape]: [...]; gradients are finite for every logit."""
+        nats = self._costs(value)
         # Summing one flat axis is faster than summing [28, 28].
         return -jnp.sum(nats.reshape(*nats.shape[: nats.ndim - self.logits.ndim], -1), axis=-1)
 

@@ -11,6 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from vaepriors_jax.parallel.distributed import explain_lost_process, gather, of_first_process, together
+from vaepriors_jax.trees import named_arrays, num_rows
 
 DATA, REPLICAS = "data", "replicas"
 
@@ -113,7 +114,8 @@ def load(
     """
     if mesh is None:
         return check(data)
-    size = np.shape(data["x"])[0] if "x" in data and np.ndim(data["x"]) else 1
+    first = next((value for _, value in named_arrays(data)), None) if isinstance(data, Mapping) else None
+    size = np.shape(first)[0] if np.ndim(first) else 1
     shares = gather(size)
     if 0 in shares:
         raise ValueError(
@@ -125,7 +127,7 @@ def load(
     rows = int(np.max(-(-shares // devices)))  # of each device
     starts = rows * (np.cumsum(devices) - devices)
     positions = np.concatenate([start + np.arange(n) for start, n in zip(starts, shares, strict=True)])
-    missing = rows * devices[jax.process_index()] - len(arrays["x"])
+    missing = rows * devices[jax.process_index()] - num_rows(arrays)
     sharding = NamedSharding(mesh, P(DATA))
 
     def place(array: np.ndarray) -> jax.Array:
@@ -133,7 +135,7 @@ def load(
         shape = (rows * mesh.shape[DATA], *array.shape[1:])
         return jax.make_array_from_process_local_data(sharding, padded, shape)
 
-    return Sharded({k: place(array) for k, array in arrays.items()}, replicate(mesh, positions.astype(np.int32)))
+    return Sharded(jax.tree.map(place, arrays), replicate(mesh, positions.astype(np.int32)))
 
 
 def place_batch(mesh: Mesh | None, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
@@ -142,7 +144,7 @@ def place_batch(mesh: Mesh | None, batch: Mapping[str, np.ndarray]) -> dict[str,
     The arrays are copies: whoever made the batch may use its memory again.
     """
     if mesh is None:
-        return {name: jnp.asarray(np.array(value)) for name, value in batch.items()}
+        return jax.tree.map(lambda value: jnp.asarray(np.array(value)), dict(batch))
     sharding = NamedSharding(mesh, P(DATA))
     devices = _devices_of_processes(mesh)[jax.process_index()]
 
@@ -150,7 +152,7 @@ def place_batch(mesh: Mesh | None, batch: Mapping[str, np.ndarray]) -> dict[str,
         shape = (len(array) * mesh.shape[DATA] // int(devices), *array.shape[1:])
         return jax.make_array_from_process_local_data(sharding, np.array(array), shape)
 
-    return {name: place(value) for name, value in batch.items()}
+    return jax.tree.map(place, dict(batch))
 
 
 def on_host(value: Any) -> np.ndarray:
@@ -161,7 +163,7 @@ def on_host(value: Any) -> np.ndarray:
 
 def num_examples(data: Data) -> int:
     """Number of examples N of all processes together."""
-    return data.positions.shape[0] if isinstance(data, Sharded) else data["x"].shape[0]
+    return data.positions.shape[0] if isinstance(data, Sharded) else num_rows(data)
 
 
 def take(mesh: Mesh | None, data: Data, rows: jax.Array) -> dict[str, jax.Array]:
@@ -241,8 +243,9 @@ def map_examples(
     if not isinstance(data, Sharded):
         results = over_devices(mesh, function)(keys, data, *shared)
         return jax.lax.with_sharding_constraint(results, NamedSharding(mesh, P()))
-    num_rows = jax.tree.leaves(data.arrays)[0].shape[0]
-    examples = jnp.zeros(num_rows, jnp.int32).at[data.positions].set(jnp.arange(len(keys), dtype=jnp.int32))
+    examples = (
+        jnp.zeros(num_rows(data.arrays), jnp.int32).at[data.positions].set(jnp.arange(len(keys), dtype=jnp.int32))
+    )
     results = over_devices(mesh, function)(keys[examples], data.arrays, *shared)
     results = jax.lax.with_sharding_constraint(results, NamedSharding(mesh, P()))
     return jax.tree.map(lambda array: array[data.positions], results)

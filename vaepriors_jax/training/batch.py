@@ -12,6 +12,7 @@ from vaepriors_jax.networks.variables import BATCH_AXIS, State
 from vaepriors_jax.objectives import ELBO, Objective, elbo, log_prob_of_example, terms_of
 from vaepriors_jax.parallel.sharding import over_devices, share_batch
 from vaepriors_jax.training.transforms import Batch
+from vaepriors_jax.trees import num_rows
 from vaepriors_jax.vae import VAE, States, VAEParams, context_of, split_states
 
 NO_STATE: States = ((), ())
@@ -21,7 +22,7 @@ def batch_elbo(
     vae: VAE, params: VAEParams, key: jax.Array, batch: Batch, objective: Objective, mesh: Mesh | None = None
 ) -> tuple[ELBO, States]:
     """The terms of the ELBO for each example of a batch, [B] each, and the new states of the networks."""
-    keys = jax.random.split(key, batch["x"].shape[0])
+    keys = jax.random.split(key, num_rows(batch))
     if split_states(params)[1] != NO_STATE:
         return _elbo_in_training(vae, params, keys, batch, objective, mesh)
 

@@ -6,8 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from vaepriors_jax.data_checks import check_data, check_values, trace_networks
+from vaepriors_jax.data_checks import check_data, check_values, support_of
 from vaepriors_jax.parallel.sharding import on_host
+from vaepriors_jax.trees import map_arrays, named_arrays
 from vaepriors_jax.vae import VAE, VAEParams
 
 
@@ -24,22 +25,28 @@ def check_batches(
     It is cheap: the form of the batch, values that are not finite, labels, and the likelihood's support where no
     `transform` comes before it. It returns the batch in the data types that jax would give it.
     """
-    expected = {name: (value.shape[1:], value.dtype) for name, value in first.items()}
+    expected = _form(first)
     arrays = check_data(vae, params, first, key, transform=transform, place=on_host)
     if key.ndim:
         key, params = key[0], jax.tree.map(lambda leaf: leaf[0], params)
-    check_support = None if transform is not None else trace_networks(vae, params, key, arrays, arrays)
+    support = support_of(vae, params, key, arrays, transform)
 
     def check(batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        form = {name: (value.shape[1:], value.dtype) for name, value in batch.items()}
+        form = _form(batch)
         if form != expected:
             raise ValueError(f"Expected batches like the first, {_forms(expected)}; got {_forms(form)}.")
         check_values(vae, batch)
-        if check_support is not None:
-            check_support(batch["x"])
-        return {name: on_host(value) for name, value in batch.items()}
+        if support.observed is None:
+            support.check_finite(batch)
+        if transform is None:
+            support.check_values(batch)
+        return map_arrays(on_host, batch)
 
     return check
+
+
+def _form(batch: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    return {name: (value.shape[1:], value.dtype) for name, value in named_arrays(batch)}
 
 
 def _forms(forms: Mapping[str, tuple[tuple[int, ...], np.dtype]]) -> str:

@@ -18,6 +18,7 @@ from vaepriors_jax.training.hashing import hash_arrays, hash_examples
 from vaepriors_jax.training.prepare import Run
 from vaepriors_jax.training.streams import Batches
 from vaepriors_jax.training.user_functions import hash_functions
+from vaepriors_jax.trees import named_arrays
 from vaepriors_jax.vae import VAEParams
 from vaepriors_jax.version import __version__
 
@@ -84,9 +85,12 @@ def in_words(fingerprint: Fingerprint) -> str:
 def _describe_data(kind: str, data: Mapping[str, Any] | Batches, several: bool) -> dict[str, str]:
     """A hash of each array; of a stream the form of its first batch."""
     if isinstance(data, Batches):
-        forms = {name: f"{value.dtype}{list(value.shape)}" for name, value in data.first.items()}
+        forms = {name: f"{value.dtype}{list(value.shape)}" for name, value in named_arrays(data.first)}
         return {f"{kind} '{name}'": f"batches of {form}" for name, form in sorted(forms.items())}
-    return {f"{kind} '{name}'": hash_examples(value, several) for name, value in sorted(data.items())}
+    return {
+        f"{kind} '{name}'": hash_examples(value, several)
+        for name, value in sorted(named_arrays(data), key=lambda item: item[0])
+    }
 
 
 def _shapes(params: VAEParams) -> dict[str, str]:

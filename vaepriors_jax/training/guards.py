@@ -23,6 +23,7 @@ from vaepriors_jax.training.placed_stream import PlacedStream
 from vaepriors_jax.training.prepare import Run
 from vaepriors_jax.training.streams import evenly
 from vaepriors_jax.training.transforms import Batch, Transform
+from vaepriors_jax.trees import num_rows, take_rows
 from vaepriors_jax.vae import VAE, VAEParams, context_of
 
 # Epochs at the full weight of the KL before a guard speaks, and between two looks at the parameters.
@@ -67,9 +68,8 @@ class Guards:
             examples = train.batches.spread.examples()
         else:
             arrays = train.arrays if isinstance(train, Sharded) else train
-            rows = evenly(len(arrays["x"]), NUM_EXAMPLES)
-            examples = {name: np.asarray(array[rows]) for name, array in arrays.items()}
-        return {name: jnp.asarray(array) for name, array in examples.items()}
+            examples = jax.tree.map(np.asarray, take_rows(arrays, evenly(num_rows(arrays), NUM_EXAMPLES)))
+        return jax.tree.map(jnp.asarray, examples)
 
     def _findings(self, state: FitState, replica: int, kl: np.ndarray, look: bool) -> Iterator[str]:
         """What is wrong with one replica."""
@@ -89,9 +89,10 @@ class Guards:
             )
         if replica in self.first:
             first = self.first[replica]
+            parts = jax.tree.leaves(examples["x"])
             # Pseudo-inputs of tokens live in another space than the data: that of their embeddings.
-            of_data = first.shape[1:] == examples["x"].shape[1:]
-            unit = float(np.ptp(examples["x"] if of_data else first)) or 1.0
+            of_data = first.shape[1:] == parts[0].shape[1:]
+            unit = float(max(map(np.ptp, parts if of_data else [first]))) or 1.0
             yield from _pseudo_input_findings(self._pseudo_inputs(state, replica), first, unit)
 
     def _look(self, state: FitState, replica: int, examples: Batch) -> dict[str, Any]:

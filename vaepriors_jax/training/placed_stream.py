@@ -14,6 +14,7 @@ from vaepriors_jax.parallel.distributed import gather, together
 from vaepriors_jax.parallel.sharding import DATA, place_batch
 from vaepriors_jax.training.prefetch import read_ahead
 from vaepriors_jax.training.streams import Batches, HostBatch, is_stream
+from vaepriors_jax.trees import num_rows
 
 Batch = dict[str, jax.Array]
 
@@ -58,14 +59,14 @@ class PlacedStream(NamedTuple):
         with closing(self._in_step(self._for_evaluation(), of_one_size=False)) as batches:
             for counts, (is_example, batch) in batches:
                 before = first + np.cumsum(counts) - counts  # the examples before those of each process
-                rows = np.arange(len(batch["x"]) // len(counts))
+                rows = np.arange(num_rows(batch) // len(counts))
                 yield Part((before[:, None] + rows).astype(np.int32).reshape(-1), counts, is_example, batch)
                 first += int(counts.sum())
 
     def _for_training(self, epoch: int) -> Iterator[tuple[int, Batch]]:
         self.batches.spread.start()
         for batch in self.batches.epoch(epoch):
-            size = len(batch["x"])
+            size = num_rows(batch)
             self.batches.spread.add(batch)
             if size == self.batches.size or not self.batches.stream.drop_remainder:
                 yield size, place_batch(self.mesh, batch)
@@ -74,8 +75,8 @@ class PlacedStream(NamedTuple):
         devices = 1 if self.mesh is None else self.mesh.shape[DATA] // jax.process_count()
         rows = -(-self.batches.size // devices) * devices
         for batch in self.batches.epoch(1):
-            size = len(batch["x"])
-            filled = {name: _filled(value, rows) for name, value in batch.items()}
+            size = num_rows(batch)
+            filled = jax.tree.map(partial(_filled, rows=rows), batch)
             placed = place_batch(self.mesh, filled | {"is_example": np.arange(rows) < size})
             yield size, (placed.pop("is_example"), placed)
 

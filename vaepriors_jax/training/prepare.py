@@ -29,6 +29,7 @@ from vaepriors_jax.training.placed_stream import PlacedStream, open_stream, plac
 from vaepriors_jax.training.programs import start_program
 from vaepriors_jax.training.streams import Batches
 from vaepriors_jax.training.transforms import Transform
+from vaepriors_jax.trees import named_arrays
 from vaepriors_jax.vae import VAE, VAEParams, split_states
 
 DEFAULT_BATCH_SIZE = 100
@@ -207,7 +208,7 @@ def _check_same_everywhere(
 
     def shapes(data: Mapping[str, Any] | Batches) -> dict[str, Any]:
         arrays = data.first if isinstance(data, Batches) else data
-        return {name: np.shape(value)[1:] for name, value in sorted(arrays.items())}
+        return {name: np.shape(value)[1:] for name, value in sorted(named_arrays(arrays), key=lambda item: item[0])}
 
     check_same(
         f"num_epochs={num_epochs}, batch_size={options.batch_size}, replicas={options.num_replicas}, "

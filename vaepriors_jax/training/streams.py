@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, count
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.training.prefetch import close
+from vaepriors_jax.trees import map_arrays, named_arrays, num_rows, take_rows
 
 # An epoch of more batches is taken to be without end.
 MOST_BATCHES = 1_000_000
@@ -60,7 +62,7 @@ class Stream(NamedTuple):
         """The same batches, with the label `y` for each example, as the entry `name`."""
 
         def add_label(batch: Mapping[str, Any]) -> dict[str, Any]:
-            return {**batch, name: np.full(len(batch["x"]), y)}
+            return {**batch, name: np.full(num_rows(map_arrays(np.asarray, batch["x"])), y)}
 
         if hasattr(self.batches, "__next__"):
             raise ValueError(f"Expected batches that can be read once for each class. {_A_FUNCTION}")
@@ -105,13 +107,13 @@ class Spread:
             if len(self._kept) == self.most:
                 self._kept, self._stride = self._kept[::2], 2 * self._stride
             if self._seen % self._stride == 0:
-                self._kept.append({name: array[evenly(len(array), self.rows)] for name, array in batch.items()})
+                self._kept.append(take_rows(batch, evenly(num_rows(batch), self.rows)))
         self._seen += 1
 
     def examples(self) -> HostBatch:
         """Up to `rows` examples of all that are kept."""
-        arrays = {name: np.concatenate([batch[name] for batch in self._kept]) for name in self._kept[0]}
-        return {name: array[evenly(len(array), self.rows)] for name, array in arrays.items()}
+        arrays = jax.tree.map(lambda *parts: np.concatenate(parts), *self._kept)
+        return take_rows(arrays, evenly(num_rows(arrays), self.rows))
 
 
 def evenly(count: int, most: int) -> np.ndarray:
@@ -149,7 +151,7 @@ class Batches:
         first = next(opened, None)
         if first is None:
             raise ValueError(f"Expected batches in {name}; got none.")
-        self.first, self.size = first, len(first["x"])
+        self.first, self.size = first, num_rows(first)
         self.num_batches = self.stream.batches_per_epoch or _length(source, self.size, self.stream)
         self._opened: Iterator[HostBatch] | None = opened
 
@@ -195,7 +197,7 @@ class Batches:
                     if batch is None:
                         return
                     batch = _arrays(batch)
-                    is_last = self._check_size(len(batch["x"]), number, is_last)
+                    is_last = self._check_size(num_rows(batch), number, is_last)
                     batch = self.check(batch)
                 except Exception as error:
                     error.add_note(f"This came from batch {number} of epoch {epoch} of {self.name}.")
@@ -238,8 +240,10 @@ def _arrays(batch: Any) -> HostBatch:
             f"Expected batches as dicts of arrays, such as {{'x': [B, ...], 'y': [B]}}; got {got}. Name the parts: "
             "`lambda epoch: ({'x': x, 'y': y} for x, y in loader)`."
         )
-    arrays = {name: np.asarray(value) for name, value in batch.items()}
-    for name, array in arrays.items():
+    arrays = map_arrays(np.asarray, batch)
+    if not jax.tree.leaves(arrays["x"]):
+        raise ValueError("Expected arrays in `x` of a batch; got a dict without any.")
+    for name, array in named_arrays(arrays):
         if not array.ndim:
             raise ValueError(
                 f"Expected `{name}` of a batch to be an array [B, ...]; got a number. Put examples into batches."
@@ -257,8 +261,12 @@ def _kind(value: Any) -> str:
 def _length(source: Any, size: int, stream: Stream) -> int | None:
     """The number of batches in an epoch, where it is known. That of a loader may count a smaller last one."""
     if isinstance(source, (list, tuple)) and stream.drop_remainder:
-        return sum(isinstance(batch, Mapping) and len(batch.get("x", ())) == size for batch in source)
+        return sum(isinstance(batch, Mapping) and _size(batch.get("x", ())) == size for batch in source)
     return len(source) if hasattr(source, "__len__") else None
+
+
+def _size(x: Any) -> int:
+    return next((len(value) for _, value in named_arrays({"x": x})), 0)
 
 
 def _never_ends(source: Any) -> bool:

@@ -21,6 +21,7 @@ from vaepriors_jax.training.epoch import Options, optimizer_of
 from vaepriors_jax.training.hashing import hash_program
 from vaepriors_jax.training.optimizers import optimizer_update
 from vaepriors_jax.training.prepare import Run
+from vaepriors_jax.trees import map_arrays
 from vaepriors_jax.vae import VAE, States, VAEParams, context_of, join_states, split_states
 
 COUNTS = (0, 1, 10, 100, 1_000, 10_000, 100_000)  # steps at which optimisers and schedules are compared
@@ -36,8 +37,8 @@ def hash_functions(run: Run, batch: Batch) -> dict[str, str]:
 
     train, replicas = run.start.train, run.replicas
     own = jax.tree.map(of_replica, (train.params, train.opt_state, replicas.keys, replicas.hyperparameters))
-    arrays = {name: on_host(value) for name, value in batch.items()}
-    shapes = {k: jax.ShapeDtypeStruct((run.options.batch_size, *a.shape[1:]), a.dtype) for k, a in arrays.items()}
+    arrays = map_arrays(on_host, batch)
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct((run.options.batch_size, *a.shape[1:]), a.dtype), arrays)
     leaves, structure = jax.tree.flatten((*own, shapes))
     return dict(_hash_functions(run.options._replace(patience=None, mesh=None), structure, tuple(leaves)))
 
@@ -53,7 +54,7 @@ def _hash_functions(options: Options, structure: Any, leaves: tuple[jax.ShapeDty
         hashes["schedule of beta"] = hash_program(options.objective.beta, jax.ShapeDtypeStruct((), jnp.int32))
     trained, states = split_states(params)
     hashes["optimizer"] = hash_program(partial(_move, options), trained, opt_state, trained, hyperparameters)
-    example = {name: jax.ShapeDtypeStruct(value.shape[1:], value.dtype) for name, value in batch.items()}
+    example = jax.tree.map(lambda value: jax.ShapeDtypeStruct(value.shape[1:], value.dtype), dict(batch))
     for name, program in NETWORKS.items():
         hashes[name] = hash_program(partial(_with_gradient, program, options.vae), trained, states, key, example)
     if any(states):
@@ -127,12 +128,12 @@ def measure_functions(run: Run, batch: Batch) -> dict[str, list[float | None]]:
     params, hyperparameters = jax.tree.map(
         lambda leaf: to_host(leaf)[0], (run.replicas.params, run.replicas.hyperparameters)
     )
-    first = {name: on_host(value[:1]) for name, value in batch.items()}
+    first = map_arrays(lambda value: on_host(value[:1]), batch)
     first = first if options.mesh is None else of_first_process(first)
     key, found = jax.random.key(0), {}
     if options.transform is not None:
         first = options.transform(key, jax.tree.map(jnp.asarray, first))
-        found["transform"] = [jnp.sum(first[name]) for name in sorted(first)]
+        found["transform"] = [jnp.sum(leaf) for leaf in jax.tree.leaves(dict(first))]
     example = jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], dict(first))
     found |= _compiled(_measure_networks, options.vae)(params, example)
     move = _compiled(_measure_optimizer, options)

@@ -17,6 +17,7 @@ from vaepriors_jax.evaluation.per_example import concatenate, map_stream, open_e
 from vaepriors_jax.loops import scan
 from vaepriors_jax.training.placed_stream import PlacedStream
 from vaepriors_jax.training.streams import is_stream
+from vaepriors_jax.trees import num_rows
 from vaepriors_jax.vae import VAE, VAEParams, context_of, without_prior
 
 
@@ -36,7 +37,7 @@ def mixture_of_all(vae: VAE, params: VAEParams, data: dict[str, jax.Array], chun
     """The mixture of the posteriors of checked data with equal weights; encodes `chunk_size` examples at a time."""
     vae, params = without_prior(vae, params)
     encoded = _encode_all(vae, params, data, chunk_size)
-    log_weights = _equal_log_weights(data["x"].shape[0])
+    log_weights = _equal_log_weights(num_rows(data))
     return mixture_of_posteriors(log_weights, partial(posterior_of, vae, params), data, encoded)
 
 

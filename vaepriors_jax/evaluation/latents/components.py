@@ -18,6 +18,7 @@ from vaepriors_jax.evaluation.per_example import map_stream, open_examples
 from vaepriors_jax.parallel.sharding import example_keys
 from vaepriors_jax.priors.vamp import pseudo_inputs
 from vaepriors_jax.training.streams import Batches, is_stream
+from vaepriors_jax.trees import num_rows
 from vaepriors_jax.vae import VAE, VAEParams, context_of
 
 
@@ -56,7 +57,7 @@ def _assign(
             raise ValueError(f"Expected a prior that is a mixture; {vae.prior!r} gives {prior.name}.")
         return prior.responsibilities(z), jnp.exp(prior.log_weights)
 
-    return jax.lax.map(assign, (example_keys(key, data["x"].shape[0], places), data), batch_size=chunk_size)
+    return jax.lax.map(assign, (example_keys(key, num_rows(data), places), data), batch_size=chunk_size)
 
 
 @partial(jax.jit, static_argnums=(0, 4))

@@ -17,6 +17,7 @@ from vaepriors_jax.evaluation.per_example import concatenate, map_stream, open_e
 from vaepriors_jax.parallel.sharding import example_keys
 from vaepriors_jax.training.placed_stream import PlacedStream
 from vaepriors_jax.training.streams import is_stream
+from vaepriors_jax.trees import num_rows, take_rows
 from vaepriors_jax.vae import VAE, VAEParams, context_of, without_prior
 
 # Variance of the posterior mean [dim], mutual information [dim]; and z of some examples with the log-density of each of
@@ -53,10 +54,10 @@ def _statistics_of_all(
     networks: VAE, params: VAEParams, keys: _Keys, data: dict[str, jax.Array], num_points: int, chunk_size: int
 ) -> tuple[Statistics, dict[str, jax.Array]]:
     """The statistics, and the context of the examples from which z is drawn."""
-    num_examples = data["x"].shape[0]
+    num_examples = num_rows(data)
     encoded = _encode(networks, params, keys.encode, data)
     rows = jax.random.permutation(keys.rows, num_examples)[:num_points]
-    examples = {name: value[rows] for name, value in data.items()}
+    examples = take_rows(data, rows)
     return _statistics(networks, params, keys.points, encoded, rows, examples, chunk_size), context_of(examples)
 
 
@@ -76,7 +77,7 @@ def _encode(
             )
         return (*drawn, moments(posterior)[0])
 
-    return jax.lax.map(encode, (example_keys(key, data["x"].shape[0], places), data), batch_size=500)
+    return jax.lax.map(encode, (example_keys(key, num_rows(data), places), data), batch_size=500)
 
 
 def _statistics(
@@ -194,7 +195,7 @@ def latent_dimensions(
         statistics, read = _statistics_of_stream(*networks, keys, stream, num_points, chunk_size)
     else:
         data = check_data(vae, params, {"x": x, **context}, key)
-        num_points = min(num_points, data["x"].shape[0])
+        num_points = min(num_points, num_rows(data))
         keys = _Keys(*jax.random.split(key, 3))
         statistics, read = _statistics_of_all(*without_prior(vae, params), keys, data, num_points, chunk_size)
     variance, information, z, own = statistics

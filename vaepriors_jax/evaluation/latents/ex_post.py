@@ -21,6 +21,7 @@ from vaepriors_jax.priors.init_from_data import init_from_data, required_data
 from vaepriors_jax.training.placed_stream import PlacedStream
 from vaepriors_jax.training.stream_epoch import STEPS_UNDER_WAY
 from vaepriors_jax.training.streams import is_stream
+from vaepriors_jax.trees import num_rows, take_rows
 from vaepriors_jax.vae import VAE, VAEParams, context_of
 
 MOST_EXAMPLES = 10_000  # of a stream from which a prior starts
@@ -43,7 +44,7 @@ class _Fitting(NamedTuple):
     ) -> tuple[Carry, jax.Array]:
         """A step on a batch, with a z for each example; returns the loss beside what comes next."""
         prior_params, state = carry
-        keys = jax.random.split(key, batch["x"].shape[0])
+        keys = jax.random.split(key, num_rows(batch))
         loss, gradient = jax.value_and_grad(self._mean_loss)(prior_params, params, keys, batch)
         updates, state = self._optimizer(learning_rate).update(gradient, state, prior_params)
         return (optax.apply_updates(prior_params, updates), state), loss
@@ -75,7 +76,7 @@ def _fit(
 ) -> tuple[Any, jax.Array]:
     def step(carry: Carry, key: jax.Array) -> tuple[Carry, jax.Array]:
         key_rows, key_z = jax.random.split(key)
-        rows = jax.random.randint(key_rows, (batch_size,), 0, data["x"].shape[0])
+        rows = jax.random.randint(key_rows, (batch_size,), 0, num_rows(data))
         batch = jax.tree.map(lambda array: array[rows], data)
         return fitting.step(params, learning_rate, carry, key_z, batch)
 
@@ -183,7 +184,7 @@ def _sample_latents(
         key, example = inputs
         return posterior_of(vae, params, example).sample(seed=key)
 
-    return jax.lax.map(draw, (example_keys(key, data["x"].shape[0], places), data), batch_size=1000)
+    return jax.lax.map(draw, (example_keys(key, num_rows(data), places), data), batch_size=1000)
 
 
 def _start(prior: Prior, vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array]) -> Any:
@@ -209,7 +210,7 @@ def _start_from_stream(prior: Prior, vae: VAE, params: VAEParams, key: jax.Array
     if "x" in required_data(prior):
         rows = jax.random.permutation(jax.random.fold_in(key_init, 1), len(data["z"]))[:MOST_EXAMPLES]
         x = pick_examples(stream.batches, np.asarray(rows))["x"]
-        data = {name: value[rows] for name, value in data.items()} | {"x": x}
+        data = take_rows(data, rows) | {"x": x}
     if "z" not in required_data(prior):
         data.pop("z")
     return init_from_data(prior, key_init, **data)

@@ -17,6 +17,7 @@ from vaepriors_jax.evaluation.latents.aggregated_posterior import mixture_of_all
 from vaepriors_jax.evaluation.per_example import open_examples, pick_examples
 from vaepriors_jax.training.placed_stream import PlacedStream
 from vaepriors_jax.training.streams import is_stream
+from vaepriors_jax.trees import num_rows, take_rows
 from vaepriors_jax.vae import VAE, VAEParams, context_of, without_prior
 
 Points = tuple[jax.Array, jax.Array, jax.Array]  # z of some examples, log q(z|x) and log q(z)
@@ -52,8 +53,8 @@ def _points_of_all(
 ) -> tuple[Points, dict[str, jax.Array]]:
     """The points, and the context of their examples."""
     aggregated = mixture_of_all(networks, params, data)
-    rows, key_noise = _choose(key, data["x"].shape[0], num_points)
-    examples = {name: value[rows] for name, value in data.items()}
+    rows, key_noise = _choose(key, num_rows(data), num_points)
+    examples = take_rows(data, rows)
     points = _points(networks, params, key_noise, aggregated, rows, examples, leave_one_out, chunk_size)
     return points, context_of(examples)
 
@@ -114,7 +115,7 @@ Drawn = tuple[Points, dict[str, jax.Array], int]  # the points, the context of t
 def _draw_of_arrays(
     networks: VAE, params: VAEParams, key: jax.Array, data: Any, num_points: int, leave_one_out: bool, chunk_size: int
 ) -> Drawn:
-    num_examples = _check_number(data["x"].shape[0], leave_one_out)
+    num_examples = _check_number(num_rows(data), leave_one_out)
     options = min(num_points, num_examples), leave_one_out, chunk_size
     points, context = _points_of_all(networks, params, key, data, *options)
     return points, context, num_examples

@@ -10,6 +10,7 @@ import numpy as np
 from vaepriors_jax.checks import check_choice, check_positive, check_positive_integer
 from vaepriors_jax.evaluation.likelihood.hamiltonian import AnnealingPath, annealing_path, move_chains
 from vaepriors_jax.parallel.sharding import example_keys
+from vaepriors_jax.trees import num_rows
 from vaepriors_jax.vae import VAE, VAEParams, context_of
 
 # The pilot run that adapts the step sizes. It takes this share of the temperatures,
@@ -133,7 +134,7 @@ def anneal_examples(
         backward, acceptance_back = _anneal(path, settings, key_backward, z, betas[::-1], log_step_sizes[::-1])
         return ChainWeights(forward, backward, (acceptance + acceptance_back) / 2)
 
-    keys = example_keys(key, data["x"].shape[0], places)
+    keys = example_keys(key, num_rows(data), places)
     examples_at_once = max(1, settings.chunk_size // settings.num_chains)
     return jax.lax.map(anneal_example, (keys, data["x"], exact, context), batch_size=examples_at_once)
 

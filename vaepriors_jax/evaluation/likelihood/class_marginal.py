@@ -13,6 +13,7 @@ from vaepriors_jax.data_checks import check_model
 from vaepriors_jax.evaluation.likelihood.importance_sampling import LogMarginal, log_marginal_of, weigh_examples
 from vaepriors_jax.evaluation.likelihood.importance_weights import WeightSummary
 from vaepriors_jax.training.streams import Stream, as_stream, is_stream
+from vaepriors_jax.trees import map_arrays, num_rows
 from vaepriors_jax.vae import VAE, VAEParams
 
 
@@ -53,13 +54,13 @@ def log_marginal_over_classes(
     """
     check_model(vae, params, key)
     probabilities = _check_probabilities(vae, class_probabilities, condition)
-    x = as_stream(x) if is_stream(x) else jnp.asarray(x)
+    x = as_stream(x) if is_stream(x) else map_arrays(jnp.asarray, x)
     options: dict[str, Any] = {"num_samples": num_samples, "chunk_size": chunk_size, "mesh": mesh}
     of_classes = []
     for label, probability in enumerate(probabilities):
         if probability > 0:
             examples = x.with_label(label, condition) if isinstance(x, Stream) else x
-            labels = {} if isinstance(x, Stream) else {condition: jnp.full(np.shape(x)[:1], label)}
+            labels = {} if isinstance(x, Stream) else {condition: jnp.full(num_rows(x), label)}
             key_label = jax.random.fold_in(key, label)
             given_label = weigh_examples(vae, params, key_label, examples, {**context, **labels}, **options)
             log_probability = float(np.log(probability))
