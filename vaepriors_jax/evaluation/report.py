@@ -26,6 +26,7 @@ from vaepriors_jax.evaluation.samples.quality import SampleQuality, sample_quali
 from vaepriors_jax.parallel.sharding import example_keys
 from vaepriors_jax.priors.marginalize import marginalize
 from vaepriors_jax.training.streams import is_stream
+from vaepriors_jax.trees import num_rows, take_rows
 from vaepriors_jax.vae import VAE, VAEParams, context_of, generate
 
 LEAST_FOR_DIVERGENCE, LEAST_FOR_HOLE_MASS = 20, 100
@@ -104,7 +105,7 @@ def report(
     hole = _hole(vae, params, keys[1], data, trained_on, class_probabilities, missing)
     latents = _latents(vae, params, keys[2], trained_on, missing)
     samples = _samples(vae, params, keys[3], data, None if train is None else trained_on, features, missing)
-    return Report(likelihood, hole, latents, samples, len(data["x"]), num_samples, tuple(context), missing)
+    return Report(likelihood, hole, latents, samples, num_rows(data), num_samples, tuple(context), missing)
 
 
 def _check_arrays(x: Any, train: Any) -> None:
@@ -179,7 +180,7 @@ def _unreliable(weighted: LogMarginal, num_samples: int) -> float:
 @partial(jax.jit, static_argnums=0)
 def _draw_encodings(vae: VAE, params: VAEParams, key: jax.Array, data: Examples) -> jax.Array:
     """One z of q(z|x) for each example [N, dim]."""
-    inputs = example_keys(key, len(data["x"]), None), data
+    inputs = example_keys(key, num_rows(data), None), data
 
     def draw(inputs: tuple[jax.Array, Examples]) -> jax.Array:
         key, example = inputs
@@ -197,7 +198,7 @@ def _hole(
     class_probabilities: Any,
     missing: dict[str, str],
 ) -> Hole:
-    num = len(data["x"])
+    num = num_rows(data)
     if context_of(data):
         if class_probabilities is None:
             missing["divergence"] = missing["hole mass"] = "The prior was given context, q(z) has none."
@@ -217,8 +218,8 @@ def _hole(
         return classifier_divergence(keys[3], encodings[half:], drawn[half:], encodings[:half], drawn[:half])
 
     def mass() -> Estimate[float]:
-        if len(trained_on["x"]) < LEAST_FOR_HOLE_MASS:
-            _refuse(f"Takes at least {LEAST_FOR_HOLE_MASS} examples; got {len(trained_on['x'])}.")
+        if num_rows(trained_on) < LEAST_FOR_HOLE_MASS:
+            _refuse(f"Takes at least {LEAST_FOR_HOLE_MASS} examples; got {num_rows(trained_on)}.")
         aggregated = aggregated_posterior(vae, params, **trained_on)
         return _number(hole_mass(prior, aggregated, keys[0], num_samples=5000).prior_in_holes)
 
@@ -232,7 +233,7 @@ def _hole(
 
 
 def _latents(vae: VAE, params: VAEParams, key: jax.Array, data: Examples, missing: dict[str, str]) -> Latents:
-    first = {name: value[0] for name, value in data.items()}
+    first = take_rows(data, 0)
     prior = vae.latent_prior(params, **context_of(first))
     top = prior.top if isinstance(prior, TwoLevel) else prior
     dimensions = _attempt(missing, "active units", lambda: latent_dimensions(vae, params, key, **data))
@@ -271,6 +272,6 @@ def _samples(
         missing["samples"] = f"Takes {' and '.join(f'`{name}=`' for name in lacking)}."
         return None
     key_draw, key_score = jax.random.split(key)
-    generated = _draw_examples(vae, params, jax.random.split(key_draw, len(data["x"])), context_of(data))
+    generated = _draw_examples(vae, params, jax.random.split(key_draw, num_rows(data)), context_of(data))
     images = {"train": train["x"], "test": data["x"], "generated": generated}
     return _attempt(missing, "samples", lambda: sample_quality(features, key_score, **images))

@@ -152,8 +152,8 @@ def negative_binomial(
 
     $p(x_i) = \frac{\Gamma(x_i + \theta_i)}{\Gamma(\theta_i)\, x_i!} \left(\frac{\theta_i}{\theta_i + m_i}\right)^
     {\theta_i} \left(\frac{m_i}{\theta_i + m_i}\right)^{x_i}$ with $m_i = e\, \mu_i$. The mean is $m$ and the variance
-    $m + m^2 / \theta$. The parameters are those of scVI (`mu`, `theta`); the dispersion of DESeq2 and edgeR is
-    $1 / \theta$, and for SciPy's `nbinom` n is $\theta$ and p is $\theta / (\theta + m)$.
+    $m + m^2 / \theta$. The convention is that of scVI, whose theta is the inverse dispersion; the dispersion of
+    DESeq2 and edgeR is $1 / \theta$. SciPy's n is $\theta$, and its p is $\theta / (\theta + m)$.
 
     Args:
         mean: $\mu \ge 0$ [...], the mean for one unit of exposure, such as the proportion of a gene.

@@ -19,7 +19,8 @@ class Joint(distrax.Joint):
         if not isinstance(value, Mapping) or sorted(value) != expected:
             got = sorted(value) if isinstance(value, Mapping) else f"an array of shape {list(jnp.shape(value))}"
             raise ValueError(f"Expected x as a dict of the parts of the joint likelihood, {expected}; got {got}.")
-        return sum(part.log_prob(value[name]) for name, part in self.distributions.items())
+        nats = [part.log_prob(value[name]) for name, part in self.distributions.items()]
+        return sum(nats[1:], nats[0])
 
     def variance(self) -> dict[str, Any]:
         """The variance of each part."""

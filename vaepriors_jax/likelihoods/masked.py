@@ -68,7 +68,7 @@ def masked(likelihood: Any, mask: Any) -> Masked | Joint:
 
     Args:
         likelihood: a likelihood of independent entries: one of this library, such as `vp.bernoulli(logits)`, a distrax
-            or TFP `Independent`, or a distribution with a batch shape, such as `distrax.Normal(loc, scale)`. Or a
+            or TFP Independent, or a distribution with a batch shape, such as `distrax.Normal(loc, scale)`. Or a
             `joint`, with a dict of masks.
         mask: True or 1 where an entry is observed, of the shape of the entries or one that broadcasts. For a `joint` a
             dict of masks; parts that it does not name are observed.

@@ -41,7 +41,7 @@ def zero_inflated(likelihood: Counts, logits: jax.Array | float) -> ZeroInflated
 
     Args:
         likelihood: a `vp.negative_binomial` or a `vp.poisson`.
-        logits: logits of $\pi$ [...], of a shape that broadcasts (scVI's `zi_logits`).
+        logits: logits of $\pi$ [...], of a shape that broadcasts.
 
     Returns:
         A distrax distribution over counts; log-probabilities in nats. Means include the extra zeros.

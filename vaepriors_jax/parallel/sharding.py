@@ -114,7 +114,7 @@ def load(
     """
     if mesh is None:
         return check(data)
-    first = next((value for _, value in named_arrays(data)), None) if isinstance(data, Mapping) else None
+    first: Any = next((value for _, value in named_arrays(data)), 0) if isinstance(data, Mapping) else 0
     size = np.shape(first)[0] if np.ndim(first) else 1
     shares = gather(size)
     if 0 in shares:
