@@ -14,6 +14,9 @@ import vaepriors_jax as vp
 _WEIGHT = np.asarray(np.random.default_rng(0).normal(size=(4, 6)), np.float32)
 
 
+EXEMPLARS = np.asarray(np.random.default_rng(1).random(size=(4, 6)), np.float32)
+
+
 def encode(x: jax.Array, y: Any = 0) -> distrax.Distribution:
     raw = jnp.tanh(_WEIGHT.astype(x.dtype) @ (x - 0.5)) + 0.1 * jnp.asarray(y, x.dtype)
     return vp.normal_diag(2 * raw[:2], jnp.exp(0.5 * raw[2:]))
@@ -41,7 +44,8 @@ def encode_two_level(x: jax.Array) -> distrax.Distribution:
 class PriorCase(NamedTuple):
     """A prior over 2 latents, and the context that it reads.
 
-    `dtype_follows` is False where a fixed distribution of the user's decides the dtype.
+    `state` names those entries of the context that a VAE keeps as the prior's state. `dtype_follows` is False where a
+    fixed distribution of the user's decides the dtype.
     """
 
     name: str
@@ -50,9 +54,14 @@ class PriorCase(NamedTuple):
     is_plain: bool = True
     learns: bool = True
     dtype_follows: bool = True
+    state: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return self.name
+
+    def variables(self, params: Any) -> Any:
+        """What stands for the prior in the parameters of a VAE."""
+        return vp.Variables(params, {name: self.context[name] for name in self.state}) if self.state else params
 
 
 def _laplace() -> distrax.Distribution:
@@ -78,6 +87,7 @@ PRIORS = [
         {"encode": encode_covariates},
     ),
     PriorCase("vamp_laplace", lambda: vp.vamp(3, (6,)), {"encode": encode_laplace}),
+    PriorCase("exemplar", lambda: vp.exemplar(2), {"encode": encode, "exemplars": EXEMPLARS}, state=("exemplars",)),
     PriorCase(
         "flow_affine",
         lambda: vp.transformed(vp.standard_normal(2), vp.repeat(vp.affine_coupling(2, hidden=(8,)), 2)),

@@ -113,7 +113,7 @@ def test_the_training_step_lowers_for_other_platforms(case, platform):
         state, terms = update(vae, optimizer, vp.init_train_state(params, optimizer), KEY, {"x": x, **context})
         return state.params, terms.elbo
 
-    params = vp.VAEParams(*networks, prior.init(KEY))
+    params = vp.VAEParams(*networks, case.variables(prior.init(KEY)))
     exported = jax.export.export(jax.jit(step), platforms=[platform])(params, X, context)
     assert exported.platforms == (platform,)
 

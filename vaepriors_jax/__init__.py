@@ -52,6 +52,7 @@ from vaepriors_jax.training import *  # noqa: F403
 from vaepriors_jax.vae import VAE as VAE
 from vaepriors_jax.vae import VAEParams as VAEParams
 from vaepriors_jax.vae import generate as generate
+from vaepriors_jax.vae import init_prior_state as init_prior_state
 
 if not TYPE_CHECKING:  # checkers read the imports: `import NAME as NAME` and `import *` are public
     __all__ = [
@@ -75,6 +76,7 @@ if not TYPE_CHECKING:  # checkers read the imports: `import NAME as NAME` and `i
         "flow_from_config",
         "flows",
         "generate",
+        "init_prior_state",
         "iwae",
         "kl_divergence",
         "likelihoods",

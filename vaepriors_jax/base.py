@@ -77,6 +77,33 @@ class InitFromData(Protocol):
         ...
 
 
+class InitState(Protocol):
+    """Makes the state of a prior, for one that has some."""
+
+    def __call__(self, **data: Any) -> Any:
+        """Returns a dict of arrays, which `apply` gets as context by their names.
+
+        Args:
+            **data: `encode`, the encoder with its parameters, and data such as training examples `x` [N, ...]. A prior
+                names what it reads and ignores the rest.
+        """
+        ...
+
+
+class UpdateState(Protocol):
+    """Renews the state of a prior after a training step."""
+
+    def __call__(self, state: Any, /, **batch: Any) -> Any:
+        """Returns the entries of the state that change, {} for none.
+
+        Args:
+            state: the state before the step.
+            **batch: `encode`, the encoder with its parameters before the step, and the entries of the batch, such as
+                `x` [B, ...].
+        """
+        ...
+
+
 class FlowApply(Protocol):
     """Makes the bijector z = f(u)."""
 
@@ -97,6 +124,9 @@ class Prior(NamedTuple):
         config: the factory's name and arguments; `factory` fills it.
         init_from_data: makes parameters from data, for a prior that can start from data; see `vp.init_from_data`.
         inner: the prior that this one wraps, if it wraps one.
+        init_state: makes the state, for a prior that has some; see `vp.init_prior_state`. The optimiser does not move
+            it.
+        update_state: renews the state after each training step, for a prior whose state changes.
 
     Example:
         >>> import jax, vaepriors_jax as vp
@@ -113,6 +143,8 @@ class Prior(NamedTuple):
     config: Config
     init_from_data: InitFromData | None = None
     inner: "Inner | None" = None
+    init_state: InitState | None = None
+    update_state: UpdateState | None = None
 
     def __repr__(self) -> str:
         return format_config(self.config)

@@ -21,6 +21,7 @@ from vaepriors_jax.checks import (
 from vaepriors_jax.conditioning import labels_read
 from vaepriors_jax.factories import check_is, check_shapes
 from vaepriors_jax.likelihoods.support import Support
+from vaepriors_jax.networks.variables import split
 from vaepriors_jax.trees import map_arrays, named_arrays, num_rows
 from vaepriors_jax.vae import VAE, VAEParams, check_params, context_of
 
@@ -138,7 +139,7 @@ def _check_support(
     """
     if key.ndim:
         key, params = key[0], jax.tree.map(lambda leaf: leaf[0], params)
-    check_shapes(vae.prior, params.prior)
+    check_shapes(vae.prior, split(params.prior)[0])
     count = num_rows(data)
     size = max(1, min(count, chunk_size * count // max(1, sum(map(np.size, jax.tree.leaves(data["x"]))))))
     support = support_of(vae, params, key, data, transform, size)

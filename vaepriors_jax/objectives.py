@@ -167,6 +167,20 @@ def elbo(
         )
     posterior = vae.posterior(params, x, **context)
     prior = vae.latent_prior(params, **context)
+    return elbo_of(posterior, prior, vae, params, key, x, objective, **context)
+
+
+def elbo_of(
+    posterior: distrax.Distribution,
+    prior: distrax.Distribution,
+    vae: VAE,
+    params: VAEParams,
+    key: jax.Array,
+    x: jax.Array,
+    objective: Objective = DEFAULT,
+    **context: Any,
+) -> ELBO:
+    """`elbo`, given the posterior and the prior of the example."""
     z = posterior.sample(seed=key, sample_shape=objective.num_samples)
     reconstruction = jnp.mean(jax.vmap(lambda z: log_likelihood(vae, params, z, x, **context))(z))
     kl = kl_divergence(posterior, prior, samples=z, method=objective.kl_method)

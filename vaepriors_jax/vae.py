@@ -1,18 +1,19 @@
 """A VAE as an encoder, a decoder and a prior, and the generation of data from it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import distrax
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vaepriors_jax.base import Params, Prior
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.distributions.conversion import as_latent_distribution, as_likelihood
 from vaepriors_jax.factories import check_is
-from vaepriors_jax.networks.variables import State, call_in_training, join, split
+from vaepriors_jax.networks.variables import State, Variables, call_in_training, join, split
 from vaepriors_jax.trees import map_arrays
 
 
@@ -33,7 +34,8 @@ class VAEParams(NamedTuple):
     Attributes:
         encoder: parameters of the encoder, or `vp.Variables` for one with state or noise.
         decoder: parameters of the decoder, or `vp.Variables`.
-        prior: parameters of the prior; {} for one that has none.
+        prior: parameters of the prior; {} for one that has none. For a prior with state they are `vp.Variables`, which
+            `vp.init_prior_state` makes.
     """
 
     encoder: Params
@@ -106,15 +108,31 @@ class VAE(NamedTuple):
             likelihood, state = call_in_training(self.decode, check_params(params).decoder, z, key, read)
         return as_likelihood(likelihood), state
 
-    def latent_prior(self, params: VAEParams, **context: Any) -> distrax.Distribution:
-        """Returns p(z). Priors that read the encoder, such as `vamp`, get it as context."""
-        check_is(Prior, self.prior, ", as the `prior` of the `vp.VAE`")
+    def encoder_with(self, params: VAEParams) -> Callable[..., distrax.Distribution]:
+        """Returns the encoder with its parameters, from x to q(z|x), which priors read as the context `encode`."""
 
         def encode(x: jax.Array, **encoder_context: Any) -> distrax.Distribution:
             return self.posterior(params, x, **encoder_context)
 
-        prior_params = check_params(params).prior
-        return as_latent_distribution(self.prior.apply(prior_params, **({"encode": encode} | context)), "prior")
+        return encode
+
+    def latent_prior(self, params: VAEParams, **context: Any) -> distrax.Distribution:
+        """Returns p(z). Priors that read the encoder, such as `vamp`, get it as context."""
+        check_is(Prior, self.prior, ", as the `prior` of the `vp.VAE`")
+
+        prior_params, state = split(check_params(params).prior)
+        context = {"encode": self.encoder_with(params)} | (state[0] if state else {}) | context
+        return as_latent_distribution(self.prior.apply(prior_params, **context), "prior")
+
+    def next_prior_state(self, params: VAEParams, batch: Mapping[str, Any], moves: jax.Array) -> State:
+        """Returns the prior's state after a training step on a batch {"x": [B, ...], ...}, if that step `moves`."""
+        state = split(params.prior)[1]
+        if not state or self.prior.update_state is None:
+            return state
+
+        # Entries that never change, such as a whole data set, take no part: a choice between them would copy them.
+        new = self.prior.update_state(state[0], **{"encode": self.encoder_with(params), **batch})
+        return (state[0] | {name: jnp.where(moves, value, state[0][name]) for name, value in new.items()},)
 
 
 def check_params(params: Any) -> VAEParams:
@@ -133,18 +151,60 @@ def without_prior(vae: VAE, params: VAEParams) -> tuple[VAE, VAEParams]:
     return vae._replace(prior=Prior(_no_prior, _no_prior, {"factory": "no_prior"})), params._replace(prior={})
 
 
-States = tuple[State, State]  # of the encoder and of the decoder
+class States(NamedTuple):
+    """The states of a VAE, () where there is none."""
+
+    encoder: State = ()
+    decoder: State = ()
+    prior: State = ()
 
 
 def split_states(params: VAEParams) -> tuple[VAEParams, States]:
-    """Splits the variables of a VAE into its parameters, which an optimiser changes, and the states of its networks."""
-    (encoder, encoder_state), (decoder, decoder_state) = split(params.encoder), split(params.decoder)
-    return VAEParams(encoder, decoder, params.prior), (encoder_state, decoder_state)
+    """Splits the variables of a VAE into its parameters, which an optimiser changes, and its states."""
+    parameters, states = zip(*map(split, params), strict=True)
+    return VAEParams(*parameters), States(*states)
 
 
 def join_states(params: VAEParams, states: States) -> VAEParams:
     """Puts together what `split_states` gives."""
-    return VAEParams(join(params.encoder, states[0]), join(params.decoder, states[1]), params.prior)
+    return VAEParams(*map(join, params, states))
+
+
+def init_prior_state(vae: VAE, params: VAEParams, **data: Any) -> VAEParams:
+    """Gives a prior its state, such as the exemplars of `exemplar`.
+
+    The state is in the `vp.Variables` of the prior, beside its parameters. Training, evaluation, checkpoints and
+    `save_model` carry it. The optimiser does not move it.
+
+    Args:
+        vae: the VAE.
+        params: its parameters.
+        **data: what the state is made of, such as training examples `x` [N, ...].
+
+    Returns:
+        The parameters, with the prior's state.
+
+    Raises:
+        ValueError: the prior has no state.
+        TypeError: data missing that the prior reads.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, vaepriors_jax as vp
+        >>> vae = vp.VAE(
+        ...     encode=lambda params, x: vp.normal_diag(params @ x, jnp.ones(2)),
+        ...     decode=lambda params, z: vp.bernoulli(params @ z),
+        ...     prior=vp.exemplar(2))
+        >>> params = vp.VAEParams(jnp.ones((2, 3)), jnp.ones((3, 2)), vae.prior.init(jax.random.key(0)))
+        >>> params = vp.init_prior_state(vae, params, x=jnp.ones((50, 3)))
+        >>> params.prior.state["exemplars"].shape
+        (50, 3)
+    """
+    if vae.prior.init_state is None:
+        raise ValueError(f"Expected a prior with state, such as `vp.exemplar(2)`; got {vae.prior!r}, which has none.")
+    params = check_params(params)
+
+    state = vae.prior.init_state(**{"encode": vae.encoder_with(params), **data})
+    return params._replace(prior=Variables(split(params.prior)[0], state))
 
 
 @contextmanager

@@ -134,7 +134,14 @@ def of_vamp(params: Any, z: Any, component: Any = scipy.stats.norm, bounded: boo
     return mixture_log_prob(log_weights, 2 * raw[:, :2], np.exp(0.5 * raw[:, 2:]), z, component)
 
 
+def of_exemplars(params: Any, z: Any) -> float:
+    raw = np.tanh((cases.EXEMPLARS.astype(np.float64) - 0.5) @ np.asarray(cases._WEIGHT, np.float64).T)
+    count = len(cases.EXEMPLARS)
+    return mixture_log_prob(np.full(count, -np.log(count)), 2 * raw[:, :2], np.exp(params["log_scale"]), z)
+
+
 REFERENCES = {
+    "exemplar": of_exemplars,
     "standard_normal": lambda params, z: scipy.stats.norm.logpdf(z).sum(),
     "laplace": lambda p, z: scipy.stats.laplace.logpdf(z, p["loc"], np.exp(p["log_scale"])).sum(),
     "generalized_normal": lambda p, z: scipy.stats.gennorm.logpdf(

@@ -12,14 +12,14 @@ BATCH_AXIS = "batch"
 
 
 class Variables(NamedTuple):
-    """The parameters and the state of a network.
+    """The parameters and the state of a network, or of a prior.
 
     It stands in `vp.VAEParams` as `encoder` or `decoder` in place of parameters, and says that the network is a
-    `TrainableNetwork`.
+    `TrainableNetwork`; or as `prior`, for a prior with state (see `vp.init_prior_state`).
 
     Attributes:
         params: what the optimiser changes.
-        state: what training changes otherwise, such as the running statistics of BatchNorm; {} for none.
+        state: what the optimiser does not change, such as the running statistics of BatchNorm; {} for none.
     """
 
     params: Params

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from vaepriors_jax.priors.conditional_mixture import conditional_mixture as conditional_mixture
 from vaepriors_jax.priors.conditional_normal import conditional_normal as conditional_normal
 from vaepriors_jax.priors.conditioned import conditioned as conditioned
+from vaepriors_jax.priors.exemplar import exemplar as exemplar
 from vaepriors_jax.priors.freeze import freeze as freeze
 from vaepriors_jax.priors.freeze import frozen as frozen
 from vaepriors_jax.priors.freeze import stop_gradient as stop_gradient

@@ -49,4 +49,6 @@ def transformed(base_prior: Prior, flow: Flow) -> Prior:
     def start(key: jax.Array, **data: Any) -> Any:
         return init(key) | {"base": init_from_data(base_prior, key, **data)}
 
-    return Prior(init, apply, {}, start if base_prior.init_from_data else None, Inner(base_prior, "base"))
+    start_or_none = start if base_prior.init_from_data else None
+    inner = Inner(base_prior, "base")
+    return Prior(init, apply, {}, start_or_none, inner, base_prior.init_state, base_prior.update_state)

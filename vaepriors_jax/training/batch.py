@@ -8,22 +8,24 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from vaepriors_jax.distributions.kl_divergence import kl_divergence
-from vaepriors_jax.networks.variables import BATCH_AXIS, State
+from vaepriors_jax.networks.variables import BATCH_AXIS, State, split
 from vaepriors_jax.objectives import ELBO, Objective, elbo, log_prob_of_example, terms_of
 from vaepriors_jax.parallel.sharding import over_devices, share_batch
 from vaepriors_jax.training.transforms import Batch
 from vaepriors_jax.trees import num_rows
 from vaepriors_jax.vae import VAE, States, VAEParams, context_of, split_states
 
-NO_STATE: States = ((), ())
-
 
 def batch_elbo(
     vae: VAE, params: VAEParams, key: jax.Array, batch: Batch, objective: Objective, mesh: Mesh | None = None
 ) -> tuple[ELBO, States]:
-    """The terms of the ELBO for each example of a batch, [B] each, and the new states of the networks."""
+    """The terms of the ELBO for each example of a batch, [B] each, and the new states of the networks.
+
+    That of the prior stays.
+    """
     keys = jax.random.split(key, num_rows(batch))
-    if split_states(params)[1] != NO_STATE:
+    states = split_states(params)[1]
+    if states.encoder or states.decoder:
         return _elbo_in_training(vae, params, keys, batch, objective, mesh)
 
     def of_device(keys: jax.Array, batch: Batch, params: VAEParams, beta: Any) -> ELBO:
@@ -32,7 +34,7 @@ def batch_elbo(
 
         return jax.vmap(of_example)(keys, batch["x"], context_of(batch))
 
-    return over_devices(mesh, of_device)(keys, batch, params, objective.beta), NO_STATE
+    return over_devices(mesh, of_device)(keys, batch, params, objective.beta), states
 
 
 def _elbo_in_training(
@@ -64,7 +66,7 @@ def _elbo_in_training(
     z = z.reshape(-1, z.shape[-1])
     nats, decoder_state = _over_batch(decode, keys, z, *jax.tree.map(of_each_sample, (x, context)))
     reconstruction = jnp.mean(nats.reshape(-1, num_samples), axis=1)
-    return terms_of(reconstruction, kl, objective), (encoder_state, decoder_state)
+    return terms_of(reconstruction, kl, objective), States(encoder_state, decoder_state, split(params.prior)[1])
 
 
 def _over_batch(function: Any, *arrays: Any) -> tuple[Any, State]:

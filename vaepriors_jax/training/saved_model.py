@@ -30,6 +30,7 @@ from jax.experimental import multihost_utils
 from vaepriors_jax.base import Prior
 from vaepriors_jax.configuration import prior_from_config
 from vaepriors_jax.factories import check_is
+from vaepriors_jax.networks.variables import join, split
 from vaepriors_jax.parallel.distributed import explain_lost_process, together
 from vaepriors_jax.priors.bounds import MAP_VERSION
 from vaepriors_jax.priors.vamp import convert_from_first_map
@@ -129,7 +130,8 @@ def load_model(
     params = _params(path, saved.get("params"), arrays, wanted)
     check_prior_params(prior, params)
     if saved.get("pseudo_input_map") != MAP_VERSION:  # saved when `vamp` mapped pseudo-inputs differently
-        params = params._replace(prior=convert_from_first_map(prior, params.prior))
+        raw, state = split(params.prior)
+        params = params._replace(prior=join(convert_from_first_map(prior, raw), state))
     return prior, params
 
 

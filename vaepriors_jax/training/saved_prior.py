@@ -10,6 +10,7 @@ import numpy as np
 from vaepriors_jax.base import Config, Prior
 from vaepriors_jax.configuration import plain_config
 from vaepriors_jax.factories import shapes_of_init
+from vaepriors_jax.networks.variables import split
 from vaepriors_jax.vae import VAEParams
 
 
@@ -30,7 +31,7 @@ def check_prior_params(prior: Prior, params: VAEParams) -> None:
     """
     axes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(params) if hasattr(leaf, "shape")}
     replicas = axes.pop() if len(axes) == 1 else ()
-    expected, saved = _described(shapes_of_init(prior)), _described(params.prior)
+    expected, saved = _described(shapes_of_init(prior)), _described(split(params.prior)[0])
     stacked = {name: (replicas + shape, kind) for name, (shape, kind) in expected.items()}
     if saved in (expected, stacked):
         return

@@ -67,17 +67,18 @@ def update(
             value=-terms.objective,
             value_fn=lambda trained: loss(trained)[0],
         )
-        return optax.apply_updates(trained, updates), opt_state, new_states
+        return optax.apply_updates(trained, updates), opt_state, new_states._replace(prior=())
 
     def stay(trained: VAEParams, opt_state: optax.OptState, gradient: VAEParams) -> Moved:
         del gradient
-        return trained, opt_state, states
+        return trained, opt_state, states._replace(prior=())
 
     moves = alive & ~fails
+    prior_state = vae.next_prior_state(state.params, batch, moves)
     trained, opt_state, states = jax.lax.cond(moves, move, stay, trained, state.opt_state, gradient)
     return TrainState(
         step=state.step + 1,
-        params=join_states(trained, states),
+        params=join_states(trained, states._replace(prior=prior_state)),
         opt_state=opt_state,
         failed_step=jnp.where(fails, state.step, state.failed_step),
         failed_term=jnp.where(fails, jnp.argmax(broken).astype(jnp.int32), state.failed_term),

@@ -57,7 +57,7 @@ def _hash_functions(options: Options, structure: Any, leaves: tuple[jax.ShapeDty
     example = jax.tree.map(lambda value: jax.ShapeDtypeStruct(value.shape[1:], value.dtype), dict(batch))
     for name, program in NETWORKS.items():
         hashes[name] = hash_program(partial(_with_gradient, program, options.vae), trained, states, key, example)
-    if any(states):
+    if states.encoder or states.decoder:
         hashes[IN_TRAINING] = hash_program(
             partial(_with_gradient, _in_training, options.vae), trained, states, key, example
         )

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from vaepriors_jax.objectives import ELBO, elbo
+from vaepriors_jax.objectives import ELBO, elbo_of
 from vaepriors_jax.parallel.sharding import Data, map_examples
 from vaepriors_jax.vae import VAE, VAEParams, context_of
 
@@ -26,10 +26,13 @@ def map_elbo(
 
     def of_device(keys: jax.Array, data: dict[str, jax.Array], params: VAEParams) -> ELBO:
         context = context_of(data)
+        common_prior = None if context else vae.latent_prior(params)
 
         def evaluate(inputs: Any) -> ELBO:
             key, x, context = inputs
-            return elbo(vae, params, key, x, **context)
+            posterior = vae.posterior(params, x, **context)
+            prior = vae.latent_prior(params, **context) if common_prior is None else common_prior
+            return elbo_of(posterior, prior, vae, params, key, x, **context)
 
         return jax.lax.map(evaluate, (keys, data["x"], context), batch_size=chunk_size)
 

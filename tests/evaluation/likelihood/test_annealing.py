@@ -106,7 +106,7 @@ def test_agrees_with_importance_weighting_under_every_prior(case):
     num_examples, num_samples = 6, 20_000
     encoder_context = ("y",) if "encoder_reads_class" in case.name else ()
     vae = two_layer_vae(case.make(), encoder_context)
-    params = vp.VAEParams({}, {}, params_of(case))
+    params = vp.VAEParams({}, {}, case.variables(params_of(case)))
     x = jax.random.uniform(KEY, (num_examples, 6))
     context = {"y": jnp.stack([jnp.asarray(case.context["y"])] * num_examples)} if "y" in case.context else {}
     annealed = annealed_importance_sampling(vae, params, KEY, x, num_temperatures=200, **context)
