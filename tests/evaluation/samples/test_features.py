@@ -123,7 +123,7 @@ def test_bad_training_data_are_refused(digits):
         train(x, y[:-1], validation=(x, y))
     with pytest.raises(ValueError, match="labels in `y` from 0 to 4"):
         train(x, y, num_classes=5, validation=(x, y))
-    with pytest.raises(ValueError, match=r"grey images \[N, H, W\]; got shape \(1197, 64\)"):
+    with pytest.raises(ValueError, match=r"images \[N, H, W\] or \[N, H, W, C\]; got shape \(1197, 64\)"):
         train(x.reshape(-1, 64), y, validation=(x, y))
     with pytest.raises(ValueError, match=r"validation images of shape \(8, 8\)"):
         train(x, y, validation=(x[:, 1:], y))
@@ -133,8 +133,23 @@ def test_bad_training_data_are_refused(digits):
         train(x[:, :3], y, validation=(x[:, :3], y))
     with pytest.raises(ValueError, match="num_epochs"):
         train(x, y, validation=(x, y), num_epochs=0)
-    with pytest.raises(ValueError, match=r"grey images \[N, 8, 8\]; got shape \(5, 7, 7\)"):
+    with pytest.raises(ValueError, match=r"images \[N, 8, 8\]; got shape \(5, 7, 7\)"):
         network.features(np.zeros((5, 7, 7)))
+
+
+def test_colours_alone_tell_classes_apart_and_the_network_is_saved(tmp_path):
+    """Red and green images of the same luminance in 3 channels, of two sides."""
+    y = jnp.arange(90) % 2
+    colours = jnp.array([[0.587, 0, 0], [0, 0.299, 0]])[y]
+    x = colours[:, None, None, :] * jax.random.uniform(KEY, (90, 17, 20, 1))
+    network = train_feature_network(KEY, x, y, num_classes=2, validation=(x, y), num_epochs=10, batch_size=30)
+    assert (network.architecture, network.image_shape, network.accuracy) == ("lenet", (17, 20, 3), 1.0)
+    save_feature_network(tmp_path / "features", network)
+    loaded = load_feature_network(tmp_path / "features")
+    assert loaded[2:] == network[2:]
+    np.testing.assert_array_equal(loaded.features(x[:5]), network.features(x[:5]))
+    with pytest.raises(ValueError, match=r"images \[N, 17, 20, 3\]; got shape \(90, 17, 20\)"):
+        network.features(x[..., 0])
 
 
 @pytest.mark.nightly

@@ -1,4 +1,4 @@
-"""A small classifier of grey images, whose last hidden layer serves as features."""
+"""A small classifier of images, whose last hidden layer serves as features."""
 
 from functools import partial
 from typing import NamedTuple
@@ -32,7 +32,7 @@ ARCHITECTURES = {
 
 
 class Classifier(nn.Module):
-    """Maps one image [H, W] to features [F] and class logits [C].
+    """Maps one image [H, W], or [H, W, C] in colour, to features [F] and the logits of the classes.
 
     The features are those before the last ReLU, where none of them is constant and they are closer to a Gaussian, which
     the FID assumes.
@@ -46,7 +46,7 @@ class Classifier(nn.Module):
         """Features and logits."""
         convolutions, dense, _ = ARCHITECTURES[self.architecture]
         layer = partial(nn.Dense, precision=jax.lax.Precision.HIGHEST)
-        hidden = image[..., None]
+        hidden = image[..., None] if image.ndim == 2 else image
         for convolution in convolutions:
             hidden = nn.relu(layer(convolution.channels)(_patches(hidden, convolution.size, convolution.padding)))
             hidden = _pool(hidden) if convolution.pool else hidden
@@ -77,6 +77,6 @@ def _pool(image: jax.Array) -> jax.Array:
 def choose_architecture(shape: tuple[int, ...]) -> str:
     """Returns the name of the architecture for images of this shape, or raises ValueError."""
     for name, architecture in ARCHITECTURES.items():
-        if min(shape) >= architecture.least_size:
+        if min(shape[:2]) >= architecture.least_size:
             return name
     raise ValueError(f"Expected images of at least 4x4 pixels; got {shape[0]}x{shape[1]}.")

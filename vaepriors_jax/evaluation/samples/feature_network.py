@@ -20,12 +20,12 @@ class FeatureNetwork(NamedTuple):
     """A trained feature network.
 
     Attributes:
-        features: `features(images)` maps images [N, H, W] to features [N, F], compiled and in chunks.
+        features: `features(images)` maps images [N, H, W] or [N, H, W, C] to features [N, F], compiled and in chunks.
         params: parameters of the classifier.
         accuracy: share of the validation images that it classifies correctly.
         hash: a hash of architecture and parameters; scores can be compared only if their networks have the same hash.
         architecture: "lenet" or "small", a key of `ARCHITECTURES`.
-        image_shape: height and width.
+        image_shape: height and width, and the number of channels of colour images.
         num_classes: number of classes.
     """
 
@@ -34,24 +34,25 @@ class FeatureNetwork(NamedTuple):
     accuracy: float
     hash: str
     architecture: str
-    image_shape: tuple[int, int]
+    image_shape: tuple[int, ...]
     num_classes: int
 
 
-def check_grey_images(name: str, images: Any, shape: tuple[int, ...] | None = None) -> jax.Array:
-    """Returns images [N, H, W] as float32, or raises ValueError."""
+def check_images(name: str, images: Any, shape: tuple[int, ...] | None = None) -> jax.Array:
+    """Returns images [N, H, W] or [N, H, W, C] as float32, or raises ValueError."""
     if is_stream(images):
         raise ValueError(f"Expected images as an array in `{name}`; got batches. Concatenate them.")
-    if np.ndim(images) != 3 or 0 in np.shape(images) or np.shape(images)[1:] != (shape or np.shape(images)[1:]):
-        wanted = "[N, H, W]" if shape is None else f"[N, {shape[0]}, {shape[1]}]"
-        raise ValueError(f"Expected `{name}` to be grey images {wanted}; got shape {np.shape(images)}. Reshape them.")
+    got = np.shape(images)
+    if len(got) not in (3, 4) or 0 in got or got[1:] != (shape or got[1:]):
+        wanted = "[N, H, W] or [N, H, W, C]" if shape is None else f"[N, {', '.join(map(str, shape))}]"
+        raise ValueError(f"Expected `{name}` to be images {wanted}; got shape {got}. Reshape them.")
     check_finite(name, images)
     return jnp.asarray(images, jnp.float32)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def apply_in_chunks(model: Classifier, chunk_size: int, params: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Features [N, F] and logits [N, C] of images [N, H, W]."""
+    """Features [N, F] and class logits of images [N, H, W] or [N, H, W, C]."""
     return jax.lax.map(partial(model.apply, params), images, batch_size=min(chunk_size, len(images)))
 
 
@@ -61,11 +62,10 @@ def make_network(
     """A `FeatureNetwork` of trained parameters."""
 
     def features(images: Any) -> jax.Array:
-        return apply_in_chunks(model, chunk_size, params, check_grey_images("images", images, shape))[0]
+        return apply_in_chunks(model, chunk_size, params, check_images("images", images, shape))[0]
 
-    height, width = shape
     digest = _hash(model.architecture, params)
-    return FeatureNetwork(features, params, accuracy, digest, model.architecture, (height, width), model.num_classes)
+    return FeatureNetwork(features, params, accuracy, digest, model.architecture, tuple(shape), model.num_classes)
 
 
 def _hash(architecture: str, params: Any) -> str:
@@ -112,9 +112,9 @@ def load_feature_network(path: str | Path, *, chunk_size: int = 500) -> FeatureN
         named = {name.removeprefix("params/"): jnp.asarray(stored[name]) for name in stored if "/" in name}
         params = unflatten_dict(named, sep="/")
         model = Classifier(str(stored["architecture"]), int(stored["num_classes"]))
-        height, width = (int(n) for n in stored["image_shape"])
-        jax.eval_shape(model.apply, params, jax.ShapeDtypeStruct((height, width), jnp.float32))
-        network = make_network(model, params, float(stored["accuracy"]), (height, width), chunk_size)
+        shape = tuple(int(n) for n in stored["image_shape"])
+        jax.eval_shape(model.apply, params, jax.ShapeDtypeStruct(shape, jnp.float32))
+        network = make_network(model, params, float(stored["accuracy"]), shape, chunk_size)
         expected = str(stored["hash"])
     except Exception as error:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Trains a feature network for grey images: a small classifier of the data set in hand."""
+"""Trains a feature network: a small classifier of the data set in hand."""
 
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from vaepriors_jax.evaluation.samples.classifier import Classifier, choose_archi
 from vaepriors_jax.evaluation.samples.feature_network import (
     FeatureNetwork,
     apply_in_chunks,
-    check_grey_images,
+    check_images,
     make_network,
 )
 
@@ -30,7 +30,7 @@ def train_feature_network(
     learning_rate: float = 2e-3,
     chunk_size: int = 500,
 ) -> FeatureNetwork:
-    """Trains a classifier on grey images and returns its last hidden layer as features.
+    """Trains a classifier on grey or colour images and returns its last hidden layer as features.
 
     Images of at least 16x16 pixels are classified by a LeNet with 84 features, smaller ones, down to 4x4, by a smaller
     network with 32. All epochs of Adam, with a cosine decay of the learning rate, run on the device as one compiled
@@ -39,7 +39,8 @@ def train_feature_network(
 
     Args:
         key: a random key.
-        x: training images [N, H, W], from about 0 to 1; grey or binary, like the images that will be scored.
+        x: training images [N, H, W] or, in colour, [N, H, W, C], from about 0 to 1; grey, binary or in colour like the
+            images that will be scored.
         y: their labels [N], integers.
         num_classes: number of classes.
         validation: images and labels from which the accuracy is computed.
@@ -52,7 +53,7 @@ def train_feature_network(
         A `FeatureNetwork`.
 
     Raises:
-        ValueError: labels are missing or outside the classes; images are not [N, H, W], too small, or not finite.
+        ValueError: labels are missing or outside the classes; images are of another shape, too small, or not finite.
         TypeError: `key` is not a random key.
 
     Example:
@@ -71,10 +72,10 @@ def train_feature_network(
     key = check_key(key)
     check_positive_integer(num_classes=num_classes, batch_size=batch_size, chunk_size=chunk_size)
     check_positive(learning_rate=learning_rate)
-    x, y = check_grey_images("x", x), _check_targets("y", y, num_classes, len(x))
+    x, y = check_images("x", x), _check_targets("y", y, num_classes, len(x))
     if len(validation) != 2:
         raise ValueError(f"Expected `validation` to be (images, labels); got {len(validation)} elements.")
-    held_out = check_grey_images("validation images", validation[0])
+    held_out = check_images("validation images", validation[0])
     labels = _check_targets("validation labels", validation[1], num_classes, len(held_out))
     shape = x.shape[1:]
     if held_out.shape[1:] != shape:
