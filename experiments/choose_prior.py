@@ -104,7 +104,7 @@ def main(options: Options) -> dict[str, Any]:
     """Trains, measures, recommends, and writes the output folder."""
     if STANDARD not in options.priors:
         raise ValueError(f"Expected `standard` among --priors, to compare the others with; got {options.priors}.")
-    data = load(options.dataset, data_dir=options.data_dir)
+    data = load(options.dataset, **options.reading())
     config = resolve(options.comparison(), data, conditional=False)
     data = take_test(data, config.num_test)
     folder = output_folder(options.output_dir, "choose_prior", options.dataset)

@@ -153,7 +153,7 @@ def main(options: Options) -> dict[str, Any]:
     """Trains the VAEs, asks each for each class, and writes the output folder."""
     if options.num_by_class < 1:
         raise ValueError(f"Expected --num-by-class >= 1; got {options.num_by_class}.")
-    data = load(options.dataset, data_dir=options.data_dir)
+    data = load(options.dataset, **options.reading())
     if data.num_classes is None:
         raise ValueError(f"Expected labels, which are the classes to ask for; {data.name} has none.")
     config = resolve(options.comparison(priors=("conditional",)), data)

@@ -149,7 +149,12 @@ def main(options: Options) -> dict[str, Any]:
     """Measures the models, prints the tables, and writes evaluation.json beside the run's results."""
     run_dir = Path(options.run_dir)
     content, config = read_run(run_dir)
-    data = load(config.dataset, binarization=config.binarization, data_dir=options.data_dir or config.data_dir)
+    data = load(
+        config.dataset,
+        binarization=config.binarization,
+        data_dir=options.data_dir or config.data_dir,
+        grey=config.grey,
+    )
     check_likelihood(config.likelihood, data)
     rows = choose_rows(content["rows"], options.priors)
     if options.num_samples is not None:

@@ -42,7 +42,7 @@ class Options(SeedsOptions):
 
 def main(options: Options) -> dict[str, Any]:
     """Trains, scores, tests, draws, and writes the output folder."""
-    data = load(options.dataset, data_dir=options.data_dir)
+    data = load(options.dataset, **options.reading())
     if data.num_classes is None:
         raise ValueError(
             f"Expected labels, which train the features that score samples; {data.name} has none. "

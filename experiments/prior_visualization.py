@@ -18,7 +18,7 @@ from experiments.comparison.candidates import kept_measures
 from experiments.data.dataset import Dataset, load
 from experiments.measures import EvaluationSettings, Model
 from experiments.options import command_line
-from experiments.options.config import Config
+from experiments.options.config import Binarization, Config, LikelihoodName, Network
 from experiments.options.resolve import resolve
 from experiments.options.settings import Settings
 from experiments.report import document, latent_figures, results
@@ -53,6 +53,14 @@ class Options:
     """Learning rate of Adam; that of the preset by default."""
     seed: int = 0
     """The seed."""
+    grey: bool = False
+    """Make images of three channels grey."""
+    binarization: Binarization | None = None
+    """How images become binary, as in compare_priors; by default dynamic for grey images, and none for colours."""
+    likelihood: LikelihoodName | None = None
+    """p(x|z), as in compare_priors; by default one that fits the images."""
+    network: Network = "dense"
+    """Encoder and decoder, as in compare_priors."""
     num_points: int = 2000
     """Training images whose encodings are drawn as points."""
     data_dir: str | None = None
@@ -106,7 +114,7 @@ def main(options: Options) -> dict[str, Any]:
         raise ValueError(f"Expected --latent-dim >= 2 for a picture of the plane; got {options.latent_dim}.")
     if options.num_points < 1:
         raise ValueError(f"Expected --num-points >= 1; got {options.num_points}.")
-    data = load(options.dataset, data_dir=options.data_dir)
+    data = load(options.dataset, binarization=options.binarization, data_dir=options.data_dir, grey=options.grey)
     config = resolve(comparison_of(options), data, conditional=False)
     folder = output_folder(options.output_dir, "prior_visualization", options.dataset)
     with open_run("prior_visualization", options, folder):

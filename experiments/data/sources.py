@@ -18,7 +18,8 @@ class Source(NamedTuple):
 
     Attributes:
         name: name of the data set, fit for a file.
-        splits: training, validation and test images: {"x": [N, height, width] in [0, 1]} and, with labels, "y": [N].
+        splits: training, validation and test images: {"x": [N, height, width], or [N, height, width, 3] in colour, in
+            [0, 1]} and, with labels, "y": [N].
         num_levels: number of levels L that the values k / (L - 1) take; 2 for binary images, None for any floats.
         description: what was read, and how it was changed.
     """
@@ -104,10 +105,21 @@ def scale(x: np.ndarray) -> tuple[np.ndarray, int]:
 def describe(splits: tuple[Arrays, Arrays, Arrays], num_levels: int | None) -> str:
     """A sentence on sizes, shape, levels and classes of the splits."""
     sizes = [f"{len(split['x']):,}" for split in splits]
-    height, width = splits[0]["x"].shape[1:]
-    values = {2: "binary", None: "grey, not in levels"}.get(num_levels, f"grey, {num_levels} levels")
+    height, width, *channels = splits[0]["x"].shape[1:]
+    kind = f"{channels[0]} channels" if channels else "grey"
+    in_levels = {2: "binary", None: "not in levels"}.get(num_levels, f"{num_levels} levels")
+    values = in_levels if num_levels == 2 and not channels else f"{kind}, {in_levels}"
     labels = f"{count_classes(splits)} classes" if "y" in splits[0] else "no labels"
     return f"{sizes[0]} training, {sizes[1]} validation, {sizes[2]} test images, {height}x{width}, {values}; {labels}"
+
+
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's
+
+
+def luminance(images: np.ndarray) -> np.ndarray:
+    """Colour images [..., 3] as grey ones of the same dtype: bytes, or floats in [0, 1]."""
+    grey = images.astype(np.float32) @ LUMINANCE
+    return grey.round().astype(np.uint8) if images.dtype == np.uint8 else np.clip(grey, 0, 1)
 
 
 def count_classes(splits: tuple[Arrays, Arrays, Arrays]) -> int | None:

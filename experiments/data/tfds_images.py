@@ -1,4 +1,4 @@
-"""Image data sets of tensorflow-datasets as arrays: read without tensorflow, 28x28 and grey, kept in a cache."""
+"""Image data sets of tensorflow-datasets as arrays: read without tensorflow, and kept in a cache."""
 
 import difflib
 import importlib.util
@@ -12,28 +12,35 @@ import numpy as np
 
 from experiments.data.sources import Arrays, Source, cached, scale, split_at_random
 
-SIZE = (28, 28)
+GREY_SHAPE = (28, 28)
+COMMON_SIZE = (64, 64)  # of colour images that come in several sizes
+MOST_VALUES = 2**29  # of all splits: 2 GiB in float32
 # Else TFDS takes TFRECORD wherever a folder is named, which cannot be read without tensorflow.
 FORMAT = {"file_format": "array_record"}
 
 
 class Prepared(NamedTuple):
-    """A prepared data set: its records by split, and the names of the features that are read."""
+    """A prepared data set: its records by split, the names of the features that are read, and the images' shape."""
 
     records: Mapping[str, Any]
     image: str
     label: str | None
     version: str
+    shape: tuple[int, ...] = GREY_SHAPE
 
 
-def read_splits(dataset: str, data_dir: str | None = None) -> Source:
+def read_splits(dataset: str, data_dir: str | None = None, *, grey: bool = False) -> Source:
     """Reads a data set by its TFDS name: training, validation and test images.
+
+    Images of three channels stay as they are; those of several sizes become 64x64. With `grey`, they and images of one
+    channel become grey and 28x28. An alpha channel is left out.
 
     Where there is no `validation`, it is the last sixth of `train`; where there is no `test`, `validation` is the test
     set; a single split is drawn into three by a fixed key.
 
     Raises:
-        ValueError: an unknown name, a data set without images, or splits that cannot be told apart.
+        ValueError: an unknown name, a data set without images, one that is too large, or splits that cannot be told
+            apart.
         FileNotFoundError: no prepared copy; the message says what to run.
     """
     prepared = open_prepared(dataset, data_dir)
@@ -41,6 +48,8 @@ def read_splits(dataset: str, data_dir: str | None = None) -> Source:
     if len(available) > 1 and "train" not in available:
         raise ValueError(f"Expected a split 'train' in {dataset!r}; it has {', '.join(available)}. Use another one.")
     chosen = [split for split in ("train", "validation", "test") if split in available] or list(available)
+    prepared = prepared._replace(records={split: available[split] for split in chosen})
+    prepared = prepared._replace(shape=_shape(dataset, prepared, grey))
     read = {split: _read(prepared, dataset, split) for split in chosen}
     if any("y" not in arrays or arrays["y"].min() < 0 for arrays in read.values()):  # -1: a test set without labels
         read = {split: {"x": arrays["x"]} for split, arrays in read.items()}
@@ -139,9 +148,10 @@ def _missing(dataset: str, folder: str | None, error: Exception) -> str:
 
 
 def _read(prepared: Prepared, dataset: str, split: str) -> Arrays:
-    """Bytes of one split, 28x28 and grey, from the cache or decoded."""
+    """Bytes of one split, from the cache or decoded."""
     records = prepared.records[split]
-    name = "-".join([dataset.replace("/", "-").replace(":", "-"), prepared.version, split, str(len(records))])
+    parts = [dataset.replace("/", "-").replace(":", "-"), prepared.version, split, str(len(records))]
+    name = "-".join(parts if prepared.shape == GREY_SHAPE else [*parts, "x".join(map(str, prepared.shape))])
     return cached(name, partial(_decode, prepared, records))
 
 
@@ -149,36 +159,61 @@ def _decode(prepared: Prepared, records: Sequence[Any]) -> Arrays:
     images, labels = [], []
     for start in range(0, len(records), 1000):
         for record in records.__getitems__(list(range(start, min(start + 1000, len(records))))):  # pyright: ignore
-            images.append(grey_image(record[prepared.image]))
+            images.append(_as_array(record[prepared.image], prepared.shape))
             if prepared.label:
                 labels.append(int(record[prepared.label]))
     x = np.stack(images)
     return {"x": x, "y": np.asarray(labels, np.int32)} if labels else {"x": x}
 
 
-def grey_image(encoded: Any) -> np.ndarray:
-    """An encoded image, or its bytes as an array, grey and 28x28; stretched if it was not square."""
+def _shape(dataset: str, prepared: Prepared, grey: bool) -> tuple[int, ...]:
+    """The shape in which all images are read: 28x28 for grey ones, and that of colour images as they come."""
+    first = next(iter(prepared.records.values()))[0][prepared.image]
+    if grey or not _is_colour(_open(first)):
+        return GREY_SHAPE
+    sizes = {_open(record[prepared.image]).size for split in prepared.records.values() for record in split}
+    width, height = sizes.pop() if len(sizes) == 1 else COMMON_SIZE
+    num = sum(map(len, prepared.records.values()))
+    if num * height * width * 3 > MOST_VALUES:
+        raise ValueError(
+            f"Expected at most {MOST_VALUES:,} values in all images; {dataset!r} has {num:,} images of "
+            f"{height}x{width}x3. Use --grey, or save fewer or smaller images as an .npz file and give its path."
+        )
+    return height, width, 3
+
+
+def _open(encoded: Any) -> Any:
+    """An encoded image, or its bytes as an array, opened; pixels are decoded when they are read."""
     from PIL import Image
 
-    image = (
-        Image.open(io.BytesIO(encoded))
-        if isinstance(encoded, bytes)
-        else Image.fromarray(np.asarray(encoded).squeeze())
-    )
-    image = image.convert("L")
-    return np.asarray(image if image.size == SIZE else image.resize(SIZE, Image.Resampling.BILINEAR))
+    if isinstance(encoded, bytes):
+        return Image.open(io.BytesIO(encoded))
+    return Image.fromarray(np.asarray(encoded).squeeze())
+
+
+def _is_colour(image: Any) -> bool:
+    return image.mode not in ("1", "L", "LA")
+
+
+def _as_array(encoded: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """The bytes of an image in this shape, grey without an axis for channels; stretched if its sides differ."""
+    from PIL import Image
+
+    image, size = _open(encoded).convert("L" if len(shape) == 2 else "RGB"), (shape[1], shape[0])
+    return np.asarray(image if image.size == size else image.resize(size, Image.Resampling.BILINEAR))
 
 
 def _describe_images(prepared: Prepared) -> str:
-    """The size and channels of the first image, and how it was changed."""
-    from PIL import Image
-
-    encoded = next(iter(prepared.records.values()))[0][prepared.image]
-    if not isinstance(encoded, bytes):
-        return "28x28 grey"
-    image = Image.open(io.BytesIO(encoded))
-    done = [] if image.mode in ("L", "1") else ["made grey (luminance)"]
-    done += [] if image.size == SIZE else [f"resized to 28x28{'' if len(set(image.size)) == 1 else ', stretched'}"]
+    """The size and channels of the first image, and how all were changed."""
+    image, (height, width, *channels) = (
+        _open(next(iter(prepared.records.values()))[0][prepared.image]),
+        prepared.shape,
+    )
+    done = ["made grey (luminance)"] if _is_colour(image) and not channels else []
+    done += ["alpha left out"] if "A" in image.mode else []
+    if image.size != (width, height):
+        stretched = "" if len(set(image.size)) == 1 else ", stretched"
+        done += [f"resized to {height}x{width}{stretched}"]
     return f"images of {image.size[1]}x{image.size[0]}, {len(image.getbands())} channel(s) " + (
         " and ".join(done) or "as they come"
     )

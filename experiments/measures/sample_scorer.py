@@ -86,7 +86,7 @@ def feature_network(data: Dataset) -> FeatureNetwork | None:
 
 
 def class_log_probabilities(network: FeatureNetwork, images: Any) -> jax.Array:
-    """Log-probabilities [N, classes] that the feature network gives to images [N, height, width]."""
+    """Log-probabilities [N, classes] that the feature network gives to images [N, ...]."""
     classifier = Classifier(network.architecture, network.num_classes)
     logits = jax.lax.map(lambda image: classifier.apply(network.params, image)[1], jnp.asarray(images), batch_size=500)
     return jax.nn.log_softmax(logits)

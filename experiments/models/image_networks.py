@@ -42,7 +42,7 @@ class Residual(nn.Module):
 
 
 class Down(nn.Module):
-    """An image [height, width] to features, halving its size once for each number of channels."""
+    """An image [height, width] or [height, width, C] to features, halving its size once for each number of channels."""
 
     channels: tuple[int, ...]
     residual: bool
@@ -50,7 +50,7 @@ class Down(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Encodes one image."""
-        hidden = x[..., None]
+        hidden = x[..., None] if x.ndim == 2 else x
         for width in self.channels:
             halved = patches(hidden, stride=2)
             if self.residual:
@@ -71,7 +71,7 @@ class Up(nn.Module):
     @nn.compact
     def __call__(self, hidden: jax.Array) -> jax.Array:
         """Decodes one vector."""
-        sizes = [self.image_shape]
+        sizes = [self.image_shape[:2]]
         for _ in self.channels:
             sizes.append(tuple(-(-size // 2) for size in sizes[-1]))
         height, width = sizes.pop()

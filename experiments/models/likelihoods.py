@@ -1,11 +1,13 @@
 """The likelihoods p(x|z) of a decoder: how many raw outputs each pixel has, and their distribution."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import distrax
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
@@ -22,17 +24,26 @@ class Likelihood(NamedTuple):
         num_levels: levels L of the data, for those that have levels.
         components: number of logistics in `discretized_logistic_mixture`.
         scale: the standard deviation of `gaussian`.
+        channels: the axes of an image behind height and width: (3,) in colour, () in grey.
     """
 
     name: str = "bernoulli"
     num_levels: int = 2
     components: int = 5
     scale: float = 0.1
+    channels: tuple[int, ...] = ()
+
+    @property
+    def is_coupled(self) -> bool:
+        """Whether the channels of a pixel depend on each other."""
+        return self.name == "discretized_logistic_mixture" and bool(self.channels)
 
     @property
     def num_outputs(self) -> int:
-        """Raw numbers that the decoder gives for each pixel."""
-        return KINDS[self.name].num_outputs(self)
+        """Raw numbers that the decoder gives for each pixel, all channels together."""
+        if self.is_coupled:
+            return self.components * sum(_sizes_of_component(*self.channels))
+        return math.prod(self.channels) * KINDS[self.name].num_outputs(self)
 
     @property
     def has_shared(self) -> bool:
@@ -40,12 +51,18 @@ class Likelihood(NamedTuple):
         return KINDS[self.name].has_shared
 
     def distribution(self, raw: jax.Array, shared: jax.Array) -> distrax.Distribution:
-        """p(x|z) over an image [height, width], from raw outputs [height, width, num_outputs] and the shared number."""
+        """p(x|z) over an image, from raw outputs [height, width, num_outputs] and the number that all pixels share."""
+        if self.is_coupled:
+            return _coupled_mixture(self, raw)
+        raw = raw.reshape(*raw.shape[:-1], *self.channels, -1)
         return KINDS[self.name].distribution(self, raw, shared)
 
 
 class Kind(NamedTuple):
-    """The data that a likelihood is for ("binary", "levels" or "density"), its raw outputs and their distribution."""
+    """The data that a likelihood is for ("binary", "levels" or "density"), and its distribution.
+
+    `num_outputs` counts the raw outputs of each value, a pixel or a channel of one.
+    """
 
     data: str
     num_outputs: Callable[[Likelihood], int]
@@ -67,6 +84,20 @@ def _mixture(of: Likelihood, raw: jax.Array, shared: jax.Array) -> distrax.Distr
     del shared
     logits, loc, scale = jnp.split(raw, 3, axis=-1)
     return vp.discretized_logistic_mixture(logits, _around_middle(loc), _scale(scale), of.num_levels)
+
+
+def _sizes_of_component(num_channels: int) -> tuple[int, int, int, int]:
+    """Raw outputs of one component of a coupled mixture: weight, locations, scales, coefficients."""
+    return 1, num_channels, num_channels, num_channels * (num_channels - 1) // 2
+
+
+def _coupled_mixture(of: Likelihood, raw: jax.Array) -> distrax.Distribution:
+    parts = raw.reshape(*raw.shape[:-1], -1, of.components)
+    ends = np.cumsum(_sizes_of_component(*of.channels))[:-1]
+    logits, loc, scale, coefficients = jnp.split(parts, ends, axis=-2)
+    return vp.discretized_logistic_mixture(
+        logits[..., 0, :], _around_middle(loc), _scale(scale), of.num_levels, coefficients=jnp.tanh(coefficients)
+    )
 
 
 def _gaussian(
@@ -107,6 +138,13 @@ def names(data: str) -> list[str]:
     return [name for name, kind in KINDS.items() if kind.data == data]
 
 
+def choose_likelihood(data: Dataset) -> str:
+    """The likelihood of images for which none was named."""
+    if data.num_levels == 2:
+        return "bernoulli"
+    return "gaussian_pixel" if data.num_levels is None else "discretized_logistic_mixture"
+
+
 def is_discrete(name: str) -> bool:
     """Whether it gives probabilities of grey levels, which bits per dimension are for."""
     return KINDS[name].data == "levels"
@@ -116,11 +154,12 @@ def check_likelihood(name: str, data: Dataset) -> None:
     """Raises ValueError unless this is a likelihood of these data, and says what to use."""
     wanted = KINDS[name].data
     levels, densities = ", ".join(names("levels")), ", ".join(names("density"))
+    values = "grey" if len(data.image_shape) == 2 else "colour"
     if wanted == "binary" and data.num_levels != 2:
         others = f"{levels}, {densities}" if data.num_levels else densities
         raise ValueError(
-            f"Expected zeros and ones for --likelihood {name}; {data.name} has grey values. Use --binarization dynamic,"
-            f" or one of --likelihood {others}."
+            f"Expected zeros and ones for --likelihood {name}; {data.name} has {values} values. Use --binarization "
+            f"dynamic, or one of --likelihood {others}."
         )
     if wanted != "binary" and data.num_levels == 2:
         grey = "keep grey values by --binarization none, or " if data.binarization != "none" else ""

@@ -134,7 +134,7 @@ class Decoder(nn.Module):
     """p(x|z) or p(x|z, y).
 
     Attributes:
-        image_shape: height and width.
+        image_shape: height and width, and the number of channels of colour images.
         hidden: widths of the dense layers.
         num_classes: number of labels y, if it reads one.
         trunk: what comes after the dense layers, from a vector to the likelihood's raw outputs of each pixel.
@@ -157,7 +157,7 @@ class Decoder(nn.Module):
         parts = [_with_label(level, y, self.num_classes) for level in jnp.split(z, self.levels)]
         hidden = dense_layers(self.layers, self.hidden, parts)
         if self.trunk is None:
-            shape = (*self.image_shape, self.likelihood.num_outputs)
+            shape = (*self.image_shape[:2], self.likelihood.num_outputs)
             raw = nn.Dense(math.prod(shape), kernel_init=he_normal)(hidden).reshape(shape)
         else:
             raw = self.trunk(hidden)

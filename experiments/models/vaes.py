@@ -73,8 +73,10 @@ def make_prior(name: str, sizes: Sizes, data: Dataset) -> vp.Prior:
     makers: dict[str, Callable[[], vp.Prior]] = {
         "standard": lambda: vp.standard_normal(dim),
         "mixture": lambda: vp.mixture(dim, num_components),
-        # Where the start is random it is that of the VampPrior paper on MNIST.
-        "vamp": lambda: vp.vamp(num_components, data.image_shape, initial_mean=0.05, initial_scale=0.01),
+        # Where the start is random it is that of the VampPrior paper on MNIST; colours start at a middle grey.
+        "vamp": lambda: vp.vamp(
+            num_components, data.image_shape, initial_mean=0.5 if data.image_shape[2:] else 0.05, initial_scale=0.01
+        ),
         "flow": lambda: vp.transformed(
             vp.standard_normal(dim), vp.repeat(vp.affine_coupling(dim, hidden=sizes.flow_hidden), sizes.flow_layers)
         ),
@@ -111,7 +113,13 @@ def starts_from_examples(prior: vp.Prior) -> bool:
 
 def make_networks(sizes: Sizes, data: Dataset, num_classes: int | None) -> tuple[Encoder | TwoLevelEncoder, Decoder]:
     """Makes the encoder and the decoder; beside convolutions there is one dense layer, the last width of `hidden`."""
-    likelihood = Likelihood(sizes.likelihood, data.num_levels or 2, sizes.likelihood_components, sizes.likelihood_scale)
+    likelihood = Likelihood(
+        sizes.likelihood,
+        data.num_levels or 2,
+        sizes.likelihood_components,
+        sizes.likelihood_scale,
+        data.image_shape[2:],
+    )
     hidden, down, up = sizes.hidden, None, None
     layers = "tanh" if sizes.network == "tanh" else "gated"
     if sizes.network in ("conv", "resnet"):

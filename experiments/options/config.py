@@ -3,6 +3,20 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+LikelihoodName = Literal[
+    "bernoulli",
+    "discretized_logistic",
+    "discretized_logistic_mixture",
+    "categorical",
+    "binomial",
+    "gaussian",
+    "gaussian_shared",
+    "gaussian_pixel",
+    "student_t",
+    "continuous_bernoulli",
+]
+Binarization = Literal["dynamic", "static", "threshold", "none"]
+Network = Literal["dense", "tanh", "conv", "resnet"]
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "epochs": 40,
@@ -61,27 +75,20 @@ class Config:
     """The first seed."""
     preset: Literal["quick", "paper"] = "quick"
     """Sizes and schedule: a few minutes on mnist_5k and on digits, or the setting of Tomczak & Welling (2018)."""
-    binarization: Literal["dynamic", "static", "threshold", "none"] = "dynamic"
-    """How grey images become binary (those that are binary stay as they are); none keeps grey values."""
-    likelihood: Literal[
-        "bernoulli",
-        "discretized_logistic",
-        "discretized_logistic_mixture",
-        "categorical",
-        "binomial",
-        "gaussian",
-        "gaussian_shared",
-        "gaussian_pixel",
-        "student_t",
-        "continuous_bernoulli",
-    ] = "bernoulli"
-    """p(x|z): bernoulli for binary images; for grey ones (--binarization none) probabilities of their levels, or, from
-    gaussian on, a density."""
+    grey: bool = False
+    """Make images of three channels grey."""
+    binarization: Binarization | None = None
+    """How images become binary (those that are binary stay as they are); none keeps their values. By default dynamic
+    for grey images, and none for colours."""
+    likelihood: LikelihoodName | None = None
+    """p(x|z): bernoulli for binary images; for others (--binarization none) probabilities of their levels, or, from
+    gaussian on, a density. By default bernoulli, discretized_logistic_mixture for levels, and gaussian_pixel for any
+    floats."""
     likelihood_components: int = 5
-    """Logistics for each pixel in discretized_logistic_mixture."""
+    """Logistics for each pixel in discretized_logistic_mixture, which couples the channels of colour images."""
     likelihood_scale: float = 0.1
     """Standard deviation of gaussian; gaussian_shared learns one for all pixels, gaussian_pixel one for each."""
-    network: Literal["dense", "tanh", "conv", "resnet"] = "dense"
+    network: Network = "dense"
     """Encoder and decoder: gated dense layers, dense layers with tanh, gated convolutions, or residual ones."""
     channels: tuple[int, ...] = (16, 32)
     """Channels of the convolutions, one for each halving of the image."""

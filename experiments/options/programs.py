@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from experiments.options.config import Config
+from experiments.options.config import Binarization, Config, LikelihoodName, Network
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,22 @@ class RunOptions:
     """The most epochs; those of the preset by default."""
     seed: int = 0
     """The seed."""
+    grey: bool = False
+    """Make images of three channels grey."""
+    binarization: Binarization | None = None
+    """How images become binary, as in compare_priors; by default dynamic for grey images, and none for colours."""
+    likelihood: LikelihoodName | None = None
+    """p(x|z), as in compare_priors; by default one that fits the images."""
+    network: Network = "dense"
+    """Encoder and decoder, as in compare_priors."""
     data_dir: str | None = None
     """Folder of prepared TFDS data sets; by default TFDS_DATA_DIR."""
     output_dir: str | None = None
     """Where results go; by default a new folder under runs/."""
+
+    def reading(self) -> dict[str, Any]:
+        """The options of `load` beside the name of the data set."""
+        return {"binarization": self.binarization, "data_dir": self.data_dir, "grey": self.grey}
 
     def comparison(self, **fixed: Any) -> Config:
         """These options as those of compare_priors, which lack some, with values that the program fixes."""

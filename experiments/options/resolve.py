@@ -8,7 +8,7 @@ import numpy as np
 
 import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
-from experiments.models.likelihoods import check_likelihood
+from experiments.models.likelihoods import check_likelihood, choose_likelihood
 from experiments.models.vaes import PRIORS, make_networks, make_prior, prior_reads_label, starts_from_examples
 from experiments.options.checks import check_options
 from experiments.options.config import Config
@@ -37,7 +37,7 @@ def resolve(config: Config, data: Dataset, *, conditional: bool = True) -> Setti
             f"Expected --learning-rate or --learning-rates; got both, {config.learning_rate} and "
             f"{config.learning_rates}. Add the one to the others, or leave it out."
         )
-    settings = _fit_warmup(config, fill(config))
+    settings = _fit_warmup(config, fill(_fit_images(config, data)))
     _check_schedule(settings, data)
     _check_images(data)
     check_likelihood(settings.likelihood, data)
@@ -48,6 +48,19 @@ def resolve(config: Config, data: Dataset, *, conditional: bool = True) -> Setti
         raise ValueError("Expected the prior 'standard' among --priors, since --refit refits its VAE; add it.")
     _check_priors(settings, data, conditional)
     return _fit_metrics(settings, data)
+
+
+def _fit_images(config: Config, data: Dataset) -> Config:
+    """Chooses what becomes of colours, and the likelihood of images that are not binary, where these were left open."""
+    is_colour = len(data.image_shape) == 3
+    chosen = replace(
+        config,
+        binarization=config.binarization or ("none" if is_colour else "dynamic"),
+        likelihood=config.likelihood or choose_likelihood(data),
+    )
+    if config.likelihood is None and chosen.likelihood != "bernoulli":
+        print(f"The likelihood of {data.name} is {chosen.likelihood}; --likelihood chooses another.")
+    return chosen
 
 
 def _fit_warmup(config: Config, settings: Settings) -> Settings:

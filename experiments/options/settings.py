@@ -17,6 +17,8 @@ class Settings(Config):
 
     # `field` takes away the default None that these would inherit.
     priors: tuple[Any, ...] = field(kw_only=True)
+    binarization: str = field(kw_only=True)
+    likelihood: str = field(kw_only=True)
     epochs: int = field(kw_only=True)
     batch_size: int = field(kw_only=True)
     latent_dim: int = field(kw_only=True)
@@ -57,6 +59,7 @@ def fill(config: Config) -> Settings:
     values: dict[str, Any] = {**PRESETS[config.preset], "priors": PRIORS}
     if (config.preset, config.dataset) == ("quick", "digits"):
         values |= QUICK_ON_DIGITS
+    values |= {"binarization": "dynamic", "likelihood": "bernoulli"}  # of grey images; `resolve` knows the images
     values |= {name: value for name, value in typed.items() if value is not None}
     if config.learning_rates:
         values["learning_rate"] = None

@@ -16,19 +16,19 @@ plt.rcParams["text.parse_math"] = False  # a dollar sign in the name of a data s
 
 
 def tile(images: np.ndarray, num_columns: int) -> np.ndarray:
-    """Lays images [N, height, width] out in a grid with thin grey lines between them."""
-    count, height, width = images.shape
+    """Lays images [N, height, width] or [N, height, width, 3] out in a grid with thin grey lines between them."""
+    (count, height, width), channels = images.shape[:3], images.shape[3:]
     num_rows = math.ceil(count / num_columns)
-    grid = np.full((num_rows * (height + 1) - 1, num_columns * (width + 1) - 1), 0.5, np.float32)
+    grid = np.full((num_rows * (height + 1) - 1, num_columns * (width + 1) - 1, *channels), 0.5, np.float32)
     for i, image in enumerate(images):
         row, column = divmod(i, num_columns)
         top, left = row * (height + 1), column * (width + 1)
-        grid[top : top + height, left : left + width] = image
+        grid[top : top + height, left : left + width] = np.clip(image, 0, 1)
     return grid
 
 
 def image_panels(path: Path, panels: Mapping[str, np.ndarray], *, num_columns: int, title: str) -> None:
-    """Draws grids of images [N, height, width] side by side, at most three in a row, one colour scale for all."""
+    """Draws grids of images, see `tile`, side by side, at most three in a row, one colour scale for all."""
     per_row = 2 if len(panels) == 4 else min(3, len(panels))
     num_rows = math.ceil(len(panels) / per_row)
     grids = {name: tile(np.asarray(images), num_columns) for name, images in panels.items()}
@@ -78,7 +78,7 @@ SEEN_BY_SAMPLES = 5  # nats below the top to which 20,000 samples show a density
 
 
 def interleave(first: np.ndarray, second: np.ndarray, num_columns: int) -> np.ndarray:
-    """Puts rows of `second` under rows of `first`, both [N, height, width]."""
+    """Puts rows of `second` under rows of `first`, both [N, ...]."""
     rows: list[np.ndarray] = []
     for start in range(0, len(first), num_columns):
         rows += [first[start : start + num_columns], second[start : start + num_columns]]

@@ -34,17 +34,20 @@ def draw_samples(models: list[Model], data: Dataset, output_dir: Path, num: int 
         for model in models:
             panels[model.prior] = np.asarray(measures.generate(model, data, num, mean=mean))
         figures.image_panels(output_dir / f"{name}.png", panels, num_columns=6, title=f"{data.name}: {description}")
+    is_binary = data.num_levels == 2
     return [
         Figure(
             "samples.png",
             "Samples",
             "z from each prior, pixels drawn from p(x|z): this is what is scored. The noise of the pixels is the same "
-            "in every panel, so that panels differ by the prior and the network alone. Test images are binary too.",
+            "in every panel, so that panels differ by the prior and the network alone."
+            + (" Test images are binary too." if is_binary else ""),
         ),
         Figure(
             "means.png",
             "Means",
-            "The same z, the probability of each pixel. Look for images of no class, or of two classes at once: those "
+            f"The same z, the {'probability' if is_binary else 'mean'} of each pixel. Look for images of no class, or "
+            "of two classes at once: those "
             "z come from where no image is encoded.",
         ),
     ]

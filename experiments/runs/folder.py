@@ -116,10 +116,10 @@ def _continued(program: str, options: Any, folder: Path, *, anew: bool) -> dict[
         return None
     if run["program"] != program:
         raise of_another_program(folder, run)
-    ours = _plain(options)
-    others = [name for name in ours if ours[name] != run["options"].get(name)]
+    ours, theirs = _plain(options), _defaults(options) | run["options"]
+    others = [name for name in ours if ours[name] != theirs.get(name)]
     if others:
-        differences = ", ".join(f"{name} = {run['options'].get(name)}, not {ours[name]}" for name in others)
+        differences = ", ".join(f"{name} = {theirs.get(name)}, not {ours[name]}" for name in others)
         raise ValueError(
             f"Expected the options of the run in {folder}; it has {differences}. Choose another --output-dir, or go on "
             f"with that run: {_go_on(started(program), folder)}"
@@ -137,6 +137,12 @@ def _plain(options: Any) -> dict[str, Any]:
     """Options as JSON gives them back, without those that say where the folder is."""
     plain = json.loads(json.dumps(dataclasses.asdict(options), default=str))
     return {name: value for name, value in plain.items() if name not in PLACES}
+
+
+def _defaults(options: Any) -> dict[str, Any]:
+    """The defaults of options, which an older run has where it lacks an option."""
+    known = [option for option in dataclasses.fields(options) if option.default is not dataclasses.MISSING]
+    return json.loads(json.dumps({option.name: option.default for option in known}, default=str))
 
 
 def _place(options: Any) -> Any:

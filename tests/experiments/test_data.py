@@ -136,19 +136,71 @@ def test_a_missing_copy_says_what_to_run(tmp_path):
     assert "tfds.data_source('fashion_mnist')" in str(caught.value)
 
 
-def test_colours_of_another_size_are_resized_and_said(tmp_path, capsys):
+def test_grey_on_request_is_28x28_and_said(tmp_path, capsys):
     """One split, drawn into three; (255, 0, 0) has a luminance of 0.299 * 255 = 76, at every size."""
     red = np.zeros((60, 20, 30, 3), np.uint8)
     red[..., 0] = 255
     write_tfds(tmp_path, "beans", "0.1.0", {"train": (red, np.arange(60) % 3)})
-    beans = load("beans", data_dir=str(tmp_path), binarization="none")
+    beans = load("beans", data_dir=str(tmp_path), binarization="none", grey=True)
     assert [split["x"].shape for split in beans[2:5]] == [(40, 28, 28), (10, 28, 28), (10, 28, 28)]
     np.testing.assert_allclose(beans.train["x"], 76 / 255, atol=1e-6)
     assert (beans.num_classes, beans.num_levels, beans.transform) == (3, 256, None)
     said = capsys.readouterr().out
     for part in ("20x30, 3 channel(s) made grey (luminance) and resized to 28x28, stretched", "40 training",
-                 "`train` drawn into three by a fixed key", "256 levels", "Grey values stay as they are."):  # fmt: skip
+                 "`train` drawn into three by a fixed key", "256 levels", "Values stay as they are."):  # fmt: skip
         assert part in said
+
+
+def test_colours_stay_at_the_size_of_the_data_set(tmp_path, capsys):
+    """A small prepared copy of cifar10, read by the builder of that name; an alpha channel is left out."""
+    colours = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 4), dtype=np.uint8)
+    splits = {"train": (colours[..., :3], np.arange(30) % 10), "test": (colours[:10, ..., :3], np.arange(10))}
+    write_tfds(tmp_path, "cifar10", "3.0.2", splits)
+    loaded = load("cifar10", data_dir=str(tmp_path))
+    np.testing.assert_allclose(loaded.train["x"], colours[:25, ..., :3] / 255, atol=1e-6)
+    assert (loaded.image_shape, loaded.binarization, loaded.num_levels) == ((32, 32, 3), "none", 256)
+    assert "32x32, 3 channels, 256 levels" in capsys.readouterr().out
+    grey = load("cifar10", data_dir=str(tmp_path), grey=True)  # from another file of the cache
+    assert (grey.image_shape, grey.binarization) == ((28, 28), "dynamic")
+    write_tfds(tmp_path, "svhn_cropped", "3.1.0", {"train": (colours, np.arange(30) % 10)})
+    opaque = load("svhn_cropped", data_dir=str(tmp_path))
+    assert opaque.image_shape == (32, 32, 3)
+    assert "4 channel(s) alpha left out" in capsys.readouterr().out
+
+
+def test_colours_of_several_sizes_become_64x64(tmp_path, capsys):
+    images = [np.full((20 + i % 2, 30, 3), [255, 0, 51], np.uint8) for i in range(30)]
+    write_tfds(tmp_path, "beans", "0.1.0", {"train": (images, np.arange(30) % 3)})
+    assert load("beans", data_dir=str(tmp_path)).image_shape == (64, 64, 3)
+    assert "20x30, 3 channel(s) resized to 64x64, stretched" in capsys.readouterr().out
+
+
+def test_colours_that_are_too_many_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(tfds_images, "MOST_VALUES", 1000)
+    write_tfds(tmp_path, "cifar10", "3.0.2", {"train": (np.zeros((9, 32, 32, 3), np.uint8), [0] * 9)})
+    with pytest.raises(ValueError, match=r"at most 1,000 values .*'cifar10' has 9 images of 32x32x3. Use --grey"):
+        load("cifar10", data_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_own_colours_stay(tmp_path, capsys, dtype):
+    images = np.random.default_rng(0).integers(0, 256, (120, 48, 40, 3), dtype=np.uint8)
+    np.savez(tmp_path / "mine.npz", images=images if dtype == np.uint8 else (images / 255).astype(dtype))
+    mine = load(str(tmp_path / "mine.npz"))
+    assert (mine.image_shape, mine.num_levels, mine.binarization, mine.transform) == ((48, 40, 3), 256, "none", None)
+    together = np.concatenate([split["x"] for split in (mine.train, mine.validation, mine.test)])
+    np.testing.assert_allclose(np.sort(together.sum((1, 2, 3))), np.sort(images.sum((1, 2, 3)) / 255), rtol=1e-5)
+    assert "48x40, 3 channels, 256 levels" in capsys.readouterr().out
+    assert load(str(tmp_path / "mine.npz"), grey=True).image_shape == (48, 40)
+    eight = load(str(tmp_path / "mine.npz"), binarization="dynamic")  # red, green and blue, each on or off
+    assert (eight.num_levels, eight.test["x"].shape) == (2, (20, 48, 40, 3))
+
+
+def test_grey_images_that_are_stored_as_colours_are_named(tmp_path, capsys):
+    images = np.random.default_rng(0).integers(0, 256, (100, 8, 8, 1), dtype=np.uint8).repeat(3, -1)
+    np.savez(tmp_path / "x.npz", images=images)
+    assert load(str(tmp_path / "x.npz")).image_shape == (8, 8, 3)
+    assert "all three channels are equal, of which --grey makes one" in capsys.readouterr().out
 
 
 def test_validation_stands_in_for_a_missing_test_set_and_missing_labels_are_left_out(tmp_path):
@@ -194,11 +246,13 @@ def test_own_images_of_any_size(tmp_path, capsys):
         (np.full((100, 8, 8), 0.3), None, 0.3),
         (np.full((100, 8, 8), 51 / 255, np.float32), 256, 0.2),
         (np.full((100, 8, 8, 3), [0.0, 1.0, 0.0]), None, 0.587),
+        (np.full((100, 8, 8, 3), [0, 200, 0], np.uint8), 256, 117 / 255),
     ],
 )
-def test_levels_of_own_images(tmp_path, images, levels, value):
+def test_levels_of_own_images_made_grey(tmp_path, images, levels, value):
     np.savez(tmp_path / "x.npz", images=images)
-    source = read_npz(tmp_path / "x.npz")
+    source = read_npz(tmp_path / "x.npz", grey=True)
+    assert source.splits[0]["x"].ndim == 3
     assert source.num_levels == levels
     assert source.splits[0]["x"].max() == pytest.approx(value, abs=1e-6)
 
@@ -215,6 +269,7 @@ GOOD = np.zeros((100, 8, 8), np.uint8)
         ({"images": GOOD + np.nan}, "Expected finite images .*; got 6400 values"),
         ({"images": GOOD.reshape(100, 64)}, r"Expected images \[N, height, width\].*; got shape \(100, 64\)"),
         ({"images": GOOD[..., None].repeat(2, -1)}, r"got shape \(100, 8, 8, 2\)"),
+        ({"images": GOOD[..., None].repeat(4, -1)}, r"4 channels, as with transparency.*`images\[..., :3\]`"),
         ({"images": GOOD[:99]}, "at least 100 images .*; got 99"),
         ({"images": GOOD[:, :7]}, "at least 8x8 pixels .*; got 7x8"),
         ({"images": GOOD, "labels": np.zeros(99, int)}, r"shape \(100,\), .*; got shape \(99,\)"),

@@ -13,9 +13,9 @@ import vaepriors_jax as vp
 from experiments.benchmarks import paper
 from experiments.data.dataset import Dataset
 from experiments.models.image_networks import patches, spread
-from experiments.models.likelihoods import KINDS, check_likelihood
+from experiments.models.likelihoods import KINDS, Likelihood, check_likelihood, choose_likelihood
 from experiments.models.vaes import Sizes, make_prior, make_vae
-from experiments.options.config import Config
+from experiments.options.config import Config, LikelihoodName
 from experiments.options.resolve import resolve
 from experiments.training import cost, grid
 from experiments.training.optimizers import optimizer_factory
@@ -58,11 +58,20 @@ def test_channels_are_spread_over_pixels():
     np.testing.assert_array_equal(spread(image, 2, 3)[..., 0], [[0, 1, 4], [2, 3, 6]])
 
 
-@pytest.mark.parametrize(("network", "levels"), [("tanh", 1), ("conv", 2), ("resnet", 1)])
-def test_networks_take_any_size_read_the_label_and_learn(network, levels):
+@pytest.mark.parametrize(
+    ("network", "levels", "data"),
+    [
+        ("tanh", 1, grey(num_levels=2)),
+        ("conv", 2, grey(num_levels=2)),
+        ("resnet", 1, grey(num_levels=2)),
+        ("conv", 1, grey(shape=(9, 14, 3))),
+    ],
+    ids=["tanh", "conv", "resnet", "conv-colour"],
+)
+def test_networks_take_any_size_read_the_label_and_learn(network, levels, data):
     """One compiled call: the ELBO and its gradient; every parameter is reached, and the label changes both networks."""
-    data = grey(num_levels=2)
-    vae, init = make_vae("conditional", SIZES._replace(network=network, levels=levels), data)
+    sizes = SIZES._replace(network=network, levels=levels, likelihood=choose_likelihood(data))
+    vae, init = make_vae("conditional", sizes, data)
     # Not as `init` makes them: residual branches start at zero, where not everything has a gradient.
     rng = np.random.default_rng(0)
 
@@ -81,7 +90,7 @@ def test_networks_take_any_size_read_the_label_and_learn(network, levels):
     (value, first), gradient = run(params, ys)
     (_, second), _ = run(params, (ys + 1) % 3)
     assert np.isfinite(value)
-    assert first[1].shape == (9, 14)
+    assert first[1].shape == data.image_shape
     for one, other in zip(first, second, strict=True):
         assert np.abs(one - other).max() > 1e-4
     unreached = [jax.tree_util.keystr(path) for path, leaf in jax.tree.leaves_with_path(gradient) if not np.any(leaf)]
@@ -189,11 +198,12 @@ def test_operations_where_the_prior_alone_reads_the_label():
     assert cost.step_operations(vae._replace(prior=prior), params, data, batch_size=20) == expected + 2 * 12
 
 
-def test_each_likelihood_is_over_the_image_and_fits_its_data():
+@pytest.mark.parametrize("shape", [(9, 14), (9, 14, 3)], ids=["grey", "colour"])
+def test_each_likelihood_is_over_the_image_and_fits_its_data(shape):
     """Traced, not run: shapes of samples, means and log-probabilities, and the check of the data."""
-    assert get_args(Config.__annotations__["likelihood"]) == tuple(KINDS)
+    assert get_args(LikelihoodName) == tuple(KINDS)
     for name, kind in KINDS.items():
-        data = grey(2 if kind.data == "binary" else None if kind.data == "density" else 17)
+        data = grey(2 if kind.data == "binary" else None if kind.data == "density" else 17, shape)
         check_likelihood(name, data)
         vae, init = make_vae("standard", SIZES._replace(likelihood=name, hidden=(3,)), data)
         x = jnp.asarray(data.train["x"][0])
@@ -205,6 +215,27 @@ def test_each_likelihood_is_over_the_image_and_fits_its_data():
 
         log_prob, mean, sample = jax.eval_shape(of, jax.eval_shape(init, jax.random.key(0)), x)
         assert (log_prob.shape, mean.shape, sample.shape) == ((), x.shape, x.shape)
+
+
+def test_colours_are_coupled_and_the_raw_outputs_are_those_of_the_paper():
+    """Ten numbers a component: a weight, three locations, three scales, three coefficients; for each pixel."""
+    coupled = Likelihood("discretized_logistic_mixture", 256, 5, channels=(3,))
+    assert coupled.num_outputs == 50
+    raw = jnp.asarray(np.random.default_rng(0).normal(size=(1, 1, 50)), jnp.float32)
+    made = coupled.distribution(raw, jnp.zeros(()))
+    red = np.array([0, 1])[:, None, None, None] * np.array([1, 0, 0]) + 0.5 * np.array([0, 1, 1])
+    red_alone = made.pixel_log_prob(jnp.asarray(red))
+    assert np.abs(red_alone[0] - red_alone[1])[..., 1:].min() > 1e-3  # green and blue depend on red
+    assert Likelihood("discretized_logistic", 256, channels=(3,)).num_outputs == 6
+    assert Likelihood("discretized_logistic_mixture", 256, 5).num_outputs == 15
+
+
+def test_what_is_chosen_for_colours():
+    colours = resolve(Config(batch_size=10, num_components=4), grey(256, (9, 14, 3)))
+    assert (colours.binarization, colours.likelihood) == ("none", "discretized_logistic_mixture")
+    assert resolve(Config(batch_size=10, num_components=4), grey(None, (9, 14, 3))).likelihood == "gaussian_pixel"
+    binary = resolve(Config(batch_size=10, num_components=4), grey(2))
+    assert (binary.binarization, binary.likelihood) == ("dynamic", "bernoulli")
 
 
 @pytest.mark.parametrize(

@@ -147,3 +147,12 @@ def test_a_narrow_terminal_shows_every_number_whole(monkeypatch, capsys):
     assert all(cell in text for row in rows for cell in row)
     assert text.count("Scores") == text.count("A note.") == 1
     assert text.count(f"│ {names[1]} │") == text.count(f"│ {names[0]} ") == 3  # each part names its rows
+
+
+def test_a_grid_of_colours_keeps_them_within_their_range():
+    images = np.full((3, 2, 2, 3), [2.0, 0.25, -1.0])
+    grid = figures.tile(images, 2)
+    assert grid.shape == (5, 5, 3)
+    np.testing.assert_array_equal(grid[0, 0], [1, 0.25, 0])
+    np.testing.assert_array_equal(grid[2], 0.5)  # the line between two rows
+    np.testing.assert_array_equal(grid[4, 4], 0.5)  # where there is no fourth image

@@ -25,6 +25,13 @@ class Options:
 
 
 @dataclass(frozen=True)
+class LaterOptions(Options):
+    """Options of the same program in a later version."""
+
+    grey: bool = False
+
+
+@dataclass(frozen=True)
 class Others:
     """Options of another program."""
 
@@ -197,3 +204,14 @@ def test_a_run_does_not_choose_where_code_is_looked_for(tmp_path, monkeypatch):
     options = command_line.of_run(began / "run", "", Options)
     with pytest.raises(ValueError, match="Run from the folder that holds it"):
         load_function(options.priors[0])
+
+
+def test_a_run_goes_on_with_an_option_that_it_lacks_at_its_default(tmp_path, capsys):
+    interrupt(tmp_path)
+    interrupt(tmp_path, options=LaterOptions(output_dir=str(tmp_path)))
+    assert "Going on with the run" in capsys.readouterr().out
+    with (
+        pytest.raises(ValueError, match="grey = False, not True"),
+        begin(tmp_path, LaterOptions(grey=True, output_dir=str(tmp_path))),
+    ):
+        pass
