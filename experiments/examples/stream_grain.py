@@ -2,8 +2,7 @@
 
 python -m experiments.examples.stream_grain
 
-A data set of TFDS is a source of grain as well, where it was prepared as array records:
-`source = tfds.data_source("mnist", split="train")`, whose examples are {"image": ..., "label": ...}.
+For a data set of TensorFlow Datasets see `stream_tfds`.
 """
 
 import grain

@@ -1,5 +1,6 @@
 """Each worked example runs as its users run it."""
 
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ NEEDS = {"stream_torch": "torch"}
 def test_an_example_runs(name, tmp_path, monkeypatch, capsys):
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
+    if name == "stream_tfds" and not (Path(os.environ.get("TFDS_DATA_DIR", "/nowhere")) / "mnist").is_dir():
+        pytest.skip("needs MNIST in TFDS_DATA_DIR")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [name, *ARGUMENTS.get(name, [])])
     runpy.run_module(f"experiments.examples.{name}", run_name="__main__")
