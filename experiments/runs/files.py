@@ -8,6 +8,7 @@ from typing import Any
 
 from vaepriors_jax.training.atomic_write import replace_file
 
+REMOVE = "Remove it, and the step is done again."
 TRAINED, MEASURED = "trained", "measured"  # folders of what steps gave
 
 
@@ -47,13 +48,16 @@ def read_kept(path: Path) -> Any:
     """Reads what `keep` wrote.
 
     Raises:
-        ValueError: the file is damaged.
+        ValueError: the file is damaged, or cannot be read.
     """
-    file = read_json(path)
-    if not isinstance(file, dict) or file.get("sha256") != _digest(file.get("content")):
+    try:
+        file = read_json(path)
+    except (OSError, ValueError) as error:
         raise ValueError(
-            f"Expected a step of a run in {path}; the file is damaged. Remove it, and the step is done again."
-        )
+            f"Expected a step of a run in {path}; it cannot be read: {str(error).rstrip('.')}. {REMOVE}"
+        ) from error
+    if not isinstance(file, dict) or file.get("sha256") != _digest(file.get("content")):
+        raise ValueError(f"Expected a step of a run in {path}; the file is damaged. {REMOVE}")
     return file["content"]
 
 

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +11,24 @@ import numpy as np
 
 import vaepriors_jax as vp
 from experiments.models.trained import Trained
-from experiments.runs.files import TRAINED, file_name, keep, read_kept
+from experiments.options.stored import has_type
+from experiments.runs.files import REMOVE, TRAINED, file_name, keep, read_kept
 from experiments.runs.signals import epochs
 
 LONG_EPOCH = 5e10  # operations, about half a second on two cores; a checkpoint takes a fifth of a second
+
+HISTORY = tuple[tuple[float, ...], ...]
+ABOUT = {
+    "seeds": tuple[int, ...],
+    "best_epoch": tuple[int, ...],
+    "history": dict,
+    "failures": tuple[dict, ...],
+    "seconds_per_epoch": float,
+    "compile_seconds": float,
+    "fingerprint": dict | None,
+    "grid": tuple[dict, ...],
+    "operations": float,
+}
 
 
 def model_folder(prior: str, seed: int) -> str:
@@ -109,6 +123,8 @@ def read(name: str, vae: vp.VAE, seeds: tuple[int, ...], folder: Path) -> Traine
     if not path.exists():
         return None
     about = read_kept(path)
+    if not _is_about_training(about):
+        raise ValueError(f"Expected what training gave in {path}; it is something else. {REMOVE}")
     if about["seeds"] != list(seeds):
         raise ValueError(
             f"Expected the seeds {list(seeds)} of {name!r} in {path}; it is of another run, with the seeds "
@@ -127,6 +143,24 @@ def read(name: str, vae: vp.VAE, seeds: tuple[int, ...], folder: Path) -> Traine
         fingerprint=about["fingerprint"],
     )
     return Trained(name, vae, result, seeds, tuple(about["grid"]), about["operations"])
+
+
+def _is_about_training(about: Any) -> bool:
+    """Whether plain data are what `_write` wrote."""
+    if not isinstance(about, dict) or not _has_entries(about, ABOUT):
+        return False
+    histories, num_seeds = list(about["history"].values()), len(about["seeds"])
+    if not all(has_type(values, HISTORY) for values in histories):
+        return False
+    num_epochs = {len(row) for values in histories for row in values}
+    one_each = all(len(values) == num_seeds for values in (about["best_epoch"], *histories))
+    kinds, optional = get_type_hints(vp.Failure), {"cause": ""}  # of which runs of earlier versions have none
+    known = all(_has_entries(optional | one, kinds) and one.keys() <= kinds.keys() for one in about["failures"])
+    return known and one_each and len(num_epochs) <= 1
+
+
+def _has_entries(found: dict[str, Any], kinds: dict[str, Any]) -> bool:
+    return all(name in found and has_type(found[name], kind) for name, kind in kinds.items())
 
 
 def _about(name: str, folder: Path) -> Path:

@@ -14,17 +14,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tests.fuzz import arrays, checkpoints, command_lines, configurations, npz_files, runs, saved_models
+from tests.fuzz import arrays, checkpoints, command_lines, configurations, kept_files, npz_files, runs, saved_models
 from tests.fuzz.case import Case, Outcome, try_case
 
 # Each makes a case from random numbers and an empty folder; and how many of a hundred cases are of the kind.
 KINDS: dict[str, tuple[Callable[[np.random.Generator, Path], Case], int]] = {
-    "command_lines": (command_lines.make, 28),
+    "command_lines": (command_lines.make, 25),
     "npz_files": (npz_files.make, 15),
     "arrays": (arrays.make, 20),
     "configurations": (configurations.make, 22),
     "saved_models": (saved_models.make, 7),
-    "runs": (runs.make, 7),
+    "runs": (runs.make, 5),
+    "kept_files": (kept_files.make, 5),
     "checkpoints": (checkpoints.make, 1),
 }
 
