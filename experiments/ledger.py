@@ -9,11 +9,12 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from experiments.data.sources import cache_folder, user_path
 from experiments.options import command_line
-from experiments.published.queue import Entry, Queue, entries, locked, run_all
+from experiments.published.queue import LOCK, Entry, Queue, entries, locked, run_all
 from experiments.published.recipe import RECIPE
 from experiments.published.settings import SETTINGS
 from experiments.runs import signals
@@ -67,6 +68,17 @@ def show(found: list[Entry]) -> str:
     )
 
 
+def resumed(folder: Path) -> Options:
+    """The options that go on with the work in a folder.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not (folder / LOCK).exists():
+        raise ValueError(f"Expected the --work-dir of an interrupted ledger after --resume; {folder} is none.")
+    return Options(work_dir=str(folder))
+
+
 def main(options: Options) -> None:
     """Lists the settings, or runs those that are left."""
     work_dir = user_path(options.work_dir)
@@ -89,4 +101,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, Options)
+    command_line.run(main, Options, resumed=resumed)

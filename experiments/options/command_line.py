@@ -29,12 +29,18 @@ MOST_CHARACTERS = 2000
 RESUME = "--resume RUN_DIR, as the only option, goes on with a run that was interrupted."
 
 
-def run(main: Callable[[Options], Any], options: type[Options] | Options, *, subfolder: str = "") -> None:
+def run(
+    main: Callable[[Options], Any],
+    options: type[Options] | Options,
+    *,
+    subfolder: str = "",
+    resumed: Callable[[Path], Options] | None = None,
+) -> None:
     """Runs a program with the options of the command line; bad input ends it with a message of one line.
 
     Options instead of their class are the defaults of the command line; its help is then the docstring of the file.
     `python -X dev` shows the traceback of each error. A program that puts its run into the folder of another one names
-    its `subfolder`.
+    its `subfolder`. One whose folder holds no options has `resumed`, which makes them from the folder.
     """
     with signals.handled():
         try:
@@ -42,7 +48,10 @@ def run(main: Callable[[Options], Any], options: type[Options] | Options, *, sub
             if folder is not None and (finished := finished_program(folder / subfolder)):
                 print(printable(f"The run of {finished} in {folder} is finished."))
                 return
-            chosen = typed(options) if folder is None else of_run(folder, subfolder, options)
+            if folder is None:
+                chosen = typed(options)
+            else:
+                chosen = resumed(folder) if resumed else of_run(folder, subfolder, options)
             keep_compiled()
             check_options(chosen)
             main(chosen)

@@ -25,6 +25,8 @@ try:
 except ImportError:  # on Windows
     fcntl = None
 
+LOCK = "lock"  # in the folder of a ledger
+
 
 class Queue(NamedTuple):
     """The settings, their recipe, and where they are run.
@@ -129,7 +131,7 @@ def locked(work_dir: Path) -> Iterator[None]:
         ValueError: another process holds it.
     """
     work_dir.mkdir(parents=True, exist_ok=True)
-    with (work_dir / "lock").open("a+") as file:
+    with (work_dir / LOCK).open("a+") as file:
         if not _lock(file):
             raise ValueError(
                 f"Expected no other ledger at work in {work_dir}; one is. Wait for it, stop it, or choose another "
@@ -143,9 +145,9 @@ def locked(work_dir: Path) -> Iterator[None]:
 
 def process_at_work(work_dir: Path) -> int | None:
     """The process that holds the folder, if one does."""
-    if not (work_dir / "lock").exists():
+    if not (work_dir / LOCK).exists():
         return None
-    with (work_dir / "lock").open("a+") as file:
+    with (work_dir / LOCK).open("a+") as file:
         if _lock(file):
             return None
         file.seek(0)

@@ -16,6 +16,7 @@ from experiments import ledger
 from experiments.data.dataset import load
 from experiments.data.sources import draw_splits
 from experiments.models.vaes import make_prior
+from experiments.options import command_line
 from experiments.options.settings import fill
 from experiments.published import datasets, queue, run, stopwatch
 from experiments.published.datasets import DATASETS, load_published
@@ -164,6 +165,17 @@ def test_one_process_at_a_time(tmp_path):
         with pytest.raises(ValueError, match="no other ledger"), locked(tmp_path):
             pass
     assert process_at_work(tmp_path) is None
+
+
+def test_resume_goes_on_in_the_folder_of_a_ledger(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["ledger", "--resume", str(tmp_path)])
+    chosen = []
+    with pytest.raises(SystemExit, match=f"--work-dir of an interrupted ledger after --resume; {tmp_path} is none"):
+        command_line.run(chosen.append, ledger.Options, resumed=ledger.resumed)
+    with locked(tmp_path):
+        pass
+    command_line.run(chosen.append, ledger.Options, resumed=ledger.resumed)
+    assert chosen == [ledger.Options(work_dir=str(tmp_path))]
 
 
 def test_a_pattern_chooses_settings():
