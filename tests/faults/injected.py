@@ -893,6 +893,27 @@ STREAMS = [
         "training/test_streams.py::test_batches_in_the_order_of_arrays_give_the_run_of_arrays",
     ),
     _fault(
+        "a-replica-that-has-stopped-trains-on-where-validation-streams",
+        "training/stream_epoch.py",
+        "return jax.lax.cond(moving.done, lambda: moving, train)",
+        "return train()",
+        "training/test_streams.py::test_replicas_are_what_separate_runs_are_and_stop_on_their_own[arrays]",
+    ),
+    _fault(
+        "guards-that-look-at-the-first-batch-alone",
+        "training/placed_stream.py",
+        "self.batches.spread.add(batch)",
+        "self.batches.spread.add(self.batches.first)",
+        "training/test_guards.py::test_data_sorted_by_class_use_every_component",
+    ),
+    _fault(
+        "annealing-with-keys-anew-in-each-batch",
+        "evaluation/likelihood/annealed_chains.py",
+        "example_keys(key, num_rows(data), places)",
+        "example_keys(key, num_rows(data))",
+        "evaluation/test_streams.py::test_batches_give_what_arrays_give[annealed_importance_sampling]",
+    ),
+    _fault(
         "remainder-always-trained-on",
         "training/placed_stream.py",
         "size == self.batches.size or not self.batches.stream.drop_remainder",
