@@ -108,6 +108,7 @@ def train(start: str, config: Settings, data: Dataset, output_dir: Path) -> Trai
     """Trains from one start, and keeps the pseudo-inputs of some epochs and of the best."""
     vae, init = make_vae("vamp", config.sizes._replace(pseudo_inputs=start), data)
     name = f"{start} start"
+    optimizer = optimizer_factory(config.gradients, config.prior_learning_rate_factor, config.average_decay)
     key_init, key_fit = jax.random.split(jax.random.key(config.seed))
 
     def write(epoch: int, params: vp.VAEParams) -> None:
@@ -129,7 +130,7 @@ def train(start: str, config: Settings, data: Dataset, output_dir: Path) -> Trai
             params,
             key_fit,
             {"x": data.train["x"]},
-            optimizer_factory(config.gradients, config.prior_learning_rate_factor)(config.all_learning_rates[0]),
+            optimizer(config.all_learning_rates[0]),
             num_epochs=config.epochs,
             batch_size=config.batch_size,
             validation={"x": data.validation["x"]},

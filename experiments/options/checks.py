@@ -42,6 +42,8 @@ def check_options(options: Any) -> None:
             _check_range(name, value)
         if name in RATES:
             _check_rate(name, value)
+        if name == "average_decay" and not 0 <= value < 1:
+            raise ValueError(f"Expected {flag(name)} from 0, for no average, to below 1, such as 0.99; got {value}.")
         if name in COUNTED_ONCE:
             _check_distinct(name, value, may_be_empty=option.default == () or name == "betas")
     if hasattr(options, "seed"):

@@ -22,6 +22,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epochs": 40,
         "batch_size": 100,
         "learning_rate": 2e-3,
+        "average_decay": 0.99,
         "latent_dim": 16,
         "hidden": (128, 128),
         "num_components": 50,
@@ -38,6 +39,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epochs": 2000,
         "batch_size": 100,
         "learning_rate": 5e-4,
+        "average_decay": 0.0,
         "latent_dim": 40,
         "hidden": (300, 300),
         "num_components": 500,
@@ -107,6 +109,9 @@ class Config:
     """Learning rate of Adam."""
     gradients: Literal["plain", "normalized"] = "plain"
     """What Adam gets: the gradient, or that of each tensor divided by its norm, as in the paper's code."""
+    average_decay: float | None = None
+    """What is validated, kept and measured: an average of the parameters over about the last 1 / (1 - average_decay)
+    steps; 0 for the parameters themselves. By default 0.99 in quick, and 0 in paper."""
     prior_learning_rate_factor: float = 1.0
     """The prior's parameters, such as pseudo-inputs, learn at so many times the learning rate."""
     learning_rates: tuple[float, ...] = ()

@@ -21,6 +21,7 @@ class Settings(Config):
     likelihood: str = field(kw_only=True)
     epochs: int = field(kw_only=True)
     batch_size: int = field(kw_only=True)
+    average_decay: float = field(kw_only=True)
     latent_dim: int = field(kw_only=True)
     hidden: tuple[int, ...] = field(kw_only=True)
     num_components: int = field(kw_only=True)

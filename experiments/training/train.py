@@ -93,7 +93,7 @@ def _fit_options(vae: vp.VAE, config: Settings, data: Dataset, num_replicas: int
     )
     return {
         "data": train,
-        "optimizer": optimizer_factory(config.gradients, config.prior_learning_rate_factor),
+        "optimizer": optimizer_factory(config.gradients, config.prior_learning_rate_factor, config.average_decay),
         "batch_size": config.batch_size,
         "validation": validation,
         "transform": data.transform,

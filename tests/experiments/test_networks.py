@@ -6,6 +6,7 @@ from typing import get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from scipy.signal import correlate2d
 
@@ -170,6 +171,17 @@ def test_the_prior_learns_at_a_rate_of_its_own(gradients):
     np.testing.assert_allclose(moved.decoder["a"], -0.1, rtol=1e-5)
     np.testing.assert_allclose(moved.prior["a"], -1.0, rtol=1e-5)
     assert optimizer_factory(gradients, 10.0) is optimizer_factory(gradients, 10.0)
+
+
+def test_the_parameters_that_are_kept_are_an_average():
+    params = vp.VAEParams(*({"a": jnp.ones(2)} for _ in range(3)))
+    averaging, plain = (optimizer_factory("plain", 1.0, decay)(0.1) for decay in (0.5, 0.0))
+    state = averaging.init(params)
+    for _ in range(2):  # to 0.9 and to 0.8
+        moved, state = averaging.update(params, state, params)
+        params = optax.apply_updates(params, moved)
+    np.testing.assert_allclose(state.average.prior["a"], (0.5 * 0.9 + 0.8) / 1.5, rtol=1e-4)
+    assert not hasattr(plain.init(params), "average")
 
 
 def test_operations_of_a_step_agree_with_the_count_by_hand():

@@ -114,6 +114,8 @@ def test_each_program_checks_seeds_and_repeats(program, options, repeated, monke
     ("options", "message"),
     [
         ({"learning_rate": 1e-50}, r"--learning-rate from 1.18e-38 to 3.4e\+38; got 1e-50"),
+        ({"average_decay": 1.0}, r"--average-decay from 0, for no average, to below 1, such as 0.99; got 1.0"),
+        ({"average_decay": float("nan")}, r"--average-decay from 0, .*; got nan"),
         ({"learning_rate": 1e39}, r"--learning-rate from .*; got 1e\+39"),
         ({"learning_rates": (1e-3, 1e-45)}, r"--learning-rates from .*; got \(0.001, 1e-45\)"),
         ({"betas": (1e-45,)}, r"--betas from .*; got \(1e-45,\)"),
