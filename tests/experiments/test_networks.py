@@ -174,11 +174,11 @@ def test_the_prior_learns_at_a_rate_of_its_own(gradients):
 
 
 def test_the_parameters_that_are_kept_are_an_average():
-    params = vp.VAEParams(*({"a": jnp.ones(2)} for _ in range(3)))
+    params = gradient = vp.VAEParams(*({"a": jnp.ones(2)} for _ in range(3)))
     averaging, plain = (optimizer_factory("plain", 1.0, decay)(0.1) for decay in (0.5, 0.0))
     state = averaging.init(params)
     for _ in range(2):  # to 0.9 and to 0.8
-        moved, state = averaging.update(params, state, params)
+        moved, state = averaging.update(gradient, state, params)
         params = optax.apply_updates(params, moved)
     np.testing.assert_allclose(state.average.prior["a"], (0.5 * 0.9 + 0.8) / 1.5, rtol=1e-4)
     assert not hasattr(plain.init(params), "average")
