@@ -34,7 +34,9 @@ STEPS = {
     "hole": Step("prior_visualization --dataset digits --priors standard", ("latent_plane",)),
     "quality": Step("generation_quality --dataset digits", ("scores", "means")),
     "cure": Step("prior_visualization --dataset digits --priors standard mixture vamp flow", ("latent_plane",)),
-    "pseudo_inputs": Step("pseudo_inputs --dataset digits", ("neighbours_data", "distances")),
+    "pseudo_inputs": Step(
+        "pseudo_inputs --dataset digits --prior-learning-rate-factor 1", ("neighbours_data", "distances")
+    ),
     "pseudo_inputs_faster": Step(
         "pseudo_inputs --dataset digits --prior-learning-rate-factor 10", ("neighbours_random",)
     ),
@@ -42,7 +44,8 @@ STEPS = {
     "classes": Step("conditional_generation --dataset digits", ("by_class", "shares")),
     "mnist": Step("prior_holes", ("prior_holes",)),
     "mnist_pseudo_inputs": Step(
-        "pseudo_inputs --dataset mnist --preset paper --epochs 60", ("neighbours_random", "neighbours_data")
+        "pseudo_inputs --dataset mnist --preset paper --epochs 60 --prior-learning-rate-factor 1",
+        ("neighbours_random", "neighbours_data"),
     ),
     "mnist_plane": Step(
         "prior_visualization --dataset mnist --preset paper --epochs 30 --learning-rate 1e-3", ("latent_plane",)
