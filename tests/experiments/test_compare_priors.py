@@ -209,6 +209,9 @@ def test_help_is_readable(program):
 def test_the_warm_up_ends_within_a_short_run(capsys):
     digits = load("digits")
     capsys.readouterr()
+    small, large = (fill(Config(dataset=name)) for name in ("digits", "mnist_5k"))
+    assert (small.epochs, small.latent_dim, small.average_decay) == (150, 10, 0)
+    assert (large.epochs, large.latent_dim, large.average_decay) == (40, 16, 0.99)
     assert resolve(Config(dataset="digits"), digits).warmup_epochs == 20
     assert resolve(Config(dataset="digits", epochs=30, warmup_epochs=25), digits).warmup_epochs == 25
     assert capsys.readouterr().out == ""
