@@ -177,6 +177,9 @@ FLOWS = [
         2,
         {"y": 1},
     ),
+    FlowCase("act_norm", lambda: vp.act_norm(4), 4),
+    FlowCase("lu_linear", lambda: vp.lu_linear(4), 4),
+    FlowCase("glow", lambda: vp.chain(vp.affine_coupling(4, hidden=(8,)), vp.lu_linear(4), vp.act_norm(4)), 4),
     FlowCase("permute", lambda: vp.permute(4, (2, 0, 3, 1)), 4, starts_as_identity=False),
     FlowCase(
         "chain",

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 
 Config = dict[str, Any]
 
@@ -203,11 +204,14 @@ class Flow(NamedTuple):
         init: makes parameters from a key.
         apply: makes the bijector from parameters and context; `forward` goes from u to z.
         config: the factory's name and arguments; `factory` fills it.
+        init_from_data: makes parameters from data z [N, dim] and per-example context, for a flow that can start from
+            data; `vp.init_from_data` of a flow prior calls it.
     """
 
     init: Init
     apply: FlowApply
     config: Config
+    init_from_data: InitFromData | None = None
 
     def __repr__(self) -> str:
         return format_config(self.config)
@@ -220,3 +224,13 @@ class Flow(NamedTuple):
 
     def __hash__(self) -> int:
         return hash(_rebuild_key(self.config))
+
+
+def pull_back(flow: Flow, params: Params, z: Any, data: Mapping[str, Any]) -> jax.Array:
+    """Returns the u [N, dim] that a flow maps to z [N, dim]; it reads the data [N, ...] beside `x` as context."""
+    context = {name: value for name, value in data.items() if name != "x"}
+
+    def inverse(z: jax.Array, context: Mapping[str, Any]) -> jax.Array:
+        return flow.apply(params, **context).inverse(z)
+
+    return jax.vmap(inverse)(jnp.asarray(z, jax.dtypes.canonicalize_dtype(float)), context)

@@ -146,6 +146,15 @@ def check_array(name: str, value: Any) -> None:
         )
 
 
+def rows_of_shape(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns data [N, *shape] as an array of the host, or raises ValueError or TypeError."""
+    check_array(name, values)
+    array = np.asarray(values)
+    if array.shape[1:] != shape:
+        raise ValueError(f"Expected `{name}` of shape [N, {', '.join(map(str, shape))}]; got {array.shape}.")
+    return array
+
+
 def check_finite(name: str, value: Any) -> None:
     """Raises ValueError if a concrete array holds NaN or infinity (traced arrays pass)."""
     if isinstance(value, Tracer):

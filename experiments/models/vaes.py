@@ -63,6 +63,11 @@ class InBfloat16(NamedTuple):
         return self.apply(*jax.tree.map(half, (params, *inputs)), **context)
 
 
+def glow_step(dim: int, sizes: Sizes) -> vp.Flow:
+    """A coupling, a linear map and a normalisation: from data to noise in the order of Kingma & Dhariwal (2018)."""
+    return vp.chain(vp.affine_coupling(dim, hidden=sizes.flow_hidden), vp.lu_linear(dim), vp.act_norm(dim))
+
+
 def make_prior(name: str, sizes: Sizes, data: Dataset) -> vp.Prior:
     """Makes the prior of one family, or one of the user's own; for two levels it is the one on top.
 
@@ -81,6 +86,7 @@ def make_prior(name: str, sizes: Sizes, data: Dataset) -> vp.Prior:
             vp.standard_normal(dim), vp.repeat(vp.affine_coupling(dim, hidden=sizes.flow_hidden), sizes.flow_layers)
         ),
         "conditional": lambda: vp.conditional_normal(dim, num_classes=data.num_classes),
+        "glow": lambda: vp.transformed(vp.standard_normal(dim), vp.repeat(glow_step(dim, sizes), sizes.flow_layers)),
         "laplace": lambda: vp.laplace(dim, learned=("loc", "scale")),
         "generalized_normal": lambda: vp.generalized_normal(dim, learned=("loc", "scale", "exponent")),
         "student_t": lambda: vp.student_t_prior(dim, learned=("loc", "scale", "df")),

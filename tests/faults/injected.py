@@ -519,6 +519,20 @@ FLOWS = [
         "flows/test_flows.py::test_inverse_undoes_forward[repeat]",
     ),
     _fault(
+        "lu-linear-without-its-unit-diagonal",
+        "flows/lu_linear.py",
+        "solve_triangular(lower, z, lower=True, unit_diagonal=True)",
+        "solve_triangular(2 * lower, z, lower=True)",
+        "flows/test_flows.py::test_inverse_undoes_forward[lu_linear]",
+    ),
+    _fault(
+        "chain-starts-in-the-order-of-sampling",
+        "flows/chain.py",
+        "in list(enumerate(flows))[::-1]:",
+        "in enumerate(flows):",
+        "flows/test_start_from_data.py::test_chain_starts_each_flow_from_what_those_behind_it_give",
+    ),
+    _fault(
         "chain-inverse-in-the-same-order",
         "flows/chain.py",
         "in reversed(list(enumerate(flows)))",

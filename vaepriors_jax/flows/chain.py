@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 
-from vaepriors_jax.base import Flow
+from vaepriors_jax.base import Flow, pull_back
 from vaepriors_jax.factories import factory
 from vaepriors_jax.flows.bijector import FlowBijector, no_volume_change
 
@@ -12,6 +12,9 @@ from vaepriors_jax.flows.bijector import FlowBijector, no_volume_change
 @factory
 def chain(*flows: Flow) -> Flow:
     """Applies flows one after another; from u to z, the first argument comes first.
+
+    If one of the flows can start from data, so can the chain. Data z pass the flows from the last to the first; each
+    starts from what it gets.
 
     Example:
         >>> import jax.numpy as jnp, vaepriors_jax as vp
@@ -25,6 +28,14 @@ def chain(*flows: Flow) -> Flow:
     def init(key: jax.Array) -> Any:
         keys = jax.random.split(key, len(flows))
         return {str(i): flow.init(key) for i, (flow, key) in enumerate(zip(flows, keys, strict=True))}
+
+    def init_from_data(key: jax.Array, *, z: Any, **data: Any) -> Any:
+        params, keys = init(key), jax.random.split(key, len(flows))
+        for i, flow in list(enumerate(flows))[::-1]:
+            if flow.init_from_data:
+                params[str(i)] = flow.init_from_data(keys[i], z=z, **data)
+            z = pull_back(flow, params[str(i)], z, data)
+        return params
 
     def forward(params: Any, context: dict[str, Any], value: jax.Array) -> tuple[jax.Array, jax.Array]:
         total = no_volume_change(value)
@@ -43,4 +54,5 @@ def chain(*flows: Flow) -> Flow:
     def apply(params: Any, **context: Any) -> FlowBijector:
         return FlowBijector(forward, inverse, params, context)
 
-    return Flow(init, apply, {})
+    can_start = any(flow.init_from_data for flow in flows)
+    return Flow(init, apply, {}, init_from_data if can_start else None)

@@ -19,7 +19,7 @@ def invert(flow: Flow) -> Flow:
         flow: any flow.
 
     Returns:
-        A flow with the parameters of `flow`.
+        A flow with the parameters of `flow`. It does not start from data: those of `flow` are on its other side.
 
     Example:
         >>> import jax.numpy as jnp, vaepriors_jax as vp

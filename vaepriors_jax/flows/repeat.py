@@ -1,11 +1,12 @@
 """Several layers of one flow, each with its own parameters."""
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from vaepriors_jax.base import Flow
+from vaepriors_jax.base import Flow, pull_back
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.factories import factory
 from vaepriors_jax.flows.bijector import FlowBijector
@@ -17,6 +18,9 @@ def repeat(flow: Flow, num_layers: int) -> Flow:
     """Stacks `num_layers` layers of one flow, each with its own parameters.
 
     The layers run in a scan, so compile time does not grow with depth.
+
+    If the flow can start from data, so can the stack. Data z pass the layers from the last to the first; each starts
+    from what it gets.
 
     In float32, deep and wide flows with large weights lose digits. The table gives the largest errors over 1,000
     samples in 8 dimensions: of the round trip `inverse(forward(u))`, and of the inverse's log-determinant against
@@ -58,6 +62,14 @@ def repeat(flow: Flow, num_layers: int) -> Flow:
     def init(key: jax.Array) -> Any:
         return jax.vmap(flow.init)(jax.random.split(key, num_layers))
 
+    def init_from_data(key: jax.Array, *, z: Any, **data: Any) -> Any:
+        assert flow.init_from_data is not None
+        layers, back = [], jax.jit(partial(pull_back, flow))
+        for layer_key in jax.random.split(key, num_layers)[::-1]:
+            layers.append(flow.init_from_data(layer_key, z=z, **data))
+            z = back(layers[-1], z, data)
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *reversed(layers))
+
     def forward(params: Any, context: dict[str, Any], value: jax.Array) -> tuple[jax.Array, jax.Array]:
         def layer(value: jax.Array, layer_params: Any) -> tuple[jax.Array, jax.Array]:
             return flow.apply(layer_params, **context).forward_and_log_det(value)
@@ -75,4 +87,4 @@ def repeat(flow: Flow, num_layers: int) -> Flow:
     def apply(params: Any, **context: Any) -> FlowBijector:
         return FlowBijector(forward, inverse, params, context)
 
-    return Flow(init, apply, {})
+    return Flow(init, apply, {}, init_from_data if flow.init_from_data else None)

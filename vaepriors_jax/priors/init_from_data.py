@@ -10,7 +10,7 @@ import numpy as np
 from scipy.cluster.vq import kmeans2
 
 from vaepriors_jax.base import Prior, chain_of
-from vaepriors_jax.checks import check_array, check_finite, check_labels
+from vaepriors_jax.checks import check_finite, check_labels, rows_of_shape
 from vaepriors_jax.factories import check_is
 
 
@@ -23,7 +23,8 @@ def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None
     - `laplace`, `generalized_normal` and `student_t_prior`: quantiles of encodings z, or their mean distance.
     - `vamp`: training examples x [N, ...] as pseudo-inputs, drawn without replacement (of each class, given y);
       at least 0.002 of the range of its bounds from either end. With `covariates` those of the same examples.
-    - `transformed`: its base prior from data; the flow as `init` makes it.
+    - `transformed`: its base prior from data; the flow as `init` makes it. A flow with `act_norm` starts from data too:
+      each `act_norm` standardises what it gets, and the base prior starts from the u that the flow maps to z.
     - `two_level`: its top prior from data (z is that of both levels); the network as `init` makes it.
     - `stop_gradient`, `conditioned`: as the prior that they wrap.
     - A prior of your own: what its `init_from_data` does.
@@ -72,15 +73,6 @@ def required_data(prior: Prior) -> list[str]:
     parameters = [parameter for start in starts for parameter in inspect.signature(start).parameters.values()]
     required = (p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty)
     return list(dict.fromkeys(required))
-
-
-def rows_of_shape(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns data [N, *shape] as an array of the host, or raises ValueError or TypeError."""
-    check_array(name, values)
-    array = np.asarray(values)
-    if array.shape[1:] != shape:
-        raise ValueError(f"Expected `{name}` of shape [N, {', '.join(map(str, shape))}]; got {array.shape}.")
-    return array
 
 
 def rows_by_class(values: np.ndarray, y: Any, num_classes: int, name: str = "y") -> list[np.ndarray]:

@@ -5,7 +5,7 @@ from typing import Any
 import distrax
 import jax
 
-from vaepriors_jax.base import Flow, Inner, Prior
+from vaepriors_jax.base import Flow, Inner, Prior, pull_back
 from vaepriors_jax.factories import factory
 from vaepriors_jax.priors.init_from_data import init_from_data
 
@@ -47,8 +47,17 @@ def transformed(base_prior: Prior, flow: Flow) -> Prior:
         return distrax.Transformed(base, flow.apply(params["flow"], **context))
 
     def start(key: jax.Array, **data: Any) -> Any:
-        return init(key) | {"base": init_from_data(base_prior, key, **data)}
+        params = init(key)
+        if flow.init_from_data:
+            params["flow"] = flow.init_from_data(jax.random.split(key)[1], **data)
+            data["z"] = pull_back(flow, params["flow"], data.pop("z"), data)
+        if base_prior.init_from_data:
+            params["base"] = init_from_data(base_prior, key, **data)
+        return params
 
-    start_or_none = start if base_prior.init_from_data else None
+    def start_from_encodings(key: jax.Array, *, z: Any, **data: Any) -> Any:
+        return start(key, z=z, **data)
+
+    starts = start_from_encodings if flow.init_from_data else start if base_prior.init_from_data else None
     inner = Inner(base_prior, "base")
-    return Prior(init, apply, {}, start_or_none, inner, base_prior.init_state, base_prior.update_state)
+    return Prior(init, apply, {}, starts, inner, base_prior.init_state, base_prior.update_state)
