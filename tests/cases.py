@@ -88,6 +88,8 @@ PRIORS = [
     ),
     PriorCase("vamp_laplace", lambda: vp.vamp(3, (6,)), {"encode": encode_laplace}),
     PriorCase("exemplar", lambda: vp.exemplar(2), {"encode": encode, "exemplars": EXEMPLARS}, state=("exemplars",)),
+    PriorCase("topographic_map", lambda: vp.topographic_map(2, (2, 2), hidden=(4,))),
+    PriorCase("topographic_vamp", lambda: vp.topographic_vamp((2, 2), (6,), hidden=(4,)), {"encode": encode}),
     PriorCase(
         "flow_affine",
         lambda: vp.transformed(vp.standard_normal(2), vp.repeat(vp.affine_coupling(2, hidden=(8,)), 2)),

@@ -4,7 +4,7 @@ A prior's `apply` returns a distrax distribution over one latent vector z [dim].
 trace: pass arrays, not distributions, through `jit`, `vmap` and `scan`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -165,11 +165,18 @@ class Inner(NamedTuple):
 
     Attributes:
         prior: the wrapped prior.
-        entry: where its parameters are among those of the other: the name of an entry, or None if they are the same.
+        entry: where its parameters are among those of the other: the name of an entry, None if they are the same, or a
+            function that makes them of those of the other.
     """
 
     prior: Prior
-    entry: str | None = None
+    entry: str | Callable[[Params], Params] | None = None
+
+    def params(self, params: Params) -> Params:
+        """The parameters of the wrapped prior, given those of the other."""
+        if callable(self.entry):
+            return self.entry(params)
+        return params if self.entry is None else params[self.entry]
 
 
 def chain_of(prior: Prior) -> Iterator[Prior]:
@@ -192,8 +199,7 @@ def innermost(prior: Prior, params: Params) -> tuple[Prior, Params]:
         (mixture(dim=2, num_components=3), ['loc', 'log_scale', 'logits'])
     """
     while prior.inner is not None:
-        prior, entry = prior.inner
-        params = params if entry is None else params[entry]
+        params, prior = prior.inner.params(params), prior.inner.prior
     return prior, params
 
 

@@ -140,7 +140,22 @@ def of_exemplars(params: Any, z: Any) -> float:
     return mixture_log_prob(np.full(count, -np.log(count)), 2 * raw[:, :2], np.exp(params["log_scale"]), z)
 
 
+def on_grid(params: Any) -> np.ndarray:
+    """The plane and the network of one hidden layer of a topographic prior, at the corners of a square."""
+    corners = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]], np.float64)
+    first, last = (params["network"][name] for name in ("Dense_0", "Dense_1"))
+    raw = corners @ first["kernel"] + first["bias"]
+    return corners @ params["plane"] + (raw * scipy.special.expit(raw)) @ last["kernel"] + last["bias"]
+
+
+def of_topographic_map(params: Any, z: Any) -> float:
+    loc, log_scale = np.split(on_grid(params), 2, axis=1)
+    return of_mixture({"loc": params["loc"] + loc, "log_scale": params["log_scale"] + log_scale}, z)
+
+
 REFERENCES = {
+    "topographic_map": of_topographic_map,
+    "topographic_vamp": lambda params, z: of_vamp({"pseudo_inputs": params["centre"] + on_grid(params)}, z),
     "exemplar": of_exemplars,
     "standard_normal": lambda params, z: scipy.stats.norm.logpdf(z).sum(),
     "laplace": lambda p, z: scipy.stats.laplace.logpdf(z, p["loc"], np.exp(p["log_scale"])).sum(),

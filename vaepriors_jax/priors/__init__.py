@@ -17,6 +17,8 @@ from vaepriors_jax.priors.marginalize import marginalize as marginalize
 from vaepriors_jax.priors.mixture import mixture as mixture
 from vaepriors_jax.priors.standard_normal import standard_normal as standard_normal
 from vaepriors_jax.priors.student_t_prior import student_t_prior as student_t_prior
+from vaepriors_jax.priors.topographic_map import topographic_map as topographic_map
+from vaepriors_jax.priors.topographic_vamp import topographic_vamp as topographic_vamp
 from vaepriors_jax.priors.transformed import transformed as transformed
 from vaepriors_jax.priors.two_level import two_level as two_level
 from vaepriors_jax.priors.vamp import pseudo_covariates as pseudo_covariates

@@ -25,6 +25,7 @@ def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None
       at least 0.002 of the range of its bounds from either end. With `covariates` those of the same examples.
     - `transformed`: its base prior from data; the flow as `init` makes it. A flow with `act_norm` starts from data too:
       each `act_norm` standardises what it gets, and the base prior starts from the u that the flow maps to z.
+    - `topographic_map`: the plane of the principal directions of encodings z; `topographic_vamp`: that of examples x.
     - `two_level`: its top prior from data (z is that of both levels); the network as `init` makes it.
     - `stop_gradient`, `conditioned`: as the prior that they wrap.
     - A prior of your own: what its `init_from_data` does.

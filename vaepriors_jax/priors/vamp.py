@@ -54,6 +54,8 @@ def convert_from_first_map(prior: Prior, params: Any) -> Any:
         inner, entry = prior.inner
         if entry is None:
             return convert_from_first_map(inner, params)
+        if callable(entry):  # no parameters of its own
+            return params
         return params | {entry: convert_from_first_map(inner, params[entry])}
     if prior.config.get("factory") != "vamp" or prior.config.get("bounds", UNIT) is None:
         return params
