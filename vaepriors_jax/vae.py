@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaepriors_jax.base import Params, Prior
-from vaepriors_jax.checks import check_positive_integer
+from vaepriors_jax.checks import check_labels, check_positive_integer
+from vaepriors_jax.conditioning import conditions_read
 from vaepriors_jax.distributions.conversion import as_latent_distribution, as_likelihood
 from vaepriors_jax.factories import check_is
 from vaepriors_jax.networks.variables import State, Variables, call_in_training, join, split
@@ -247,17 +248,77 @@ def generate(
         key: a random key.
         num_samples: number of examples.
         mean: return the means of p(x|z), which look smoother than data, instead of samples of it.
-        **context: one value for all samples, such as `y=3`.
+        **context: what prior and decoder read: one value for all samples, such as `y=3`, or one for each, such as
+            `y=jnp.arange(num_samples)`. An array whose first axis has `num_samples` entries has one for each sample,
+            unless prior or decoder cannot read it so.
 
     Returns:
         Examples [num_samples, ...].
+
+    Raises:
+        ValueError: labels outside the classes, or another number of values than 1 and `num_samples`.
     """
     check_positive_integer(num_samples=num_samples)
     key_z, key_x = jax.random.split(key)
-    z = vae.latent_prior(params, **context).sample(seed=key_z, sample_shape=num_samples)
+    per_sample = _per_sample(vae, params, key, num_samples, context)
+    shared = {name: value for name, value in context.items() if name not in per_sample}
 
-    def draw(z: jax.Array, key: jax.Array) -> jax.Array:
-        likelihood = vae.likelihood(params, z, **context)
+    def draw_z(key: jax.Array, own: dict[str, Any]) -> jax.Array:
+        return vae.latent_prior(params, **shared, **own).sample(seed=key)
+
+    def draw_x(z: jax.Array, key: jax.Array, own: dict[str, Any]) -> jax.Array:
+        likelihood = vae.likelihood(params, z, **shared, **own)
         return likelihood.mean() if mean else likelihood.sample(seed=key)
 
-    return jax.vmap(draw)(z, jax.random.split(key_x, num_samples))
+    if per_sample:
+        z = jax.vmap(draw_z)(jax.random.split(key_z, num_samples), per_sample)
+    else:
+        z = vae.latent_prior(params, **context).sample(seed=key_z, sample_shape=num_samples)
+    return jax.vmap(draw_x)(z, jax.random.split(key_x, num_samples), per_sample)
+
+
+def _per_sample(
+    vae: VAE, params: VAEParams, key: jax.Array, num_samples: int, context: Mapping[str, Any]
+) -> dict[str, jax.Array]:
+    """The part of the context that has a value for each sample."""
+    if not context:
+        return {}
+    known = {read.name: read for read in conditions_read(vae.prior.config)}
+    for name, value in context.items():
+        if name in known and known[name].num_classes is not None:
+            check_labels(value, known[name].num_classes, name)
+        if name in known and np.shape(value) not in (one := known[name].shape, (num_samples, *one)):
+            raise ValueError(_values_expected(num_samples, {name: value}, one))
+    leading = {
+        name: jnp.asarray(value)
+        for name, value in context.items()
+        if np.shape(value)[:1] == (num_samples,) and not (name in known and np.shape(value) == known[name].shape)
+    }
+
+    def trace(own: dict[str, Any]) -> jax.Array:
+        shared = {name: value for name, value in context.items() if name not in own}
+        z = vae.latent_prior(params, **shared, **own).sample(seed=key)
+        return vae.likelihood(params, z, **shared, **own).mean()
+
+    errors = []
+    for own in [leading, {}] if leading else [{}]:
+        try:
+            jax.eval_shape(trace, jax.tree.map(lambda leaf: leaf[0], own))
+        except NotImplementedError:  # a likelihood without a mean
+            return own
+        except Exception as error:
+            errors.append(error)
+        else:
+            return own
+    errors[0].add_note(_values_expected(num_samples, context))
+    raise errors[0]
+
+
+def _values_expected(num_samples: int, context: Mapping[str, Any], shape: tuple[int, ...] | None = None) -> str:
+    shapes = ", ".join(f"`{name}` of shape {list(np.shape(value))}" for name, value in context.items())
+    of_one = "" if shape is None else f", {list(shape)}"
+    of_all = "[num_samples, ...]" if shape is None else str([num_samples, *shape])
+    return (
+        f"Expected one value for all samples{of_one}, or one for each of num_samples={num_samples}, {of_all}; got "
+        f"{shapes}."
+    )
