@@ -1,7 +1,7 @@
 """Checks of arguments; each message says what was expected, what was passed, and what to do."""
 
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -39,6 +39,15 @@ def check_names(**values: Any) -> None:
             raise ValueError(
                 f"Expected `{name}` as the name of an entry of the batch beside 'x', such as 'batch'; got {value!r}."
             )
+
+
+def check_reserved(names: Iterable[str]) -> None:
+    """Raises ValueError for entries of a batch with names that are taken."""
+    if taken := [name for name in names if name in RESERVED]:
+        raise ValueError(
+            f"Expected other names than {', '.join(map(repr, taken))} for entries of a batch: functions of this "
+            "package have arguments of these names. Rename the entry."
+        )
 
 
 def check_positive(**values: Any) -> None:
@@ -173,6 +182,21 @@ def check_finite(name: str, value: Any) -> None:
         )
 
 
+def check_weights(weight: Any) -> None:
+    """Raises ValueError unless weights of examples are numbers [N] that are not negative; traced ones pass."""
+    if np.ndim(weight) != 1:
+        raise ValueError(f"Expected one number for each example in `weight` [N]; got shape {list(np.shape(weight))}.")
+    if isinstance(weight, Tracer):
+        return
+    check_finite("weight", weight)
+    values = np.asarray(weight, np.float64)
+    if (values < 0).any():
+        raise ValueError(
+            f"Expected weights of examples >= 0 in `weight`; got {values.min():g} at index {int(values.argmin())}. A "
+            "weight of 0 leaves an example out."
+        )
+
+
 def check_integer_range(name: str, value: Any) -> None:
     """Raises ValueError for integers of 64 bits that jax would wrap around to 32 bits, as it does without x64."""
     if isinstance(value, jax.Array):
@@ -221,6 +245,7 @@ def check_batch(batch: Any) -> None:
     if not isinstance(batch, Mapping) or "x" not in batch:
         got = f"the entries {sorted(map(str, batch))}" if isinstance(batch, Mapping) else type(batch).__name__
         raise TypeError(f"Expected a batch with an entry 'x' [B, ...], such as {{'x': images}}; got {got}.")
+    check_reserved(batch)
     arrays = dict(named_arrays(batch))
     for name, value in arrays.items():
         if not hasattr(value, "shape") and not (value is None and name != "x"):

@@ -1,6 +1,6 @@
 """Checks of a whole data set, before anything is compiled."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,9 +16,11 @@ from vaepriors_jax.checks import (
     check_integer_range,
     check_key,
     check_labels,
+    check_reserved,
     check_transformed,
+    check_weights,
 )
-from vaepriors_jax.conditioning import labels_read
+from vaepriors_jax.conditioning import conditions_read, labels_read
 from vaepriors_jax.factories import check_is, check_shapes
 from vaepriors_jax.likelihoods.support import Support
 from vaepriors_jax.networks.variables import split
@@ -68,7 +70,10 @@ def check_data(
         got = f"the entries {sorted(data)}" if isinstance(data, Mapping) else _in_words(data)
         raise ValueError(f"Expected data with an entry 'x' [N, ...], such as {{'x': images}}; got {got}.")
     _check_arrays(data)
+    check_entries(vae, data)
     check_values(vae, data)
+    if "weight" in data and not isinstance(data["weight"], Tracer) and not np.any(np.asarray(data["weight"])):
+        raise ValueError("Expected at least one example of a positive weight in `weight`; all are 0.")
     arrays = map_arrays(place, data)
     # Arrays in host memory are checked there.
     known = map_arrays(lambda value: value if isinstance(value, np.ndarray) else place(value), data)
@@ -112,9 +117,22 @@ def check_values(vae: VAE, data: Mapping[str, Any]) -> None:
         check_integer_range(name, value)
     for name, value in named_arrays(context_of(data)):
         check_finite(name, value)
+    if "weight" in data:
+        check_weights(data["weight"])
     for name, num_classes in labels_read(vae.prior.config):
         if name in data:
             check_labels(data[name], num_classes, name)
+
+
+def check_entries(vae: VAE, names: Iterable[str]) -> None:
+    """Raises ValueError for entries of a batch that would take the place of something else."""
+    check_reserved(names)
+    readers = {*vae.encoder_context, *vae.decoder_context, *(read.name for read in conditions_read(vae.prior.config))}
+    if "weight" in readers:
+        raise ValueError(
+            "Expected another name than 'weight' for what a network or the prior reads: an entry 'weight' weighs the "
+            "examples. Rename it."
+        )
 
 
 def _rows(value: Any, start: int, count: int) -> Any:

@@ -196,6 +196,20 @@ def terms_of(reconstruction: jax.Array, kl: jax.Array, objective: Objective) -> 
     return ELBO(reconstruction - kl, reconstruction, kl, reconstruction - beta * charged)
 
 
+def weighted_mean(values: jax.Array, weight: jax.Array | None = None) -> jax.Array:
+    r"""The mean of values [N, ...] over examples, $\sum_n w_n f_n / \sum_n w_n$ where they have weights [N].
+
+    Values of weight 0 count nothing, whatever they are. The mean of such values alone is 0.
+    """
+    if weight is None:
+        return jnp.mean(values, axis=0)
+    weight = weight.astype(jnp.promote_types(values.dtype, jnp.float32))
+    weight = weight.reshape(-1, *[1] * (values.ndim - 1))
+    total = jnp.sum(weight)
+    weighted = jnp.sum(jnp.where(weight > 0, weight * values, 0), axis=0)
+    return (weighted / jnp.where(total > 0, total, 1)).astype(values.dtype)
+
+
 def log_importance_weights(
     vae: VAE,
     params: VAEParams,

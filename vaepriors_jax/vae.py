@@ -233,8 +233,8 @@ def _select(context: Mapping[str, Any], names: tuple[str, ...], reader: str) -> 
 
 
 def context_of(example: Mapping[str, Any]) -> dict[str, Any]:
-    """The context in an example or a batch: all entries but x."""
-    return {name: value for name, value in example.items() if name != "x"}
+    """The context in an example or a batch: all entries but x, and the weight of an example."""
+    return {name: value for name, value in example.items() if name not in ("x", "weight")}
 
 
 def generate(
@@ -285,9 +285,12 @@ def _per_sample(
         return {}
     known = {read.name: read for read in conditions_read(vae.prior.config)}
     for name, value in context.items():
-        if name in known and known[name].num_classes is not None:
-            check_labels(value, known[name].num_classes, name)
-        if name in known and np.shape(value) not in (one := known[name].shape, (num_samples, *one)):
+        if name not in known:
+            continue
+        _, num_classes, one = known[name]
+        if num_classes is not None:
+            check_labels(value, num_classes, name)
+        if np.shape(value) not in (one, (num_samples, *one)):
             raise ValueError(_values_expected(num_samples, {name: value}, one))
     leading = {
         name: jnp.asarray(value)

@@ -900,6 +900,27 @@ STREAMS = [
         "training/test_streams.py::test_batches_in_the_order_of_arrays_give_the_run_of_arrays",
     ),
     _fault(
+        "weights-of-examples-not-read-in-training",
+        "training/step.py",
+        'weight=batch.get("weight")',
+        "weight=None",
+        "training/test_weights.py::test_a_step_on_weighted_examples_is_that_on_repeated_ones",
+    ),
+    _fault(
+        "batches-of-a-stream-not-weighed-in-validation",
+        "training/stream_epoch.py",
+        'weights = weights | {"validation": weights["validation"] + total}',
+        "pass",
+        "training/test_weights.py::test_fit_weighs_arrays_and_streams_alike",
+    ),
+    _fault(
+        "pseudo-inputs-with-the-covariates-of-others",
+        "priors/vamp.py",
+        "beside = covariate_values(carried, params)",
+        "beside = {name: value[::-1] for name, value in covariate_values(carried, params).items()}",
+        "priors/test_covariates.py::test_pseudo_inputs_are_encoded_with_their_own_covariates_and_not_those_of_the_example",
+    ),
+    _fault(
         "copies-counted-as-examples-in-validation",
         "training/stream_epoch.py",
         "jnp.mean(values, where=is_example)",
@@ -944,7 +965,7 @@ STREAMS = [
     _fault(
         "metrics-of-a-stream-are-not-means-over-examples",
         "training/stream_epoch.py",
-        "share = (more / (count + more)).astype(mean.dtype)",
+        "share = (more / jnp.where(total > 0, total, 1)).astype(mean.dtype)",
         "share = jnp.asarray(0.5, mean.dtype)",
         "training/test_streams.py::test_the_remainder_is_left_out_or_trained_on",
     ),

@@ -5,6 +5,8 @@ from typing import Generic, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 
+from vaepriors_jax.objectives import weighted_mean
+
 Value = TypeVar("Value")
 
 
@@ -20,8 +22,19 @@ class Estimate(NamedTuple, Generic[Value]):
     standard_error: Value
 
 
-def estimate(values: jax.Array) -> Estimate[jax.Array]:
-    """Mean and standard error over the first axis of values [N, ...]; the error of a single value is NaN."""
+def estimate(values: jax.Array, weight: jax.Array | None = None) -> Estimate[jax.Array]:
+    r"""Mean and standard error over the first axis of values [N, ...]; the error of a single value is NaN.
+
+    With weights [N] the mean is $m = \sum_n w_n f_n / \sum_n w_n$, and its squared error
+    $\frac{M}{M - 1} \sum_n w_n^2 (f_n - m)^2 / (\sum_n w_n)^2$ for M examples of positive weight: a weight of 2 counts
+    an example twice, which is not the same as two independent examples.
+    """
+    if weight is not None:
+        mean = weighted_mean(values, weight)
+        spread = weighted_mean(weight * (values - mean) ** 2, weight)
+        count = jnp.sum(weight > 0)
+        factor = count / jnp.where(count > 1, count - 1, jnp.nan)
+        return Estimate(mean, jnp.sqrt(factor * spread / jnp.sum(weight)))
     num_values = values.shape[0]
     mean = jnp.mean(values, axis=0)
     if num_values == 1:

@@ -1,6 +1,6 @@
 """Results of each example of a data set, of arrays at once or of a stream batch by batch."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -58,6 +58,15 @@ def open_examples(
         )
     batches = open_stream(x, "the data", mesh)
     return place_stream(mesh, batches, partial(check_batches, vae, params, key=key))
+
+
+def refuse_weights(entries: Iterable[str], function: str) -> None:
+    """Raises ValueError for weights of examples, which a function does not read."""
+    if "weight" in entries:
+        raise ValueError(
+            f"Expected no 'weight' beside x in `{function}`, which does not weigh examples. Leave it out, and those of "
+            "weight 0 with it."
+        )
 
 
 def map_stream(program: Program, params: VAEParams, key: jax.Array, stream: PlacedStream) -> Generator[Any, None, None]:

@@ -21,6 +21,7 @@ from vaepriors_jax.evaluation.latents.hole_mass import hole_mass
 from vaepriors_jax.evaluation.likelihood.class_marginal import log_marginal_over_classes
 from vaepriors_jax.evaluation.likelihood.elbo import evaluate_elbo
 from vaepriors_jax.evaluation.likelihood.importance_sampling import LogMarginal, log_marginal
+from vaepriors_jax.evaluation.per_example import refuse_weights
 from vaepriors_jax.evaluation.report_table import Hole, Latents, Likelihood, Report
 from vaepriors_jax.evaluation.samples.quality import SampleQuality, sample_quality
 from vaepriors_jax.parallel.sharding import example_keys
@@ -97,6 +98,7 @@ def report(
     _check_arrays(x, train)
     if class_probabilities is not None and "y" not in context:
         raise ValueError("Expected the labels `y=` of the examples with `class_probabilities`; got none.")
+    refuse_weights(context, "report")
     data = check_data(vae, params, {"x": x, **context}, key)
     trained_on = data if train is None else check_data(vae, params, dict(train), key)
     keys = jax.random.split(key, 4)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.cluster.vq import kmeans2
 
 from vaepriors_jax.base import Prior, chain_of
-from vaepriors_jax.checks import check_finite, check_labels, rows_of_shape
+from vaepriors_jax.checks import check_finite, check_labels, check_weights, rows_of_shape
 from vaepriors_jax.factories import check_is
 
 
@@ -36,7 +36,8 @@ def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None
         z: encodings [N, dim].
         x: training examples [N, ...].
         y: labels [N].
-        **context: other per-example context [N, ...], such as the covariates of a `vamp`, by name.
+        **context: other per-example context [N, ...], such as the covariates of a `vamp`, by name. Examples of
+            `weight=` 0 are left out; a start reads no other weights.
 
     Returns:
         Parameters like those of `prior.init(key)`.
@@ -62,6 +63,10 @@ def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None
     for name in ("z", "x"):
         if name in data:
             check_finite(name, data[name])
+    if (weight := data.pop("weight", None)) is not None:
+        check_weights(weight)
+        kept = np.asarray(weight) > 0
+        data = {name: np.asarray(value)[kept] for name, value in data.items()}
     return prior.init_from_data(key, **data)
 
 

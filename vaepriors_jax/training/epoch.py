@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from vaepriors_jax.objectives import ELBO, Objective
-from vaepriors_jax.parallel.sharding import Data, num_examples, take
+from vaepriors_jax.objectives import ELBO, Objective, weighted_mean
+from vaepriors_jax.parallel.sharding import Data, Sharded, num_examples, take
 from vaepriors_jax.training.averaging import evaluated_params
 from vaepriors_jax.training.state import TrainState
 from vaepriors_jax.training.step import update
@@ -80,7 +80,7 @@ def one_epoch(
     train, metrics = train_on_arrays(options, state.train, key, beta, hyperparameters, epoch, data)
     if validation is not None:
         values = validation_elbo(options, train, epoch_keys(key, epoch).validation, validation)
-        metrics["validation_elbo"] = jnp.mean(values)
+        metrics["validation_elbo"] = weighted_mean(values, weights_of(validation))
     return keep_best(options, state, train, epoch, metrics.get("validation_elbo")), metrics
 
 
@@ -99,12 +99,20 @@ def train_on_arrays(
     order = jax.random.permutation(keys.shuffle, num_examples(data))
     order = order[: num_steps * options.batch_size].reshape(num_steps, options.batch_size)
 
-    def step(train: TrainState, rows: jax.Array) -> tuple[TrainState, ELBO]:
+    def step(train: TrainState, rows: jax.Array) -> tuple[TrainState, tuple[ELBO, jax.Array | None]]:
         batch = take(options.mesh, data, rows)
-        return train_step(options, train, keys.steps, beta, hyperparameters, num_steps, batch)
+        train, terms = train_step(options, train, keys.steps, beta, hyperparameters, num_steps, batch)
+        return train, (terms, jnp.sum(batch["weight"]) if "weight" in batch else None)
 
-    train, terms = jax.lax.scan(step, train, order)
-    return train, {name: jnp.mean(getattr(terms, name)) for name in METRICS}
+    train, (terms, weights) = jax.lax.scan(step, train, order)
+    return train, {name: weighted_mean(getattr(terms, name), weights) for name in METRICS}
+
+
+def weights_of(data: Data) -> jax.Array | None:
+    """The weights of all examples [N], if they have any."""
+    if isinstance(data, Sharded):
+        return data.arrays["weight"][data.positions] if "weight" in data.arrays else None
+    return data.get("weight")
 
 
 class EpochKeys(NamedTuple):

@@ -91,7 +91,9 @@ def fit(
             BatchNorm or Dropout they hold `vp.Variables` (see `vaepriors_jax.networks`).
         key: a key, or a batch of keys [R].
         data: {"x": [N, ...]} and per-example context such as "y": [N]; or batches of such dicts, which need not fit
-            into memory: a list, a loader, a function of the epoch, or a `vp.Stream`.
+            into memory: a list, a loader, a function of the epoch, or a `vp.Stream`. An entry "weight" [N] weighs the
+            examples: the loss of a batch is sum(weight * loss) / sum(weight), and so are the metrics and the validation
+            ELBO. Statistics of BatchNorm are not weighted.
         optimizer: an optax transformation, or with `hyperparameters` a function that makes one from them. See
             `make_train_step` for the extra arguments that it gets, and `average_params` for an average of the
             parameters over the steps, which is then validated and returned.

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from vaepriors_jax.checks import check_batch, check_key, check_transformed
 from vaepriors_jax.data_checks import check_vae
 from vaepriors_jax.moved import moved_keywords
-from vaepriors_jax.objectives import DEFAULT, ELBO, MOVED_OPTIONS, Objective, check_objective
+from vaepriors_jax.objectives import DEFAULT, ELBO, MOVED_OPTIONS, Objective, check_objective, weighted_mean
 from vaepriors_jax.parallel.sharding import check_mesh
 from vaepriors_jax.training.batch import batch_elbo
 from vaepriors_jax.training.checks import check_optimizer, check_schedule
@@ -49,7 +49,7 @@ def update(
 
     def loss(trained: VAEParams) -> tuple[jax.Array, tuple[ELBO, States]]:
         terms, new_states = batch_elbo(vae, join_states(trained, states), key_elbo, batch, objective, mesh)
-        terms = jax.tree.map(jnp.mean, terms)
+        terms = jax.tree.map(partial(weighted_mean, weight=batch.get("weight")), terms)
         return -terms.objective, (terms, new_states)
 
     gradient, (terms, new_states) = jax.grad(loss, has_aux=True)(trained)
@@ -115,7 +115,8 @@ def make_train_step(
             (`jax.make_array_from_process_local_data`).
 
     Returns:
-        A function of a `TrainState`, a key and a batch {"x": [B, ...], "y": [B], ...}. It returns the next state, and
+        A function of a `TrainState`, a key and a batch {"x": [B, ...], "y": [B], ...}, in which an entry "weight" [B]
+        weighs the examples. It returns the next state, and
         the `ELBO` in nats as means over the batch. It reuses the memory of the state that it is given. The key may be
         the same at each step: the number of the step is folded in.
 

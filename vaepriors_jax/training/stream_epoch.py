@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from vaepriors_jax.objectives import weighted_mean
 from vaepriors_jax.parallel.sharding import Data, over_replicas, place_batch
 from vaepriors_jax.training.epoch import (
     METRICS,
@@ -21,6 +22,7 @@ from vaepriors_jax.training.epoch import (
     train_on_arrays,
     train_step,
     validation_elbo,
+    weights_of,
 )
 from vaepriors_jax.training.placed_stream import PlacedStream
 from vaepriors_jax.training.prepare import Run
@@ -41,11 +43,13 @@ class Moving(NamedTuple):
         train: the train state.
         done: whether the replica had stopped before this epoch; then nothing changes.
         metrics: means over the examples so far.
+        weights: the weights of the examples so far, by "train" or "validation", of a stream whose examples have some.
     """
 
     train: TrainState
     done: jax.Array
     metrics: Metrics
+    weights: Metrics
 
 
 def run_epoch(
@@ -60,7 +64,7 @@ def run_epoch(
 ) -> tuple[FitState, Metrics]:
     """An epoch of all replicas: train, validate, keep the best. Arguments and results are those of `one_epoch`."""
     replicas = keys, betas, hyperparameters
-    moving = Moving(state.train, *_start(options.mesh, validation is not None)(state))
+    moving = _moving(options, state, train, validation)
     if isinstance(train, PlacedStream):
         moving = _train_on_stream(options, moving, replicas, epoch, train)
     else:
@@ -96,7 +100,7 @@ def _train_on_stream(
 def compile_training(run: Run) -> None:
     """Compiles a step, or the steps on arrays, so that the first epoch finds them."""
     state, *replicas, epoch, train, validation = run.arguments(run.start, 1)
-    moving = Moving(state.train, *_start(run.options.mesh, validation is not None)(state))
+    moving = _moving(run.options, state, train, validation)
     if not isinstance(train, PlacedStream):
         compiled(train_in_one, run.options, (moving, *replicas, epoch, train))
         return
@@ -128,14 +132,26 @@ def _parts(
         yield validation, None, None
 
 
+def _moving(
+    options: Options, state: FitState, train: Data | PlacedStream, validation: Data | PlacedStream | None
+) -> Moving:
+    """All replicas before the first step of an epoch."""
+    streams = {"train": train, "validation": validation}
+    weighed = [
+        name for name, data in streams.items() if isinstance(data, PlacedStream) and "weight" in data.batches.first
+    ]
+    return Moving(state.train, *_start(options.mesh, validation is not None, tuple(weighed))(state))
+
+
 @lru_cache(maxsize=32)
-def _start(mesh: Mesh | None, validates: bool) -> Any:
-    """Makes the compiled program that gives what `Moving` starts from: who is done, and metrics of nothing."""
+def _start(mesh: Mesh | None, validates: bool, weighed: tuple[str, ...]) -> Any:
+    """Makes the compiled program that gives what `Moving` starts from: who is done, metrics and weights of nothing."""
     names = (*METRICS, *(["validation_elbo"] if validates else []))
 
-    def start(state: FitState) -> tuple[jax.Array, Metrics]:
+    def start(state: FitState) -> tuple[jax.Array, Metrics, Metrics]:
         done = state.stopped | (state.train.failed_step >= 0)
-        return done, {name: jnp.where(done, jnp.nan, 0.0) for name in names}
+        weights = {name: jnp.zeros(done.shape) for name in weighed}
+        return done, {name: jnp.where(done, jnp.nan, 0.0) for name in names}, weights
 
     return jax.jit(start, out_shardings=None if mesh is None else over_replicas(mesh))
 
@@ -160,8 +176,12 @@ def stream_step(
     def step() -> Moving:
         keys = epoch_keys(key, epoch)
         train, terms = train_step(options, moving.train, keys.steps, beta, hyperparameters, num_steps, batch)
-        means = {name: _mean(moving.metrics[name], seen, getattr(terms, name), size) for name in METRICS}
-        return Moving(train, moving.done, moving.metrics | means)
+        before, more, weights = seen, size, moving.weights
+        if "train" in weights:
+            before, more = weights["train"], jnp.sum(batch["weight"], dtype=weights["train"].dtype)
+            weights = weights | {"train": before + more}
+        means = {name: _mean(moving.metrics[name], before, getattr(terms, name), more) for name in METRICS}
+        return Moving(train, moving.done, moving.metrics | means, weights)
 
     moved = jax.lax.cond(moving.done, lambda: moving, step)
     return moved, moved.train.step
@@ -181,7 +201,7 @@ def train_in_one(
     def train() -> Moving:
         state, means = train_on_arrays(options, moving.train, key, beta, hyperparameters, epoch, data)
         metrics = {name: means[name].astype(moving.metrics[name].dtype) for name in METRICS}
-        return Moving(state, moving.done, moving.metrics | metrics)
+        return moving._replace(train=state, metrics=moving.metrics | metrics)
 
     return jax.lax.cond(moving.done, lambda: moving, train)
 
@@ -202,11 +222,18 @@ def stream_validation(
     def evaluate() -> Moving:
         key_validation = epoch_keys(key, jnp.zeros((), jnp.int32)).validation
         values = validation_elbo(options, moving.train, key_validation, data, places)
-        mean = jnp.mean(values, where=is_example)
-        if places is not None and is_example is not None:
-            mean = _mean(moving.metrics["validation_elbo"], places[0], mean, jnp.sum(is_example))
-        metrics = moving.metrics | {"validation_elbo": mean.astype(moving.metrics["validation_elbo"].dtype)}
-        return moving._replace(metrics=metrics)
+        before, weights, weight = moving.metrics["validation_elbo"], moving.weights, weights_of(data)
+        if places is None or is_example is None:
+            mean = weighted_mean(values, weight)
+        elif weight is not None:
+            weight = jnp.where(is_example, weight, 0).astype(weights["validation"].dtype)
+            total = jnp.sum(weight)
+            mean = _mean(before, weights["validation"], weighted_mean(values, weight), total)
+            weights = weights | {"validation": weights["validation"] + total}
+        else:
+            mean = _mean(before, places[0], jnp.mean(values, where=is_example), jnp.sum(is_example))
+        metrics = moving.metrics | {"validation_elbo": mean.astype(before.dtype)}
+        return moving._replace(metrics=metrics, weights=weights)
 
     return jax.lax.cond(moving.done, lambda: moving, evaluate)
 
@@ -227,6 +254,7 @@ def stream_end(
 
 
 def _mean(mean: jax.Array, count: jax.Array, value: jax.Array, more: jax.Array) -> jax.Array:
-    """The mean over `count` examples and `more` others, whose mean is `value`."""
-    share = (more / (count + more)).astype(mean.dtype)
+    """The mean over `count` examples and `more` others, whose mean is `value`; or over weights of them."""
+    total = count + more
+    share = (more / jnp.where(total > 0, total, 1)).astype(mean.dtype)
     return mean + share * (value.astype(mean.dtype) - mean)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from vaepriors_jax.checks import check_positive, check_positive_integer
 from vaepriors_jax.distributions.posterior_mixture import moments
 from vaepriors_jax.evaluation.latents.aggregated_posterior import posterior_of
-from vaepriors_jax.evaluation.per_example import map_data
+from vaepriors_jax.evaluation.per_example import map_data, refuse_weights
 from vaepriors_jax.vae import VAE, VAEParams, without_prior
 
 
@@ -66,6 +66,7 @@ def active_units(
         Burda, Grosse & Salakhutdinov (2016), Importance weighted autoencoders, section 5.
     """
     check_positive(threshold=threshold)
+    refuse_weights(context, "active_units")
     means = posterior_means(vae, params, x, chunk_size=chunk_size, **context)
     if len(means) < 2:
         raise ValueError("Expected at least 2 examples, between which means can vary; got 1.")

@@ -37,12 +37,16 @@ def mixture_of_all(vae: VAE, params: VAEParams, data: dict[str, jax.Array], chun
     """The mixture of the posteriors of checked data with equal weights; encodes `chunk_size` examples at a time."""
     vae, params = without_prior(vae, params)
     encoded = _encode_all(vae, params, data, chunk_size)
-    log_weights = _equal_log_weights(num_rows(data))
+    log_weights = _log_weights(num_rows(data), data.get("weight"))
     return mixture_of_posteriors(log_weights, partial(posterior_of, vae, params), data, encoded)
 
 
-def _equal_log_weights(num_examples: int) -> jax.Array:
-    return jnp.full(num_examples, -jnp.log(num_examples))
+def _log_weights(num_examples: int, weight: jax.Array | None) -> jax.Array:
+    """Log-weights of the components, minus infinity for an example of weight 0; equal ones without weights."""
+    if weight is None:
+        return jnp.full(num_examples, -jnp.log(num_examples))
+    weight = jnp.asarray(weight, float)
+    return jnp.log(weight) - jnp.log(jnp.sum(weight))
 
 
 def mixture_of_stream(vae: VAE, params: VAEParams, stream: PlacedStream, chunk_size: int = 1000) -> Mixture:
@@ -51,10 +55,10 @@ def mixture_of_stream(vae: VAE, params: VAEParams, stream: PlacedStream, chunk_s
     def program(params: VAEParams, key: jax.Array, data: Any, places: Any) -> Any:
         del key, places
         encoded = _encode_all(*without_prior(vae, params), data, chunk_size)
-        return (data, None) if encoded is None else (None, encoded)
+        return (data, None, data.get("weight")) if encoded is None else (None, encoded, data.get("weight"))
 
-    data, encoded = concatenate(map_stream(program, params, jax.random.key(0), stream))
-    log_weights = _equal_log_weights(len(jax.tree.leaves((data, encoded))[0]))
+    data, encoded, weight = concatenate(map_stream(program, params, jax.random.key(0), stream))
+    log_weights = _log_weights(len(jax.tree.leaves((data, encoded))[0]), weight)
     return mixture_of_posteriors(log_weights, partial(posterior_of, vae, params), data, encoded)
 
 
@@ -67,7 +71,7 @@ def aggregated_posterior(vae: VAE, params: VAEParams, x: Any, *, chunk_size: int
         x: the whole data set [N, ...], or batches of it (see `vp.Stream`): with a part of it, KL(q(z) || p(z)) is
             overestimated.
         chunk_size: examples encoded at a time.
-        **context: per-example context [N, ...] that the encoder reads.
+        **context: per-example context [N, ...] that the encoder reads; `weight=` weighs the examples.
 
     Returns:
         A mixture of N components. Its density is computed in chunks of components; for many points, use

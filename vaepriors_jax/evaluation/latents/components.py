@@ -15,6 +15,7 @@ from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.distributions.two_level import TwoLevel
 from vaepriors_jax.evaluation.latents.aggregated_posterior import posterior_of
 from vaepriors_jax.evaluation.per_example import map_stream, open_examples
+from vaepriors_jax.objectives import weighted_mean
 from vaepriors_jax.parallel.sharding import example_keys
 from vaepriors_jax.priors.vamp import pseudo_inputs
 from vaepriors_jax.training.streams import Batches, is_stream
@@ -62,7 +63,8 @@ def _assign(
 
 @partial(jax.jit, static_argnums=(0, 4))
 def _usage(vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], chunk_size: int) -> Usage:
-    return _usage_of(*(jnp.mean(array, axis=0) for array in _assign(vae, params, key, data, chunk_size)))
+    assigned = _assign(vae, params, key, data, chunk_size)
+    return _usage_of(*(weighted_mean(array, data.get("weight")) for array in assigned))
 
 
 def _usage_of(share: jax.Array, weights: jax.Array) -> Usage:
@@ -74,13 +76,14 @@ _assign_batch = jax.jit(_assign, static_argnums=(0, 4))
 
 
 def _usage_in_stream(vae: VAE, params: VAEParams, key: jax.Array, x: Any, context: Any, chunk_size: int) -> Usage:
-    def program(params: VAEParams, key: jax.Array, data: Any, places: Any) -> tuple[jax.Array, jax.Array]:
-        return _assign_batch(vae, params, key, data, chunk_size, places)
+    def program(params: VAEParams, key: jax.Array, data: Any, places: Any) -> tuple[Any, Any]:
+        return _assign_batch(vae, params, key, data, chunk_size, places), data.get("weight")
 
     count, totals = 0, None
-    for results in map_stream(program, params, key, open_examples(vae, params, key, x, context)):
-        count += len(results[0])
-        sums = [array.sum(axis=0, dtype=np.float64) for array in results]
+    for results, weight in map_stream(program, params, key, open_examples(vae, params, key, x, context)):
+        weight = np.ones(len(results[0])) if weight is None else weight.astype(np.float64)
+        count += weight.sum()
+        sums = [(weight[:, None] * array).sum(axis=0) for array in results]
         totals = sums if totals is None else [total + more for total, more in zip(totals, sums, strict=True)]
     assert totals is not None  # a stream has a batch
     share, weights = (jnp.asarray(total / count, float) for total in totals)

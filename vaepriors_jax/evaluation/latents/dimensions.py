@@ -13,7 +13,7 @@ from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.distributions.posterior_mixture import moments
 from vaepriors_jax.evaluation.latents.aggregated_posterior import posterior_of
 from vaepriors_jax.evaluation.latents.marginals import draw_marginals, marginal_log_prob, marginal_mixture
-from vaepriors_jax.evaluation.per_example import concatenate, map_stream, open_examples, pick_examples
+from vaepriors_jax.evaluation.per_example import concatenate, map_stream, open_examples, pick_examples, refuse_weights
 from vaepriors_jax.parallel.sharding import example_keys
 from vaepriors_jax.training.placed_stream import PlacedStream
 from vaepriors_jax.training.streams import is_stream
@@ -190,10 +190,12 @@ def latent_dimensions(
     check_positive(threshold=threshold)
     if is_stream(x):
         stream = open_examples(vae, params, key, x, context)
+        refuse_weights(stream.batches.first, "latent_dimensions")
         keys = _Keys(*jax.random.split(key, 3))
         networks = without_prior(vae, params)
         statistics, read = _statistics_of_stream(*networks, keys, stream, num_points, chunk_size)
     else:
+        refuse_weights(context, "latent_dimensions")
         data = check_data(vae, params, {"x": x, **context}, key)
         num_points = min(num_points, num_rows(data))
         keys = _Keys(*jax.random.split(key, 3))

@@ -16,6 +16,7 @@ from vaepriors_jax.data_checks import check_data, check_model
 from vaepriors_jax.evaluation.latents.aggregated_posterior import posterior_of
 from vaepriors_jax.evaluation.per_example import concatenate, map_stream, open_examples, pick_examples
 from vaepriors_jax.factories import check_is
+from vaepriors_jax.objectives import weighted_mean
 from vaepriors_jax.parallel.sharding import example_keys
 from vaepriors_jax.priors.init_from_data import init_from_data, required_data
 from vaepriors_jax.training.placed_stream import PlacedStream
@@ -61,7 +62,7 @@ class _Fitting(NamedTuple):
             z = jax.lax.stop_gradient(posterior_of(self.vae, params, example).sample(seed=key))
             return -fitted.latent_prior(params._replace(prior=prior_params), **context_of(example)).log_prob(z)
 
-        return jnp.mean(jax.vmap(negative_log_prob)(keys, batch))
+        return weighted_mean(jax.vmap(negative_log_prob)(keys, batch), batch.get("weight"))
 
 
 @partial(jax.jit, static_argnums=(0, 6))
@@ -134,7 +135,7 @@ def fit_prior(
         num_steps: number of steps of Adam. Each draws a batch of examples and a z for each example.
         batch_size: number of examples in a batch, 256 by default; batches come with a size of their own.
         learning_rate: of Adam, decayed to 0 by a cosine.
-        **context: per-example context [N, ...] that encoder and prior read.
+        **context: per-example context [N, ...] that encoder and prior read; `weight=` weighs the examples.
 
     Returns:
         The parameters with those of `prior` in their place: use them with `vae._replace(prior=prior)`.
@@ -203,7 +204,8 @@ def _start_from_stream(prior: Prior, vae: VAE, params: VAEParams, key: jax.Array
         return prior.init(key_init)
 
     def program(params: VAEParams, key: jax.Array, data: Any, places: Any) -> dict[str, jax.Array]:
-        return {"z": _sample_latents(vae, params, key, data, places), **context_of(data)}
+        beside = {name: value for name, value in data.items() if name != "x"}
+        return {"z": _sample_latents(vae, params, key, data, places), **beside}
 
     stream.batches.check_can_be_read_again()
     data = concatenate(map_stream(program, params, key_z, stream))

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import distrax
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from vaepriors_jax.checks import check_key, check_positive_integer
 from vaepriors_jax.distributions.mixture import Mixture
@@ -33,9 +34,16 @@ _LEAST_EXAMPLES = 100
 
 
 def _leave_one_out(mixture: Mixture, key: jax.Array, num: int, chunk_size: int) -> tuple[jax.Array, jax.Array]:
-    """One z [num, dim] of each of `num` components, and its log-density [num] under all other components."""
+    """One z [num, dim] of each of `num` components, and its log-density [num] under all other components.
+
+    Components of unequal weights are drawn by them.
+    """
     key_rows, key_noise = jax.random.split(key)
-    rows = jax.random.permutation(key_rows, mixture.num_components)[:num]
+    weights = jnp.exp(mixture.log_weights)
+    if isinstance(weights, Tracer) or jnp.ptp(weights) <= 1e-3 * jnp.max(weights):
+        rows = jax.random.permutation(key_rows, mixture.num_components)[:num]
+    else:
+        rows = jax.random.choice(key_rows, mixture.num_components, (num,), p=weights)
 
     def of_component(inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         row, key = inputs

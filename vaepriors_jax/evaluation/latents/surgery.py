@@ -14,7 +14,7 @@ from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.evaluation.estimates import Estimate, estimate
 from vaepriors_jax.evaluation.latents.aggregated_posterior import mixture_of_all, mixture_of_stream, posterior_of
-from vaepriors_jax.evaluation.per_example import open_examples, pick_examples
+from vaepriors_jax.evaluation.per_example import open_examples, pick_examples, refuse_weights
 from vaepriors_jax.training.placed_stream import PlacedStream
 from vaepriors_jax.training.streams import is_stream
 from vaepriors_jax.trees import num_rows, take_rows
@@ -181,8 +181,10 @@ def elbo_surgery(
     check_positive_integer(num_points=num_points, chunk_size=chunk_size)
     if is_stream(x):
         stream = open_examples(vae, params, key, x, context)
+        refuse_weights(stream.batches.first, "elbo_surgery")
         drawn = _draw_of_stream(*without_prior(vae, params), key, stream, num_points, leave_one_out, chunk_size)
     else:
+        refuse_weights(context, "elbo_surgery")
         data = check_data(vae, params, {"x": x, **context}, key)
         drawn = _draw_of_arrays(*without_prior(vae, params), key, data, num_points, leave_one_out, chunk_size)
     (z, log_posterior, log_q), read, num_examples = drawn

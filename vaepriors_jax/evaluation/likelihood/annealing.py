@@ -114,10 +114,10 @@ def annealed_importance_sampling(
     settings = Settings(num_chains, num_temperatures, num_leapfrog_steps, initial, target_acceptance, chunk_size)
     check_settings(settings)
 
-    def program(params: VAEParams, key: jax.Array, data: Any, places: Any) -> ChainWeights:
-        return anneal_examples(vae, params, key, data, None, settings, places)
+    def program(params: VAEParams, key: jax.Array, data: Any, places: Any) -> tuple[ChainWeights, Any]:
+        return anneal_examples(vae, params, key, data, None, settings, places), data.get("weight")
 
-    weights = map_data(program, vae, params, key, x, context)
+    weights, weight = map_data(program, vae, params, key, x, context)
     first, second = (jax.nn.logsumexp(power * weights.forward, axis=1) for power in (1, 2))
     values = log_mean_exp(weights.forward)
-    return AnnealedLogMarginal(values, jnp.exp(2 * first - second), weights.acceptance_rate, estimate(values))
+    return AnnealedLogMarginal(values, jnp.exp(2 * first - second), weights.acceptance_rate, estimate(values, weight))

@@ -12,6 +12,7 @@ from vaepriors_jax.conditioning import labels_read
 from vaepriors_jax.data_checks import check_data, check_model
 from vaepriors_jax.evaluation.estimates import Estimate, estimate
 from vaepriors_jax.evaluation.likelihood.annealed_chains import Settings, anneal_examples, check_settings, log_mean_exp
+from vaepriors_jax.evaluation.per_example import refuse_weights
 from vaepriors_jax.vae import VAE, VAEParams
 
 
@@ -53,6 +54,7 @@ def _simulate(
 
 def _check_context(vae: VAE, context: dict[str, Any], num_examples: int) -> dict[str, jax.Array]:
     """Returns the context as arrays; checked before anything is simulated, as a wrong label would give an x of NaN."""
+    refuse_weights(context, "bidirectional_monte_carlo")
     for name, value in context.items():
         if np.shape(value)[:1] != (num_examples,):
             raise ValueError(

@@ -86,4 +86,5 @@ def _sum_over_classes(of_classes: list[WeightSummary]) -> WeightSummary:
         jnp.take_along_axis(joint.effective_sample_size, most_probable, axis=0)[0],
         jnp.take_along_axis(joint.pareto_k, most_probable, axis=0)[0],
         jax.nn.logsumexp(joint.curve, axis=0),
+        None if joint.weight is None else joint.weight[0],
     )

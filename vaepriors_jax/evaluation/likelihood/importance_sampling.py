@@ -18,7 +18,7 @@ from vaepriors_jax.evaluation.likelihood.importance_weights import (
     summarize,
 )
 from vaepriors_jax.evaluation.per_example import map_data
-from vaepriors_jax.objectives import log_importance_weights
+from vaepriors_jax.objectives import log_importance_weights, weighted_mean
 from vaepriors_jax.parallel.sharding import Data, check_mesh, map_examples
 from vaepriors_jax.vae import VAE, VAEParams, context_of
 
@@ -93,7 +93,8 @@ def _weigh_on_device(
         return summarize(stream, num_samples, block)
 
     examples_at_once = max(1, chunk_size // num_samples)
-    return jax.lax.map(weigh_example, (keys, data["x"], context), batch_size=examples_at_once)
+    summary = jax.lax.map(weigh_example, (keys, data["x"], context), batch_size=examples_at_once)
+    return summary._replace(weight=data.get("weight"))
 
 
 def weigh_examples(
@@ -119,8 +120,9 @@ def weigh_examples(
 
 def log_marginal_of(summary: WeightSummary, num_samples: int) -> LogMarginal:
     """The averages over examples beside the results of each example."""
-    curve = dict(zip(curve_sizes(num_samples), jnp.mean(summary.curve, axis=0), strict=True))
-    return LogMarginal(summary.values, summary.effective_sample_size, summary.pareto_k, estimate(summary.values), curve)
+    curve = dict(zip(curve_sizes(num_samples), weighted_mean(summary.curve, summary.weight), strict=True))
+    average = estimate(summary.values, summary.weight)
+    return LogMarginal(summary.values, summary.effective_sample_size, summary.pareto_k, average, curve)
 
 
 def log_marginal(
@@ -155,7 +157,7 @@ def log_marginal(
         mesh: devices among which the examples are divided, such as `vaepriors_jax.parallel.make_mesh()`. The values are
             the same as on one device. With several processes, `x` and its context are the share of this process; each
             process gets the values of all examples, in the order of processes.
-        **context: per-example context [N, ...], such as `y=`.
+        **context: per-example context [N, ...], such as `y=`; `weight=` weighs the examples in the averages.
 
     Returns:
         A `LogMarginal`, in nats.

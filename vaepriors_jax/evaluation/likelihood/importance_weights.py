@@ -19,12 +19,14 @@ class WeightSummary(NamedTuple):
         effective_sample_size: effective number of samples.
         pareto_k: shape of the tail of the weights.
         curve: the bound at each of `curve_sizes` [sizes].
+        weight: the weights of the examples, if they have any.
     """
 
     values: jax.Array
     effective_sample_size: jax.Array
     pareto_k: jax.Array
     curve: jax.Array
+    weight: jax.Array | None = None
 
 
 def curve_sizes(num_samples: int) -> tuple[int, ...]:
