@@ -43,21 +43,14 @@ class CoupledLogisticMixture(Levels):
     def log_prob(self, value: jax.Array) -> jax.Array:
         """Log-probability in nats at x [..., *event_shape]: [...]."""
         value = value if isinstance(value, (jax.Array, np.ndarray)) else jnp.asarray(value)
-        of_pixels = self._log_prob_up_to_channel(value)[..., -1]
-        return jnp.sum(of_pixels, axis=tuple(range(-len(self.event_shape) + 1, 0)))
+        return jnp.sum(self.pixel_log_prob(value), axis=tuple(range(1 - len(self.event_shape), 0)))
 
     def pixel_log_prob(self, value: jax.Array) -> jax.Array:
-        """Log-probability in nats of each channel of each pixel, given the pixel's channels before it."""
-        up_to = self._log_prob_up_to_channel(value)
-        return jnp.concatenate([up_to[..., :1], jnp.diff(up_to, axis=-1)], axis=-1)
-
-    def _log_prob_up_to_channel(self, value: jax.Array) -> jax.Array:
-        """Joint log-probability of the channels of a pixel up to each: [..., C]."""
+        """Log-probability in nats of each pixel, all channels together: x without its last axis."""
         level = self.level(value, self.loc.dtype)[..., None]
         loc = jnp.stack([self._location(channel, level) for channel in range(level.shape[-2])], axis=-2)
         of_channels = bin_log_prob(level, loc, self.scale, self.num_levels)
-        of_components = self.log_weights[..., None, :] + jnp.cumsum(of_channels, axis=-2)
-        return jax.nn.logsumexp(of_components, axis=-1)
+        return jax.nn.logsumexp(self.log_weights + jnp.sum(of_channels, axis=-2), axis=-1)
 
     def _location(self, channel: int, level: jax.Array) -> jax.Array:
         """Locations [..., M] of a channel, in units of levels, given the levels [..., C, M or 1] of those before it."""

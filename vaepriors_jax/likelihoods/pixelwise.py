@@ -17,7 +17,10 @@ class Pixelwise(distrax.Distribution):
 
     @abc.abstractmethod
     def pixel_log_prob(self, value: jax.Array) -> jax.Array:
-        """Log-density in nats of each pixel at x [..., *event_shape], of the same shape."""
+        """Log-density in nats of each pixel at x [..., *event_shape].
+
+        It has the shape of x, or lacks the axis of channels where these depend on each other.
+        """
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats at x [..., *event_shape]: [...]."""
