@@ -10,7 +10,10 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "experiments" / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "__init__")
 # What shortens an example.
-ARGUMENTS = {"batch_norm_linen": ["--num-epochs", "1", "--num-samples", "2"]}
+ARGUMENTS = {
+    "colour_images": ["--num-epochs", "1", "--num-images", "200", "--num-samples", "2", "--seeds", "1"],
+    "batch_norm_linen": ["--num-epochs", "1", "--num-samples", "2"],
+}
 # What is in no extra of the tests.
 NEEDS = {"stream_torch": "torch"}
 
