@@ -20,7 +20,7 @@ LEVELS = (
     ("version", "base", "checks", "loops", "moved", "parallel"),
     ("factories", "conditioning", "distributions", "networks"),
     ("configuration", "flows", "likelihoods", "priors", "vae"),
-    ("objectives", "data_checks"),
+    ("adapters", "objectives", "data_checks"),
     ("training",),
     ("evaluation",),
 )

@@ -1,5 +1,6 @@
 """A VAE as an encoder, a decoder and a prior, and the generation of data from it."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
@@ -54,6 +55,9 @@ class VAE(NamedTuple):
         prior: the prior p(z).
         encoder_context: names of per-example context that the encoder reads, passed by keyword, such as `("y",)`.
         decoder_context: the same for the decoder.
+        latent_shape: the shape of z in the networks where it is no vector, such as (4, 4, 2). The encoder then returns
+            a distribution over such an array, such as `vp.normal_diag(loc, scale)`, and the decoder takes one. The
+            prior and all evaluations see a vector of 32.
 
     Example:
         >>> import jax, jax.numpy as jnp, vaepriors_jax as vp
@@ -74,6 +78,7 @@ class VAE(NamedTuple):
     prior: Prior
     encoder_context: tuple[str, ...] = ()
     decoder_context: tuple[str, ...] = ()
+    latent_shape: tuple[int, ...] | None = None
 
     def posterior(self, params: VAEParams, x: jax.Array, **context: Any) -> distrax.Distribution:
         """Returns q(z|x) for one example, in evaluation."""
@@ -81,14 +86,14 @@ class VAE(NamedTuple):
         networks = check_params(params)
         with _explaining("encoder", "x", x):
             q = self.encode(networks.encoder, x, **read)
-        return as_latent_distribution(q)
+        return as_latent_distribution(q, latent_shape=self.latent_shape)
 
     def likelihood(self, params: VAEParams, z: jax.Array, **context: Any) -> distrax.Distribution:
         """Returns p(x|z) for one z [dim], in evaluation."""
         read = _select(context, self.decoder_context, "decoder")
         networks = check_params(params)
         with _explaining("decoder", "z", z):
-            likelihood = self.decode(networks.decoder, z, **read)
+            likelihood = self.decode(networks.decoder, self._as_array(z), **read)
         return as_likelihood(likelihood)
 
     def train_posterior(
@@ -98,7 +103,7 @@ class VAE(NamedTuple):
         read = _select(context, self.encoder_context, "encoder")
         with _explaining("encoder", "x", x):
             q, state = call_in_training(self.encode, check_params(params).encoder, x, key, read)
-        return as_latent_distribution(q), state
+        return as_latent_distribution(q, latent_shape=self.latent_shape), state
 
     def train_likelihood(
         self, params: VAEParams, key: jax.Array, z: jax.Array, **context: Any
@@ -106,8 +111,21 @@ class VAE(NamedTuple):
         """Returns p(x|z) for one z [dim] of a training batch, and the decoder's new state."""
         read = _select(context, self.decoder_context, "decoder")
         with _explaining("decoder", "z", z):
-            likelihood, state = call_in_training(self.decode, check_params(params).decoder, z, key, read)
+            likelihood, state = call_in_training(
+                self.decode, check_params(params).decoder, self._as_array(z), key, read
+            )
         return as_likelihood(likelihood), state
+
+    def _as_array(self, z: jax.Array) -> jax.Array:
+        """A vector z in the shape that the decoder takes."""
+        if self.latent_shape is None:
+            return z
+        if math.prod(self.latent_shape) != z.shape[-1]:
+            raise ValueError(
+                f"Expected a prior over {math.prod(self.latent_shape)} dimensions, as `latent_shape` "
+                f"{list(self.latent_shape)} has them; got z of {z.shape[-1]}."
+            )
+        return z.reshape(*self.latent_shape)
 
     def encoder_with(self, params: VAEParams) -> Callable[..., distrax.Distribution]:
         """Returns the encoder with its parameters, from x to q(z|x), which priors read as the context `encode`."""

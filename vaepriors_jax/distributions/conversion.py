@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from tensorflow_probability.substrates.jax import distributions as tfd
 
+from vaepriors_jax.distributions.flattened import flattened
 from vaepriors_jax.distributions.gaussian_parameters import diagonal_gaussian, full_gaussian
 from vaepriors_jax.distributions.normal import NormalDiag
 from vaepriors_jax.distributions.numerics import full_precision
+from vaepriors_jax.distributions.numpyro import convert_numpyro
 
 
 def as_library_distribution(distribution: Any) -> distrax.Distribution:
@@ -55,15 +57,18 @@ def as_likelihood(distribution: Any, source: str = "decoder") -> Any:
             "of x return `vp.joint({...})` of a distribution for each."
         )
     check_returned(distribution, source, "x", "vp.bernoulli(logits)")
-    return distribution
+    return convert_numpyro(distribution)
 
 
-def as_latent_distribution(distribution: Any, source: str = "encoder") -> distrax.Distribution:
+def as_latent_distribution(
+    distribution: Any, source: str = "encoder", latent_shape: tuple[int, ...] | None = None
+) -> distrax.Distribution:
     """Checks that an encoder or a prior returned a distribution over one z, and converts it.
 
     Args:
-        distribution: a distrax or TFP distribution over one z [dim].
+        distribution: a distribution of distrax, TFP or NumPyro over one z [dim].
         source: what returned it, for the error messages.
+        latent_shape: the shape of the array over which it is, if that is no vector; the result is over a vector.
 
     Returns:
         The distribution as `as_library_distribution` converts it.
@@ -73,6 +78,9 @@ def as_latent_distribution(distribution: Any, source: str = "encoder") -> distra
         ValueError: it is not over one vector.
     """
     check_returned(distribution, source, "z", "vp.normal_diag(loc, scale)")
+    distribution = convert_numpyro(distribution)
+    if latent_shape is not None:
+        distribution = flattened(distribution, latent_shape)
     name = type(distribution).__name__
     if len(distribution.event_shape) != 1 or tuple(distribution.batch_shape) != ():
         raise ValueError(
