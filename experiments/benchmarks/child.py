@@ -13,12 +13,22 @@ def peak_bytes() -> int:
     `ru_maxrss` is kept across fork and exec, so that a child begins with its parent's peak; Linux's VmHWM is the
     process's own.
     """
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return _status("VmHWM") or (peak if sys.platform == "darwin" else 1024 * peak)
+
+
+def present_bytes() -> int:
+    """The memory that this process holds now; 0 where that is not known."""
+    return _status("VmRSS")
+
+
+def _status(name: str) -> int:
+    """A number of bytes from Linux's status of the process; 0 elsewhere."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
-        return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+        return 1024 * int(next(line.split()[1] for line in lines if line.startswith(name)))
     except (OSError, StopIteration):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else 1024 * peak
+        return 0
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import optax
 
 import vaepriors_jax as vp
 from experiments.benchmarks import paper
+from experiments.benchmarks.child import present_bytes
 from experiments.benchmarks.common import Part, call_in_child, format_ratio, format_seconds
 from experiments.models.vaes import Sizes, make_vae
 from experiments.report.document import Table
@@ -50,7 +51,17 @@ def batches_of_file(path: Path, num_images: int, batch_size: int, epoch: int) ->
 
 
 def train_on_file(path: str, num_images: int, shape: list[int], batch_size: int) -> dict[str, Any]:
-    """Trains a linear VAE for an epoch on the first images of a file; for use in a process of its own."""
+    """Trains a linear VAE for an epoch on the first images of a file; for use in a process of its own.
+
+    Beside the time it tells the memory that the process held when a batch was read, as a median.
+    """
+    held: list[int] = []
+
+    def batches(epoch: int) -> Iterator[dict[str, np.ndarray]]:
+        for batch in batches_of_file(Path(path), num_images, batch_size, epoch):
+            held.append(present_bytes())
+            yield batch
+
     size = int(np.prod(shape))
     vae = vp.VAE(
         lambda params, x: vp.normal_diag(params @ (x.astype(jnp.float32).ravel() / 255 - 0.5), jnp.ones(2)),
@@ -62,12 +73,13 @@ def train_on_file(path: str, num_images: int, shape: list[int], batch_size: int)
         vae,
         params,
         jax.random.key(0),
-        lambda epoch: batches_of_file(Path(path), num_images, batch_size, epoch),
+        batches,
         optax.sgd(1e-6),
         num_epochs=1,
         progress=False,
     )
-    return {"seconds": result.seconds_per_epoch, "steps": int(result.state.step)}
+    steps, median = int(result.state.step), int(np.median(held))
+    return {"seconds": result.seconds_per_epoch, "steps": steps, "median_bytes": median}
 
 
 def _seconds(settings: Settings, data: Any, source: str) -> float:
