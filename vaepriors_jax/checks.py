@@ -2,6 +2,7 @@
 
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import jax
@@ -39,6 +40,13 @@ def check_names(**values: Any) -> None:
             raise ValueError(
                 f"Expected `{name}` as the name of an entry of the batch beside 'x', such as 'batch'; got {value!r}."
             )
+
+
+def did_you_mean(missing: Iterable[str], given: Iterable[str]) -> str:
+    """Names that were given and look like a name that is missing, as the end of a message; empty if there is none."""
+    given = list(given)
+    found = [f"{close[0]!r} for {name!r}" for name in missing if (close := get_close_matches(name, given, 1, 0.7))]
+    return f" Is {' and '.join(found)} a misspelling?" if found else ""
 
 
 def check_reserved(names: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.lax import Precision
 
-from vaepriors_jax.checks import check_labels, check_names, check_positive_integer
+from vaepriors_jax.checks import check_labels, check_names, check_positive_integer, did_you_mean
 
 
 def check_condition(num_classes: int | None, condition_dim: int | None, name: str = "y", *, required: bool) -> None:
@@ -68,7 +68,7 @@ def read_condition(context: Mapping[str, Any], name: str) -> Any:
     if context.get(name) is None:
         raise TypeError(
             f"A conditional prior or flow reads the context '{name}', which is missing. Pass `{name}=` for one "
-            f"example, or put an entry '{name}' into the batch."
+            f"example, or put an entry '{name}' into the batch.{did_you_mean([name], context)}"
         )
     return context[name]
 

@@ -1,6 +1,7 @@
 """Checks of a whole data set, before anything is compiled."""
 
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from vaepriors_jax.checks import (
     check_reserved,
     check_transformed,
     check_weights,
+    did_you_mean,
 )
 from vaepriors_jax.conditioning import conditions_read, labels_read
 from vaepriors_jax.factories import check_is, check_shapes
@@ -124,8 +126,8 @@ def check_values(vae: VAE, data: Mapping[str, Any]) -> None:
             check_labels(data[name], num_classes, name)
 
 
-def check_entries(vae: VAE, names: Iterable[str]) -> None:
-    """Raises ValueError for entries of a batch that would take the place of something else."""
+def check_entries(vae: VAE, names: Collection[str]) -> None:
+    """Raises ValueError for entries of a batch with names that are taken; warns of a misspelt 'weight'."""
     check_reserved(names)
     readers = {*vae.encoder_context, *vae.decoder_context, *(read.name for read in conditions_read(vae.prior.config))}
     if "weight" in readers:
@@ -133,6 +135,10 @@ def check_entries(vae: VAE, names: Iterable[str]) -> None:
             "Expected another name than 'weight' for what a network or the prior reads: an entry 'weight' weighs the "
             "examples. Rename it."
         )
+    # What is read and missing is an error of its own. Other entries, such as labels for an evaluation, may stay.
+    others = [name for name in names if name not in readers]
+    if "weight" not in names and (hint := did_you_mean(["weight"], others)):
+        warnings.warn(f"There is no entry 'weight' that weighs the examples.{hint}", stacklevel=2)
 
 
 def _rows(value: Any, start: int, count: int) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from jax.core import Tracer
 
 from vaepriors_jax.base import Config, Flow, Inner, Params, Prior, format_config
-from vaepriors_jax.checks import check_boolean
+from vaepriors_jax.checks import check_boolean, did_you_mean
 
 P = ParamSpec("P")
 R = TypeVar("R", Prior, Flow)
@@ -98,7 +98,7 @@ def _explaining(made: Prior | Flow, config: Config) -> Callable[..., Any]:
             raise TypeError(
                 f"{format_config(config)} reads the context {', '.join(map(repr, missing))}, which is missing. A VAE "
                 "passes `encode`; per-example context, such as `y`, is an entry of the batch beside 'x', or a keyword "
-                "argument."
+                f"argument.{did_you_mean(missing, context)}"
             )
         try:
             return apply(params, **context)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaepriors_jax.base import Params, Prior
-from vaepriors_jax.checks import check_labels, check_positive_integer
+from vaepriors_jax.checks import check_labels, check_positive_integer, did_you_mean
 from vaepriors_jax.conditioning import conditions_read
 from vaepriors_jax.distributions.conversion import as_latent_distribution, as_likelihood
 from vaepriors_jax.factories import check_is
@@ -245,7 +245,7 @@ def _select(context: Mapping[str, Any], names: tuple[str, ...], reader: str) -> 
     if missing:
         raise TypeError(
             f"The {reader} reads the context {names}; missing: {', '.join(map(repr, missing))}. Pass it by keyword, or "
-            "as an entry of the batch."
+            f"as an entry of the batch.{did_you_mean(missing, context)}"
         )
     return {name: context[name] for name in names}
 

@@ -146,3 +146,15 @@ def test_what_cannot_weigh_says_so_and_names_that_are_taken_are_refused():
             vp.fit(VAE, PARAMS, KEY, data() | {name: Y}, optax.sgd(0.1), num_epochs=1, batch_size=2)
         with pytest.raises(ValueError, match=f"Expected other names than '{name}'"):
             step_on(data() | {name: Y})
+
+
+def test_a_misspelt_entry_is_named():
+    with pytest.warns(UserWarning, match="Is 'weights' for 'weight' a misspelling"):
+        vp.evaluate_elbo(VAE, PARAMS, KEY, X, y=Y, weights=WEIGHTS)
+    vae = VAE._replace(encoder_context=("batch",))
+    with pytest.raises(TypeError, match="missing: 'batch'.*Is 'bacth' for 'batch' a misspelling"):
+        vp.evaluate_elbo(vae, PARAMS, KEY, X, y=Y, bacth=Y)
+    prior = vp.conditional_normal(2, num_classes=2, condition="site")
+    with pytest.raises(TypeError, match="'site', which is missing.*Is 'stie' for 'site'"):
+        prior.apply(prior.init(KEY), stie=1)
+    vp.evaluate_elbo(VAE, PARAMS, KEY, X, y=Y, identifier=Y)  # what is kept beside for other ends is no mistake
