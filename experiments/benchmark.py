@@ -27,7 +27,7 @@ from experiments.benchmarks import (
 )
 from experiments.benchmarks.common import Part
 from experiments.options import command_line
-from experiments.report import document
+from experiments.report import document, terminal
 from experiments.runs.environment import command, hardware, versions
 from experiments.runs.folder import output_folder
 
@@ -115,7 +115,7 @@ def main(options: Options) -> dict[str, Any]:
         part = measure(name, options, output_dir)
         seconds = time.perf_counter() - began
         sections.append(document.Section(name.capitalize(), tables=part.tables))
-        document.show(sections[-1:])
+        terminal.show(sections[-1:])
         print(f"({name}: {seconds:.0f} s)\n", flush=True)
         tables = [table._asdict() for table in part.tables]
         content["parts"][name] = {"tables": tables, "measured": part.measured, "seconds": seconds}

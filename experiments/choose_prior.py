@@ -25,6 +25,7 @@ from experiments.report.comparison import Rows, failures_of
 from experiments.report.document import Figure, Section
 from experiments.report.generation import by_prior, draw_samples
 from experiments.report.recommendation import STANDARD, Measurements, recommend
+from experiments.report.summaries import of_choice
 from experiments.runs.files import MEASURED, keep
 from experiments.runs.folder import open_run, output_folder
 
@@ -135,12 +136,13 @@ def _choose(config: Settings, data: Dataset, output_dir: Path) -> dict[str, Any]
         "recommendation": recommended._asdict(),
     }
     results.write_json(output_dir / "results.json", content)
+    advised, short = advice(recommended), of_choice(content)
     sections = [
-        *advice(recommended),
-        Section("What it rests on", failures_of(candidates.rows), tables(content)),
-        Section("Figures", figures=draw(candidates, data, output_dir)),
+        *advised,
+        Section("Pictures", figures=draw(candidates, data, output_dir)),
+        Section("What it rests on", failures_of(candidates.rows), [short], details=tables(content)),
     ]
-    shown = [sections[2], *sections[:2]]  # in a terminal the last lines are read first
+    shown = [Section("", tables=[short]), *advised]  # in a terminal the last lines are read first
     document.publish(output_dir, content, f"{data.name}: which prior?", sections, shown)
     return content
 

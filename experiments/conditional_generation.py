@@ -28,6 +28,7 @@ from experiments.options.settings import Settings
 from experiments.report import document, figures, results
 from experiments.report.classes import BLIND, CONDITIONAL, SHARED, classes_table, words
 from experiments.report.document import Figure, Section
+from experiments.report.summaries import of_classes
 from experiments.runs.files import MEASURED, file_name, keep
 from experiments.runs.folder import open_run, output_folder
 from experiments.training.train import train
@@ -182,11 +183,14 @@ def _ask(config: Settings, num_by_class: int, data: Dataset, output_dir: Path) -
     results.write_json(output_dir / "results.json", content)
     pictures = draw([prior.model(0) for prior in trained], data, shares, real, output_dir)
     answers, table = words(rows, content["real_shares"]), classes_table(rows, content["real_shares"])
+    short = of_classes(content)
     sections = [
-        Section("Does a prior for each class help?", answers, [table]),
-        Section("Figures", figures=pictures),
+        Section("Does a prior for each class help?", answers),
+        Section("Pictures", figures=pictures),
+        Section("Tables", tables=[short], details=[table]),
     ]
-    document.publish(output_dir, content, f"{data.name}: generation by class", sections)
+    shown = [Section("", answers), Section("", tables=[short])]
+    document.publish(output_dir, content, f"{data.name}: generation by class", sections, shown)
     return content
 
 

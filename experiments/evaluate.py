@@ -22,7 +22,8 @@ from experiments.options import command_line
 from experiments.options.config import Config
 from experiments.options.settings import Settings, fill
 from experiments.options.stored import has_type, read_options
-from experiments.report import document, results
+from experiments.report import document, results, terminal
+from experiments.report.answer import answer
 from experiments.report.comparison import sections_of, summarize
 from experiments.report.recommendation import REFIT
 from experiments.runs.folder import open_run, output_folder
@@ -186,10 +187,13 @@ def _measure(content: dict[str, Any], config: Settings, data: Dataset, run_dir: 
         "summary": summarize(measured),
         "seconds": content["seconds"] + seconds,
     }
-    sections = sections_of(result["summary"])
-    document.write(run_dir, result, f"{data.name}: priors measured again", sections, "evaluation")
-    document.show(sections)
-    print(f"Written to {run_dir / 'evaluation.json'} ({seconds:.0f} s).")
+    answered = answer(measured, folder)
+    sections, shown = sections_of(measured, result["summary"], answered)
+    document.write(
+        run_dir, result | {"answer": answered.words}, f"{data.name}: priors measured again", sections, "evaluation"
+    )
+    terminal.show(sections if terminal.VERBOSE.get() else shown)
+    print(f"Report: {run_dir / 'evaluation.html'} ({seconds:.0f} s)")
     return result
 
 

@@ -21,6 +21,7 @@ from experiments.report.comparison_tables import samples_table
 from experiments.report.document import Section
 from experiments.report.generation import draw_samples, draw_scores
 from experiments.report.quality import differences, tests
+from experiments.report.summaries import of_quality
 from experiments.runs.folder import open_run, output_folder
 
 
@@ -70,12 +71,15 @@ def _compare_samples(config: Settings, data: Dataset, output_dir: Path) -> dict[
     results.write_json(output_dir / "results.json", content)
     models = [trained.model(0) for trained in candidates.trained]
     pictures = [*draw_samples(models, data, output_dir), draw_scores(candidates.rows, output_dir)]
+    tested, short = tests(candidates.rows), of_quality(content)
+    words = [*failures_of(candidates.rows), *tested.paragraphs]
     sections = [
-        Section("Scores", failures_of(candidates.rows), [samples_table(candidates.summary)]),
-        tests(candidates.rows),
-        Section("Figures", figures=pictures),
+        Section(tested.title, words),
+        Section("Pictures", figures=pictures),
+        Section("Tables", tables=[short], details=[samples_table(candidates.summary), *tested.tables]),
     ]
-    document.publish(output_dir, content, f"{data.name}: quality of samples", sections)
+    shown = [Section("", words), Section("", tables=[short])]
+    document.publish(output_dir, content, f"{data.name}: quality of samples", sections, shown)
     return content
 
 

@@ -23,6 +23,7 @@ from experiments.options.settings import Settings
 from experiments.report import document, pseudo_input_figures, results
 from experiments.report.document import Figure, Section
 from experiments.report.pseudo_inputs import SETS, answer, distances_table
+from experiments.report.summaries import of_pseudo_inputs
 from experiments.runs.files import file_name
 from experiments.runs.folder import open_run, output_folder
 from experiments.runs.signals import stop_if_asked
@@ -287,11 +288,14 @@ def _report(
         "rows": rows,
     }
     results.write_json(output_dir / "results.json", content)
+    answers, short = [row["answer"] for row in rows], of_pseudo_inputs(rows)
     sections = [
-        Section("Do they resemble training data?", [row["answer"] for row in rows], [distances_table(rows)]),
-        Section("Figures", figures=draw(learned, output_dir)),
+        Section("Do they resemble training data?", answers),
+        Section("Pictures", figures=draw(learned, output_dir)),
+        Section("Tables", tables=[short], details=[distances_table(rows)]),
     ]
-    document.publish(output_dir, content, f"{data.name}: pseudo-inputs against real images", sections)
+    shown = [Section("", answers), Section("", tables=[short])]
+    document.publish(output_dir, content, f"{data.name}: pseudo-inputs against real images", sections, shown)
     return content
 
 

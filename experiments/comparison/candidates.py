@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from tqdm import tqdm
 
 from experiments import measures
 from experiments.data.dataset import Dataset
 from experiments.measures import EvaluationSettings, Measures, SampleScorer
+from experiments.measures.likelihood import log_marginals_folder
 from experiments.models.trained import Model, Trained
 from experiments.options.settings import Settings
 from experiments.report.comparison import Rows, Summary, summarize
 from experiments.runs.files import MEASURED, file_name, keep
 from experiments.training.train import train_all
+from vaepriors_jax.training.progress import is_live
 
 
 class Candidates(NamedTuple):
@@ -38,7 +41,9 @@ def make_threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=2 if jax.default_backend() == "cpu" else 1)
 
 
-def rows_of(trained: Trained, data: Dataset, settings: EvaluationSettings, parts: Measures, output_dir: Path) -> Rows:
+def rows_of(
+    trained: Trained, data: Dataset, settings: EvaluationSettings, parts: Measures, output_dir: Path, bar: tqdm
+) -> Rows:
     """One row for each seed of a prior; without measures where training failed."""
     rows = []
     for replica in range(len(trained.seeds)):
@@ -46,6 +51,7 @@ def rows_of(trained: Trained, data: Dataset, settings: EvaluationSettings, parts
         if "failure" not in row:
             row |= kept_measures(trained.model(replica), data, settings, parts, output_dir)
         rows.append(row)
+        bar.update()
     return rows
 
 
@@ -54,6 +60,7 @@ def kept_measures(
 ) -> dict[str, Any]:
     """The measures of a model, which are kept in the output folder and not made again."""
     path = output_dir / MEASURED / f"{file_name(model.prior)}-seed{model.seed}.json"
+    settings = settings._replace(folder=log_marginals_folder(output_dir, model.prior, model.seed))
     return keep(path, partial(measures.measure, model, data, settings, parts))
 
 
@@ -70,9 +77,11 @@ def measure_all(
     Raises:
         ValueError: training failed for every prior and seed.
     """
-    of_prior = partial(rows_of, data=data, settings=settings, parts=parts, output_dir=output_dir)
-    rows_by_prior = threads.map(of_prior, trained)
-    rows = [row for rows in rows_by_prior for row in rows]
+    number = sum(len(prior.seeds) for prior in trained)
+    text = "measuring, then the report"
+    with tqdm(total=number, desc=text, unit="model", leave=False, disable=not is_live()) as bar:
+        of_prior = partial(rows_of, data=data, settings=settings, parts=parts, output_dir=output_dir, bar=bar)
+        rows = [row for rows in threads.map(of_prior, trained) for row in rows]
     if not any(row["test"] for row in rows):
         raise ValueError("No prior could be trained: see the warnings above. Lower --learning-rate.")
     return rows

@@ -31,7 +31,7 @@ NUM_SAMPLES = 5000  # of prior and encodings, for the hole mass
 ENOUGH = 10_000  # encodings from which the classifier sees more than gross differences in 40 dimensions
 
 
-def _without_label(model: Model, data: Dataset) -> vp.VAE:
+def without_label(model: Model, data: Dataset) -> vp.VAE:
     """The VAE; a conditional prior counts as the mixture over classes, since q(z) has no label."""
     if not model.conditional:
         return model.vae
@@ -105,7 +105,7 @@ _log_marginal = jax.jit(log_density_on)
 
 def hole_map(model: Model, data: Dataset, half_width: float | None = None, plane: Plane = "principal") -> HoleMap:
     """log q(z), log p(z) and their difference, marginals on a plane; by default that of two principal components."""
-    vae, params, keys = _without_label(model, data), model.params, MapKeys.split(jax.random.key(0))
+    vae, params, keys = without_label(model, data), model.params, MapKeys.split(jax.random.key(0))
     encoded = {"x": data.fixed_train["x"], **model.context(data.fixed_train)}
     from_p = _sample(vae, params, keys.p, 20_000) if plane == "difference" else None
     area, log_q, q_is_exact = _map_q(*without_prior(vae, params), encoded, keys, from_p, half_width)
@@ -115,7 +115,7 @@ def hole_map(model: Model, data: Dataset, half_width: float | None = None, plane
 
 
 @partial(jax.jit, static_argnums=0)
-def _encode(networks: vp.VAE, params: vp.VAEParams, key: jax.Array, x: jax.Array, context: Any) -> jax.Array:
+def encode(networks: vp.VAE, params: vp.VAEParams, key: jax.Array, x: jax.Array, context: Any) -> jax.Array:
     """One z of q(z|x) for each image: [N, dim]."""
 
     def encode_one(inputs: tuple[jax.Array, jax.Array, Any]) -> jax.Array:
@@ -131,10 +131,10 @@ def divergence(model: Model, data: Dataset, prior: distrax.Distribution | None =
 
     It learns from the encodings of the validation images, one z an image, and is scored on those of the test images.
     """
-    vae = _without_label(model, data)
+    vae = without_label(model, data)
     keys = jax.random.split(KEYS["holes"], 5)
     q_train, q_test = (
-        _encode(*without_prior(vae, model.params), key, split["x"], model.context(split))
+        encode(*without_prior(vae, model.params), key, split["x"], model.context(split))
         for key, split in zip(keys, (data.validation, data.test), strict=False)
     )
     # More samples of the prior show where it sits on single encodings.
@@ -167,7 +167,7 @@ def holes(model: Model, data: Dataset, settings: EvaluationSettings) -> dict[str
     """The distance of the prior from the encodings: by a classifier on held-out images, and from the training set."""
     del settings
     x, context = data.fixed_train["x"], model.context(data.fixed_train)
-    vae = _without_label(model, data)
+    vae = without_label(model, data)
     surgery = vp.elbo_surgery(vae, model.params, KEYS["holes"], x, **context)
     mass = _hole_mass(vae, model.params, KEYS["holes"], {"x": x, **context})
     estimates = {

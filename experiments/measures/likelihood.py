@@ -16,8 +16,10 @@ from experiments.measures.keys import KEYS
 from experiments.measures.settings import Annealing, EvaluationSettings
 from experiments.models.likelihoods import is_discrete
 from experiments.models.trained import Model
+from experiments.runs.files import MEASURED, file_name
 from experiments.training.cost import decoded_at_once
 from vaepriors_jax.evaluation.likelihood.annealing import annealed_importance_sampling
+from vaepriors_jax.training.progress import is_live
 
 NUM_ANNEALED = 100  # test images on which annealed importance sampling checks the importance weighting
 
@@ -40,7 +42,8 @@ def log_marginals(model: Model, data: Dataset, num_samples: int, folder: Path | 
     # Twenty slices of a large test set; a small one whole, since each size of slice is compiled.
     slice_size = num_images // 20 if num_images >= 2000 else num_images
     description, parts = f"{model.prior}, seed {model.seed}: log p(x)", []
-    with tqdm(total=num_images, unit="image", desc=description, leave=False) as bar:
+    hidden = slice_size == num_images or not is_live()  # a bar of one step says nothing
+    with tqdm(total=num_images, unit="image", desc=description, leave=False, disable=hidden) as bar:
         for start in range(0, num_images, slice_size):
             rows = slice(start, start + slice_size)
             file = folder and folder / f"log_marginal-{start}.npz"
@@ -48,6 +51,21 @@ def log_marginals(model: Model, data: Dataset, num_samples: int, folder: Path | 
             bar.update(len(parts[-1]["values"]))
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return LogMarginals(joined["values"], joined["pareto_k"], joined.get("given_label"))
+
+
+def log_marginals_folder(output_dir: Path, prior: str, seed: int) -> Path:
+    """Where the folder of a run keeps log p(x) of each test image."""
+    return output_dir / MEASURED / f"{file_name(prior)}-seed{seed}"
+
+
+def kept_log_marginals(output_dir: Path, prior: str, seed: int) -> np.ndarray | None:
+    """log p(x) of each test image, in their order; None where a run did not keep them."""
+    files = log_marginals_folder(output_dir, prior, seed).glob("log_marginal-*.npz")
+    parts = []
+    for file in sorted(files, key=lambda file: int(file.stem.rpartition("-")[2])):
+        with np.load(file, allow_pickle=False) as stored:
+            parts.append(stored["values"])
+    return np.concatenate(parts) if parts else None
 
 
 def _of_slice(model: Model, data: Dataset, rows: slice, options: dict[str, Any]) -> dict[str, np.ndarray]:

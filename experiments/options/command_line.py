@@ -16,6 +16,7 @@ import vaepriors_jax as vp
 from experiments.data.sources import cache_folder
 from experiments.options.checks import check_options
 from experiments.options.stored import read_options
+from experiments.report import terminal
 from experiments.report.printable import printable
 from experiments.runs import signals
 from experiments.runs.environment import started
@@ -27,6 +28,7 @@ Options = TypeVar("Options")
 USER_ERRORS = (ValueError, TypeError, OSError, vp.TrainingFailedError)
 MOST_CHARACTERS = 2000
 RESUME = "--resume RUN_DIR, as the only option, goes on with a run that was interrupted."
+VERBOSE = "--verbose prints all tables, which the report holds anyway."
 
 
 def run(
@@ -44,6 +46,8 @@ def run(
     """
     with signals.handled():
         try:
+            terminal.VERBOSE.set("--verbose" in sys.argv[1:])
+            sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != "--verbose"]
             folder = folder_to_resume(sys.argv[1:])
             if folder is not None and (finished := finished_program(folder / subfolder)):
                 print(printable(f"The run of {finished} in {folder} is finished."))
@@ -110,8 +114,10 @@ def typed(options: type[Options] | Options) -> Options:
     """The options of the command line."""
     program = f"python -m {started(Path(sys.argv[0]).stem)}"
     if isinstance(options, type):
-        return cast(Options, tyro.cli(options, prog=program, description=f"{inspect.getdoc(options)}\n\n{RESUME}"))
-    described = f"{sys.modules['__main__'].__doc__}\n\n{RESUME}"
+        return cast(
+            Options, tyro.cli(options, prog=program, description=f"{inspect.getdoc(options)}\n\n{RESUME} {VERBOSE}")
+        )
+    described = f"{sys.modules['__main__'].__doc__}\n\n{RESUME} {VERBOSE}"
     return cast(Options, tyro.cli(type(options), prog=program, default=options, description=described))
 
 

@@ -157,5 +157,7 @@ class Config:
     VAE, as rows of their own."""
     metrics: Literal["likelihood", "all"] = "all"
     """Only log p(x) and the ELBO, or prior holes and the quality of samples as well."""
+    projection: Literal["pca", "umap"] = "pca"
+    """The plane on which encodings are drawn: principal components, or UMAP where umap-learn is installed."""
     checkpoints: bool = True
     """Write checkpoints into the output folder; without them --resume trains an unfinished prior from the start."""

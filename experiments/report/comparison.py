@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.report import results
+from experiments.report.answer import Answer
 from experiments.report.comparison_tables import LATENTS, SAMPLES, tables
-from experiments.report.document import Section
+from experiments.report.parts import Figure, Section
+from experiments.report.results import Rows as Rows
+from experiments.report.summaries import of_comparison
 
 LIKELIHOOD = (
     "log_marginal",
@@ -22,7 +25,6 @@ HOLES = ("divergence", "accuracy", "num_encodings", "marginal_kl", "mutual_infor
 COPIES = ("memorization_ratio", "memorization_close_share")
 
 
-Rows = list[dict[str, Any]]  # one for each prior and seed
 Summary = list[dict[str, Any]]  # one for each prior
 
 
@@ -56,9 +58,17 @@ def _over_seeds(values: list[dict[str, float]], names: tuple[str, ...]) -> dict[
     return summary
 
 
-def sections_of(summary: Summary, of_grid: Sequence[dict[str, Any]] = ()) -> list[Section]:
-    """The tables of a comparison as a part of its report."""
-    return [Section("What was measured", tables=tables(summary, of_grid))]
+def sections_of(
+    rows: Rows, summary: Summary, answered: Answer, figures: Sequence[Figure] = (), of_grid: Sequence[Any] = ()
+) -> tuple[list[Section], list[Section]]:
+    """The sections of a report: the answer, figures, tables; and those that a terminal shows."""
+    words, table = [*failures_of(rows), answered.words], of_comparison(summary, answered.marks)
+    sections = [
+        Section("The answer", words),
+        *([Section("Pictures", figures=figures)] if figures else []),
+        Section("Tables", tables=[table], details=tables(summary, of_grid)),
+    ]
+    return sections, [Section("", words), Section("", tables=[table])]
 
 
 def failures_of(rows: Rows) -> list[str]:

@@ -12,8 +12,8 @@ import vaepriors_jax as vp
 from experiments import measures
 from experiments.data.dataset import Dataset
 from experiments.measures.samples import draw as draw_samples
-from experiments.models.trained import Trained
-from experiments.report import figures
+from experiments.models.trained import Model, Trained
+from experiments.report import figures, latent_space
 from experiments.report.document import Figure
 from vaepriors_jax.priors.vamp import has_pseudo_inputs
 from vaepriors_jax.vae import without_prior
@@ -23,6 +23,7 @@ MARGINALS = (
     "VampPriors, by samples for flows, and grey where those are too few to tell. What a marginal shows is there; a "
     "hole can hide in other directions."
 )
+MOST_INTERPOLATED = 3  # priors: the gradient of each density is compiled
 CAPTIONS = {  # title of a figure, and what to see in it
     "samples": (
         "Samples of each prior beside test images",
@@ -50,6 +51,23 @@ CAPTIONS = {  # title of a figure, and what to see in it
         "The same on a plane for each prior, that of the two directions in which it differs most from the encodings, "
         "chosen with one half of them and drawn from the other. A prior that fits is white there, too.",
     ),
+    "encodings": (
+        "The encodings",
+        "Encodings of test images, one sample of q(z|x) each, by class, and samples of the prior as grey crosses, on "
+        "the plane of the encodings' two principal components, or of UMAP. Crosses far from points are samples that "
+        "no image is like.",
+    ),
+    "interpolations": (
+        "From one test image to another",
+        "For each prior, the upper row decodes the straight line between two encodings, and the lower row a path with "
+        "the same ends along which the prior's density is higher: the line, whose points climb log p(z) and stay "
+        "evenly distributed (string method). Where the line leads through a hole, its images are of no class.",
+    ),
+    "components": (
+        "Samples by component",
+        "A row is one of the heaviest components of the prior: first its mean, decoded, or its pseudo-input, then "
+        "samples of that component alone.",
+    ),
     "pseudo_inputs": (
         "Pseudo-inputs",
         "What the VampPrior learned beside training images: do they look like data, or like means of many images?",
@@ -66,15 +84,35 @@ def _reconstruct(networks: vp.VAE, params: vp.VAEParams, x: jax.Array, context: 
     return jax.vmap(reconstruct_one)(x, context)
 
 
-def draw(trained: list[Trained], data: Dataset, output_dir: Path, *, with_holes: bool) -> list[Figure]:
-    """Draws the figures, of the first seed of each prior, and gives their captions."""
+ORDER = ("samples", "hole_maps", "encodings", "interpolations", "components", "pseudo_inputs", "hole_differences")
+
+
+def draw(
+    trained: list[Trained], data: Dataset, output_dir: Path, *, with_holes: bool, projection: str = "pca"
+) -> list[Figure]:
+    """Draws the figures, of the first seed of each prior, and gives their captions; those that tell most first."""
     names = [*_draw_images(trained, data, output_dir), _draw_curves(trained, data, output_dir)]
     if with_holes:
         names += _draw_holes(trained, data, output_dir)
+        names += _draw_latent_space([prior.model(0) for prior in trained], data, output_dir, projection)
     for prior in trained:
         if has_pseudo_inputs(prior.vae.prior) and "pseudo_inputs" not in names:
             names.append(_draw_pseudo_inputs(prior, data, output_dir))
+    names.sort(key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
     return [Figure(f"{name}.png", *CAPTIONS[name]) for name in names]
+
+
+def _draw_latent_space(models: list[Model], data: Dataset, output_dir: Path, projection: str) -> list[str]:
+    """Draws encodings and prior, and for models without labels interpolations and samples by component."""
+    latent_space.draw_planes(output_dir / "encodings.png", models, data, projection)
+    names, free = ["encodings"], [model for model in models if not model.conditional]
+    if free:
+        latent_space.draw_interpolations(output_dir / "interpolations.png", free[:MOST_INTERPOLATED], data)
+        names.append("interpolations")
+    if mixtures := [model for model in free if isinstance(model.example_prior(data), vp.Mixture)]:
+        latent_space.draw_components(output_dir / "components.png", mixtures, data)
+        names.append("components")
+    return names
 
 
 def _draw_images(trained: list[Trained], data: Dataset, output_dir: Path) -> list[str]:

@@ -8,9 +8,9 @@ from experiments import measures
 from experiments.data.dataset import Dataset
 from experiments.models.trained import Model
 from experiments.report import figures
-from experiments.report.comparison import Rows
 from experiments.report.comparison_tables import SAMPLES
 from experiments.report.document import Figure
+from experiments.report.results import Rows
 
 
 def by_prior(rows: Rows, part: str, name: str) -> dict[str, dict[int, float]]:

@@ -11,6 +11,10 @@ SPECIAL = re.compile(r"[\\*\[\]]|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?])|&(?=[
 MARKER = re.compile(r"(\d*)([.)](?=\s|$)|[-+](?=\s|$)|[#>=~]|---)")
 
 
+# Tables that a reader unfolds. These lines are HTML: no escaped text is like them.
+FOLD, UNFOLD = "<details>\n<summary>All measures</summary>", "</details>"
+
+
 def escape(text: str) -> str:
     """Plain text, with words in backticks as code."""
     parts = re.split(r"(`[^`]+`)", printable(text))

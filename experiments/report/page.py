@@ -2,6 +2,7 @@
 
 import base64
 import html
+import re
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from PIL import Image
 
+from experiments.report.markdown import FOLD, UNFOLD
 from experiments.report.printable import printable
 
 STYLE = """
@@ -26,7 +28,8 @@ th, td { padding: .25rem .55rem; text-align: right; white-space: nowrap; border-
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 thead th { border-bottom: 2px solid #777; }
 div.scroll + p, p:has(> .scroll) + p { font-size: .875rem; color: #444; }
-img { max-width: 100%; height: auto; } img.wide { min-width: 48rem; }
+img { max-width: 100%; height: auto; } img.wide { min-width: 48rem; } img.large { min-width: 36rem; }
+details { margin: 1rem 0; } summary { cursor: pointer; padding: .35rem 0; font-weight: 600; }
 li { overflow-wrap: anywhere; margin-bottom: .6rem; }
 @media print { .scroll { overflow: visible; } }
 """
@@ -47,10 +50,16 @@ def to_html(title: str, text: str, folder: Path) -> str:
 <style>{STYLE}</style>
 </head>
 <body>
-{renderer.render(text, {"folder": folder})}
+{_body(renderer, text, folder)}
 </body>
 </html>
 """
+
+
+def _body(renderer: MarkdownIt, text: str, folder: Path) -> str:
+    """The rendered text; the lines that fold a part of it are HTML already."""
+    parts = re.split(rf"^({FOLD}|{UNFOLD})$", text, flags=re.MULTILINE)
+    return "".join(part if i % 2 else renderer.render(part, {"folder": folder}) for i, part in enumerate(parts))
 
 
 def _open_table(*_: Any) -> str:
@@ -67,6 +76,7 @@ def _image(self: RendererHTML, tokens: Sequence[Token], index: int, options: Any
     title = html.escape(self.renderInlineAsText(tokens[index].children, options, env))
     with Image.open(path) as opened:
         width, height = opened.size
-    wide = ' class="wide"' if width > 1.8 * height else ""  # on a phone it would be a stripe: it scrolls instead
+    kind = "wide" if width > 1.8 * height else "large" if width > 1000 else ""
+    wide = f' class="{kind}"' if kind else ""  # on a phone it scrolls: its text would be too small
     data = base64.b64encode(path.read_bytes()).decode()
     return f'<span class="scroll"><img{wide} alt="{title}" src="data:image/png;base64,{data}"></span>'

@@ -4,6 +4,7 @@ from typing import Any
 
 from experiments.report.comparison_tables import hole_notes, without_old_holes
 from experiments.report.document import Figure, Section, Table
+from experiments.report.summaries import of_plane
 
 MEASURES = ("divergence", "accuracy", "hole_mass")
 
@@ -29,6 +30,5 @@ def describe(content: dict[str, Any]) -> list[Section]:
         "the green contours of the prior, is a hole: samples come from there, and no image is encoded there. A prior "
         "that fits has white where it has mass."
     )
-    return [
-        Section("Prior holes", (), [holes_table(content)], [Figure("latent_plane.png", "The latent plane", caption)])
-    ]
+    picture = Figure("latent_plane.png", "The latent plane", caption)
+    return [Section("Prior holes", (), [of_plane(content["rows"])], [picture], [holes_table(content)])]

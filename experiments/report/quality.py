@@ -1,10 +1,10 @@
 """Do the scores of samples differ by more than the noise between seeds? Tests, as a table and in words."""
 
 from experiments.report import paired
-from experiments.report.comparison import Rows
 from experiments.report.comparison_tables import SAMPLES
 from experiments.report.document import Section, Table
 from experiments.report.generation import by_prior
+from experiments.report.results import Rows
 
 
 def differences(rows: Rows, baseline: str) -> dict[str, dict[str, paired.Difference]]:

@@ -11,6 +11,8 @@ from experiments.runs.environment import hardware, versions
 from experiments.runs.files import write_text
 from experiments.runs.folder import read_run
 
+Rows = list[dict[str, Any]]  # one for each prior and seed
+
 
 def describe_run(folder: Path, dataset: str, config: dict[str, Any]) -> dict[str, Any]:
     """How the run in a folder was made, for results.json."""

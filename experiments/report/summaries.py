@@ -6,6 +6,7 @@ from typing import Any
 
 from experiments.measures.holes import few_encodings_note
 from experiments.report import classes, paired
+from experiments.report.answer import BETTER, WORSE
 from experiments.report.comparison_tables import without_old_holes
 from experiments.report.document import Table
 from experiments.report.quality import differences
@@ -52,8 +53,11 @@ def _table(columns: Mapping[str, Iterable[str]], *notes: str) -> Table:
     return Table("In short", list(kept), list(zip(*kept.values(), strict=True)), [note for note in notes if note])
 
 
-def of_comparison(summary: Sequence[Mapping[str, Any]]) -> Table:
-    """log p(x), the ELBO, and how good samples and latents are."""
+MARKED = {"log p(x)": "log_marginal", "FID": "fid", "divergence": "divergence"}  # columns with marks
+
+
+def of_comparison(summary: Sequence[Mapping[str, Any]], marks: Mapping[str, Mapping[str, str]] | None = None) -> Table:
+    """log p(x), the ELBO, and how good samples and latents are; with marks at what is better than the baseline."""
     # Given the label, the ELBO bounds log p(x|y).
     elbos = [None if "log_marginal_given_label" in entry else entry.get("elbo") for entry in summary]
     columns = {
@@ -63,12 +67,27 @@ def of_comparison(summary: Sequence[Mapping[str, Any]]) -> Table:
         "divergence": [_of_entry(without_old_holes(entry).get("divergence"), 3) for entry in summary],
         "ELBO": [_of_entry(elbo) for elbo in elbos],
     }
+    marked = False
+    for title, measure in MARKED.items():
+        of_prior = (marks or {}).get(measure, {})
+        found = [of_prior.get(entry["prior"], "") for entry in summary]
+        columns[title] = [f"{cell} {mark}".rstrip() for cell, mark in zip(columns[title], found, strict=True)]
+        marked |= any(found)
     several = {entry.get("num_seeds", 1) > 1 for entry in summary}
     over = {(True,): "seeds", (False,): "test images"}.get(tuple(several), "seeds, or over test images of one seed")
     counts = [entry["num_encodings"]["mean"] for entry in summary if "num_encodings" in entry]
     return _table(
-        columns, f"log p(x) and ELBO of test images in nats: larger is better, ± over {over}.", *_said(columns, counts)
+        columns,
+        f"log p(x) and ELBO of test images in nats: larger is better, ± over {over}.",
+        *_said(columns, counts),
+        MARKS if marked else "",
     )
+
+
+MARKS = (
+    f"{BETTER} better and {WORSE} worse than N(0, I) beyond the noise: paired tests over seeds, and over test "
+    "images for log p(x); 5 % for each column."
+)
 
 
 def _said(columns: Mapping[str, Sequence[str]], num_encodings: Sequence[float]) -> list[str]:

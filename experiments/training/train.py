@@ -15,11 +15,13 @@ from experiments.data.dataset import Dataset
 from experiments.models.trained import Trained
 from experiments.models.vaes import Made, make_prior, make_vae
 from experiments.options.settings import Settings
+from experiments.report import terminal
 from experiments.runs.signals import epochs, stop_if_asked
 from experiments.training import cooldown, cost, grid, kept
 from experiments.training.named_warnings import names_prior_and_seed
 from experiments.training.optimizers import optimizer_factory
 from vaepriors_jax.parallel.sharding import make_mesh
+from vaepriors_jax.training.progress import is_live
 
 
 @names_prior_and_seed
@@ -59,7 +61,7 @@ def _train(name: str, made: Made, seeds: tuple[int, ...], config: Settings, data
                 hyperparameters={"learning_rate": rates},
                 objective=vp.Objective(beta=betas, warmup_epochs=config.warmup_epochs),
                 checkpoints=kept.checkpoints(output_dir, name, of_epoch) if config.checkpoints else None,
-                progress=name,
+                progress=_described(name, config),
                 **fit_options,
             )
         if config.cooldown_epochs:
@@ -102,14 +104,24 @@ def _fit_options(vae: vp.VAE, config: Settings, data: Dataset, num_replicas: int
     }
 
 
+def _described(name: str, config: Settings) -> str:
+    """A prior's name in front of its progress bar, with its place among the others, and what comes next."""
+    if name not in config.priors:
+        return name
+    place, number = config.priors.index(name) + 1, len(config.priors)
+    following = config.priors[place] if place < number else "the measures"
+    return f"{name} ({place} of {number}, next: {following})"
+
+
 def _announce(name: str, vae: vp.VAE, params: vp.VAEParams, config: Settings, data: Dataset) -> int:
-    """Prints the size of a model and what a step costs, and returns the latter."""
+    """Says with --verbose how large a model is and what a step costs, and returns the latter."""
     size, batch_size = sum(leaf.size for leaf in jax.tree.leaves(params)), config.batch_size
     operations = cost.step_operations(vae, params, data, batch_size)
-    print(
-        f"{name}: {config.network} networks, {size:,} parameters; a training step of {batch_size} images is "
-        f"{operations / 1e9:.3g} GFLOP of matrix products for each replica."
-    )
+    if terminal.VERBOSE.get():
+        print(
+            f"{name}: {config.network} networks, {size:,} parameters; a training step of {batch_size} images is "
+            f"{operations / 1e9:.3g} GFLOP of matrix products for each replica."
+        )
     return operations
 
 
@@ -121,7 +133,8 @@ def refit(name: str, standard: Trained, config: Settings, data: Dataset, output_
     if trained is not None:
         return trained
     refitted = []
-    for replica, seed in enumerate(tqdm(standard.seeds, desc=f"refit {name}", unit="seed", leave=False)):
+    seeds = tqdm(standard.seeds, desc=f"refit {name}", unit="seed", leave=False, disable=not is_live())
+    for replica, seed in enumerate(seeds):
         model = standard.model(replica)
         key = jax.random.fold_in(jax.random.key(seed), 1)
         refitted.append(vp.fit_prior(prior, model.vae, model.params, key, data.fixed_train["x"]))

@@ -16,6 +16,7 @@ from experiments.options import command_line
 from experiments.options.config import Config
 from experiments.options.resolve import resolve
 from experiments.options.settings import fill
+from experiments.report import latent_space
 
 SMALL = {
     "dataset": "digits",
@@ -70,7 +71,9 @@ def check_results(folder):
 
 def check_report_figures_and_models(folder):
     report = (folder / "report.md").read_text()
-    for figure in ("samples.png", "reconstructions.png", "training_curves.png", "hole_maps.png", "pseudo_inputs.png"):
+    assert report.index("## The answer") < report.index("## Pictures") < report.index("## Tables")
+    drawn = ("encodings.png", "interpolations.png", "components.png", "hole_maps.png", "pseudo_inputs.png")
+    for figure in ("samples.png", "reconstructions.png", "training_curves.png", *drawn):
         assert figure in report
         assert (folder / figure).stat().st_size > 5000
     for prior in ("vamp", "conditional"):
@@ -130,6 +133,12 @@ def test_refitted_priors_are_rows_of_their_own(tmp_path):
     models = evaluate.load_models(tmp_path, content["rows"], fill(Config(**content["config"])), load("digits"))
     on_top = [model.vae.prior.config["top_prior"]["factory"] for model in models]
     assert on_top == ["standard_normal", "mixture"]
+
+
+def test_umap_has_to_be_installed(monkeypatch):
+    monkeypatch.setattr(latent_space, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="Expected umap-learn for --projection umap"):
+        compare(Config(projection="umap"))
 
 
 def test_holes_of_two_levels_are_left_out_of_large_data(capsys):

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.report import figures, markdown, page
-from experiments.report.document import Figure, Section, Table, publish, show, write
+from experiments.report import figures, markdown, page, terminal
+from experiments.report.document import Figure, Section, Table, publish, write
 from experiments.report.printable import printable
+from experiments.report.terminal import show
 
 CONTENT = {
     "data": "digits: `train` drawn into three",
@@ -56,7 +57,8 @@ def folder(tmp_path_factory):
         Section("Second", figures=[Figure("one.png", "A figure", 'What to see: "blue" is a hole.')]),
     ]
     write(path, CONTENT, "Title of p(z|y) & more", sections)
-    write(path, CONTENT, "Again", sections[:1], "evaluation")
+    folded = Section("Tables <details>", ["<details>", "</details>"], details=[table])
+    write(path, CONTENT, "Again", [*sections[:1], folded], "evaluation")
     return path
 
 
@@ -88,6 +90,17 @@ def test_page_is_whole_and_needs_nothing_else(folder):
     assert not {"em", "a"} & set(names[: names.index("img")])
     for made in (CONTENT["command"], "epochs = 3", "processor = some", "jax = 1.2", "62 seconds"):
         assert made in parsed.text
+
+
+def test_details_are_folded_without_a_script(folder):
+    parsed = Page((folder / "evaluation.html").read_text())
+    names = [tag for tag, _ in parsed.tags]
+    assert parsed.open == []
+    assert names.count("details") == names.count("summary") == 1  # what a user wrote like them is text
+    assert names.index("summary") < len(names) - 1 - names[::-1].index("table")
+    assert "script" not in names
+    text = (folder / "evaluation.md").read_text()
+    assert "\n<details>\n<summary>All measures</summary>\n\n**Scores**" in text
 
 
 def test_markdown_says_the_same(folder):
@@ -156,3 +169,19 @@ def test_a_grid_of_colours_keeps_them_within_their_range():
     np.testing.assert_array_equal(grid[0, 0], [1, 0.25, 0])
     np.testing.assert_array_equal(grid[2], 0.5)  # the line between two rows
     np.testing.assert_array_equal(grid[4, 4], 0.5)  # where there is no fourth image
+
+
+def test_details_are_printed_with_verbose_only(capsys):
+    table = Table("Scores", ["prior", "FID"], [["a", "1"]])
+    publish_to = [Section("Answer", ["The words."], details=[table])]
+    show(publish_to)
+    assert "Scores" not in capsys.readouterr().out
+    token = terminal.VERBOSE.set(True)
+    show(publish_to)
+    terminal.VERBOSE.reset(token)
+    assert "Scores" in capsys.readouterr().out
+
+
+def test_a_number_and_its_error_stay_in_one_cell_of_the_terminal(capsys):
+    show([Section("", tables=[Table("Scores", ["prior", "FID"], [["a", "1\u00a0±\u00a02"]])])])
+    assert "1 ± 2" in capsys.readouterr().out

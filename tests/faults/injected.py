@@ -1089,6 +1089,13 @@ CHECKPOINTS = [
 
 ESTIMATORS = [
     _fault(
+        "report-of-the-elbo-as-log-marginal",
+        "evaluation/report.py",
+        "log_marginal=None if marginal is None else _number(marginal.average)",
+        "log_marginal=None if marginal is None else _number(estimate(terms.elbo))",
+        "evaluation/test_report.py::test_bounds_are_those_of_the_exact_log_marginal",
+    ),
+    _fault(
         "effective-sample-size-of-unsquared-weights",
         "evaluation/likelihood/importance_weights.py",
         "jax.nn.logsumexp(2 * log_weights)",

@@ -27,6 +27,7 @@ from vaepriors_jax.training.guards import Guards, unreached_beta
 from vaepriors_jax.training.placed_stream import PlacedStream
 from vaepriors_jax.training.prepare import Run, check_epochs, check_run, open_data, place_run
 from vaepriors_jax.training.programs import epoch_program
+from vaepriors_jax.training.progress import Lines, compiling, open_bar
 from vaepriors_jax.training.result import FitResult, Trained, result_of
 from vaepriors_jax.training.start import Start
 from vaepriors_jax.training.stream_epoch import compile_training, run_epoch
@@ -107,7 +108,9 @@ def fit(
         checkpoints: a folder, or `vp.Checkpoints(folder, every=1)`. `fit` resumes from the checkpoint that it finds
             there. Only `num_epochs`, `patience`, the progress bar, the interval and the devices may differ from the
             first call.
-        progress: show a progress bar with the running ELBO (mean over replicas). Text is shown in front of it.
+        progress: show a progress bar with the running ELBO (mean over replicas). Text is shown in front of it, and
+            such a bar is removed at its end. Where the output is no terminal and no notebook, lines are printed, at
+            most one for an epoch and one every ten seconds.
         callback: `callback(epoch)` is called after each epoch with a `vp.Epoch`: its number, the metrics, the
             parameters and the train state. If it returns True, the run stops there: a checkpoint is written, and the
             result is returned. `fit` goes on from that checkpoint when it is called again.
@@ -161,7 +164,9 @@ def fit(
     with open_folder(checkpoints, options.num_replicas) as folder:
         mark = folder.check(mark, partial(measure_functions, run, batch_of(opened)))
         folder.check_space(run.start)
-        program, compile_seconds = compile_epoch(run)
+        description, hidden = _shown(run, progress)
+        with compiling(description, hidden=hidden):
+            program, compile_seconds = compile_epoch(run)
         trained = train_epochs(run, program, folder, num_epochs, progress, callback)
     return result_of(run, trained, compile_seconds, mark, folder.as_start())
 
@@ -190,7 +195,8 @@ def train_epochs(
     failures: list[Failure] = []
     stop, unsaved = False, None
     guards = Guards(run)
-    with _bar(run, progress, num_epochs, len(history)) as bar, explain_lost_process():
+    description, hidden = _shown(run, progress)
+    with open_bar(description, num_epochs, len(history), hidden=hidden) as bar, explain_lost_process():
         _warn(run, bar, unreached_beta(run, num_epochs))
         while len(history) < num_epochs and not stop and not unsaved and not _finished(state):
             began = time.perf_counter()
@@ -219,11 +225,9 @@ def _ends_here(run: Run, state: FitState, history: History, callback: Callback |
     return wants_to_stop(callback, Epoch(len(history), metrics, evaluated_params(train), train), several=several)
 
 
-def _bar(run: Run, progress: bool | str, num_epochs: int, done: int) -> tqdm:
-    """The progress bar of the run; of several processes the first shows one."""
-    description = progress if isinstance(progress, str) else None
-    hidden = not (progress and _is_first_process(run))
-    return tqdm(total=num_epochs, initial=done, unit="epoch", desc=description, disable=hidden)
+def _shown(run: Run, progress: bool | str) -> tuple[str | None, bool]:
+    """The text in front of the progress bar, and whether it is hidden; of several processes the first shows one."""
+    return progress if isinstance(progress, str) else None, not (progress and _is_first_process(run))
 
 
 def _is_first_process(run: Run) -> bool:
@@ -247,7 +251,7 @@ def _new_failures(state: FitState, known: list[Failure], guards: Guards) -> list
     return [failure._replace(cause=guards.cause_of_failure(state, failure.replica)) for failure in new]
 
 
-def _warn(run: Run, bar: tqdm, messages: Iterable[str]) -> None:
+def _warn(run: Run, bar: tqdm | Lines, messages: Iterable[str]) -> None:
     """Warns, beside the bar; of several processes the first does."""
     for message in messages:
         bar.clear()
