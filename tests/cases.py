@@ -131,6 +131,7 @@ PRIORS = [
     PriorCase(
         "two_level_vamp", lambda: vp.two_level(vp.vamp(3, (6,)), 1, 1, hidden=(8,)), {"encode": encode_two_level}
     ),
+    PriorCase("autoregressive_mixture", lambda: vp.autoregressive_mixture(2, 2, hidden=(8,))),
     PriorCase("laplace", lambda: vp.laplace(2, learned=("loc", "scale"))),
     PriorCase(
         "generalized_normal", lambda: vp.generalized_normal(2, exponent=3.0, learned=("loc", "scale", "exponent"))

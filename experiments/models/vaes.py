@@ -87,6 +87,7 @@ def make_prior(name: str, sizes: Sizes, data: Dataset) -> vp.Prior:
         ),
         "conditional": lambda: vp.conditional_normal(dim, num_classes=data.num_classes),
         "glow": lambda: vp.transformed(vp.standard_normal(dim), vp.repeat(glow_step(dim, sizes), sizes.flow_layers)),
+        "autoregressive": lambda: vp.autoregressive_mixture(dim, hidden=sizes.flow_hidden),
         "laplace": lambda: vp.laplace(dim, learned=("loc", "scale")),
         "generalized_normal": lambda: vp.generalized_normal(dim, learned=("loc", "scale", "exponent")),
         "student_t": lambda: vp.student_t_prior(dim, learned=("loc", "scale", "df")),

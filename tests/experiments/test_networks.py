@@ -48,7 +48,7 @@ def test_patches_are_a_convolution(stride, shape):
     np.testing.assert_allclose(found, expected[::stride, ::stride], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["glow", "laplace", "generalized_normal", "student_t"])
+@pytest.mark.parametrize("name", ["glow", "autoregressive", "laplace", "generalized_normal", "student_t"])
 def test_priors_beside_the_five_are_over_the_latents(name):
     prior = make_prior(name, SIZES, grey())
     assert prior.apply(prior.init(jax.random.key(0))).event_shape == (SIZES.latent_dim,)

@@ -134,6 +134,22 @@ def of_vamp(params: Any, z: Any, component: Any = scipy.stats.norm, bounded: boo
     return mixture_log_prob(log_weights, 2 * raw[:, :2], np.exp(0.5 * raw[:, 2:]), z, component)
 
 
+def of_autoregressive_mixture(params: Any, z: Any) -> float:
+    """The network of one hidden layer in numpy: every other unit is constant, and the others read z_1."""
+    hidden, last = params["network"]["MaskedDense_0"], params["network"]["MaskedDense_1"]["kernel"]
+    units = hidden["bias"] + z[0] * hidden["kernel"][0] * (np.arange(8) % 2)
+    units = units * scipy.special.expit(units)
+    total = 0.0
+    for i, read in enumerate((units * (1 - np.arange(8) % 2), units)):
+        outputs = (read @ last).reshape(2, 3, 2)[i]
+        logits, loc, log_scale = (
+            params[n][i] + o for n, o in zip(("logits", "loc", "log_scale"), outputs, strict=True)
+        )
+        log_density = scipy.stats.norm.logpdf(z[i], loc, np.exp(log_scale))
+        total += scipy.special.logsumexp(scipy.special.log_softmax(logits) + log_density)
+    return total
+
+
 def of_exemplars(params: Any, z: Any) -> float:
     raw = np.tanh((cases.EXEMPLARS.astype(np.float64) - 0.5) @ np.asarray(cases._WEIGHT, np.float64).T)
     count = len(cases.EXEMPLARS)
@@ -158,6 +174,7 @@ REFERENCES = {
     "topographic_vamp": lambda params, z: of_vamp({"pseudo_inputs": params["centre"] + on_grid(params)}, z),
     "exemplar": of_exemplars,
     "standard_normal": lambda params, z: scipy.stats.norm.logpdf(z).sum(),
+    "autoregressive_mixture": of_autoregressive_mixture,
     "laplace": lambda p, z: scipy.stats.laplace.logpdf(z, p["loc"], np.exp(p["log_scale"])).sum(),
     "generalized_normal": lambda p, z: scipy.stats.gennorm.logpdf(
         z, np.exp(p["log_exponent"]), p["loc"], np.exp(p["log_scale"])

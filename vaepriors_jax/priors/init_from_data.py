@@ -20,6 +20,7 @@ def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None
     - `mixture`: k-means on encodings z [N, dim]; weights, means and scales of the clusters.
     - `conditional_mixture`: k-means on the encodings of each class; needs z and labels y [N].
     - `conditional_normal` for labels: mean and scale of the encodings of each class; needs z and y.
+    - `autoregressive_mixture`: k-means on each dimension of z; the network as `init` makes it.
     - `laplace`, `generalized_normal` and `student_t_prior`: quantiles of encodings z, or their mean distance.
     - `vamp`: training examples x [N, ...] as pseudo-inputs, drawn without replacement (of each class, given y);
       at least 0.002 of the range of its bounds from either end. With `covariates` those of the same examples.

@@ -46,7 +46,7 @@ def student_t_prior(dim: int, *, df: float = 5.0, independent: bool = False, lea
     References:
         Kim, Kwon, Cho & Lee (2024), t3-Variational autoencoder: learning heavy-tailed data with Student's t and power
         divergence (the multivariate prior; there also another posterior and objective); Mathieu, Rainforth, Siddharth &
-        Teh (2019), Disentangling disentanglement in variational autoencoders, section 5 (independent dimensions).
+        Teh (2019), Disentangling disentanglement in variational autoencoders (independent dimensions).
     """
     check_positive_integer(dim=dim)
     check_positive(df=df)
