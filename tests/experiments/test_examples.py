@@ -11,6 +11,7 @@ EXAMPLES = Path(__file__).parents[2] / "experiments" / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "__init__")
 # What shortens an example.
 ARGUMENTS = {
+    "counts": ["--num-epochs", "2", "--num-cells", "200"],
     "colour_images": ["--num-epochs", "1", "--num-images", "200", "--num-samples", "2", "--seeds", "1"],
     "batch_norm_linen": ["--num-epochs", "1", "--num-samples", "2"],
 }
@@ -19,7 +20,9 @@ NEEDS = {"stream_torch": "torch"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.nightly) if name == "counts" else name for name in NAMES]
+)
 def test_an_example_runs(name, tmp_path, monkeypatch, capsys):
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
