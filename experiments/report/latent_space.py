@@ -1,5 +1,7 @@
 """Latent space as people look at it: a plane of the encodings, interpolations, and samples by component."""
 
+# pyright: reportMissingImports=false
+
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path

@@ -83,7 +83,7 @@ def masked_autoregressive(
         condition: the name of y: the entry of the batch that holds it.
 
     Context:
-        y: the label or vector, if the flow is conditional; or an entry of another name, see `condition`.
+        y: the label or vector, if the flow is conditional; or an entry of the name that `condition` gives.
 
     Returns:
         A flow that starts as the identity.

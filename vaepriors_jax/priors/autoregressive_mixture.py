@@ -44,7 +44,7 @@ def autoregressive_mixture(
         condition: the name of y: the entry of the batch that holds it.
 
     Context:
-        y: the label or vector, if the prior is conditional; or an entry of another name, see `condition`.
+        y: the label or vector, if the prior is conditional; or an entry of the name that `condition` gives.
 
     Returns:
         A prior with the parameters `logits`, `loc` and `log_scale` [dim, num_components], and `network`, whose outputs

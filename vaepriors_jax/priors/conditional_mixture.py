@@ -36,7 +36,7 @@ def conditional_mixture(
         condition: the name of y: the entry of the batch that holds the label.
 
     Context:
-        y: an integer label; or an entry of another name, see `condition`.
+        y: an integer label; or an entry of the name that `condition` gives.
 
     Returns:
         A prior with parameters `logits` [C, K], `loc` and `log_scale` [C, K, dim]. Its KL is a Monte Carlo estimate.

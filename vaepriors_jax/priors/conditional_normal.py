@@ -40,7 +40,7 @@ def conditional_normal(
         condition: the name of y: the entry of the batch that holds it. For several see `conditioned`.
 
     Context:
-        y: an integer label, or a vector [condition_dim]; or an entry of another name, see `condition`.
+        y: an integer label, or a vector [condition_dim]; or an entry of the name that `condition` gives.
 
     Returns:
         A prior with parameters `loc` and `log_scale` [num_classes, dim], or those of the network.

@@ -225,7 +225,7 @@ def vamp(
 
     Context:
         encode: the encoder with its parameters, from x to q(z|x); a `VAE` passes its own.
-        y: the label, with `num_classes`; or an entry of another name, see `condition`.
+        y: the label, with `num_classes`; or an entry of the name that `condition` gives.
 
     Returns:
         A prior with parameters `pseudo_inputs` [K, *input_shape], before the map into the bounds, `logits` [K] if
