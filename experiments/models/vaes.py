@@ -91,6 +91,10 @@ def make_prior(name: str, sizes: Sizes, data: Dataset) -> vp.Prior:
         "laplace": lambda: vp.laplace(dim, learned=("loc", "scale")),
         "generalized_normal": lambda: vp.generalized_normal(dim, learned=("loc", "scale", "exponent")),
         "student_t": lambda: vp.student_t_prior(dim, learned=("loc", "scale", "df")),
+        "vamp_data": lambda: vp.stop_gradient(vp.vamp(num_components, data.image_shape, bounds=None)),
+        "vamp_kmeans": lambda: vp.stop_gradient(
+            vp.vamp(num_components, data.image_shape, bounds=None, start="k-means")
+        ),
     }
     if name in makers:
         prior = makers[name]()
@@ -116,6 +120,12 @@ def prior_reads_label(prior: vp.Prior) -> bool:
 def starts_from_examples(prior: vp.Prior) -> bool:
     """Whether a prior can start from data before there are encodings."""
     return prior.init_from_data is not None and "z" not in required_data(prior)
+
+
+def starts_from_data(prior: vp.Prior, sizes: Sizes) -> bool:
+    """Whether a prior starts from training images: if `--pseudo-inputs` says so, or because it does not learn."""
+    is_fixed = any(one.config.get("factory") == "stop_gradient" for one in chain_of(prior))
+    return starts_from_examples(prior) and (is_fixed or sizes.pseudo_inputs == "data")
 
 
 def make_networks(sizes: Sizes, data: Dataset, num_classes: int | None) -> tuple[Encoder | TwoLevelEncoder, Decoder]:
@@ -167,7 +177,7 @@ def make_vae(name: str, sizes: Sizes, data: Dataset) -> Made:
             _init(decoder, key_decoder, jnp.zeros(sizes.dim), label),
             jax.jit(prior.init)(key_prior),
         )
-        if sizes.pseudo_inputs == "data" and starts_from_examples(prior):
+        if starts_from_data(prior, sizes):
             params = params._replace(prior=vp.init_from_data(prior, key_prior, **data.train))
         return params
 

@@ -9,7 +9,7 @@ import numpy as np
 import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
 from experiments.models.likelihoods import check_likelihood, choose_likelihood
-from experiments.models.vaes import PRIORS, make_networks, make_prior, prior_reads_label, starts_from_examples
+from experiments.models.vaes import PRIORS, make_networks, make_prior, prior_reads_label, starts_from_data
 from experiments.options.checks import check_options
 from experiments.options.config import Config
 from experiments.options.settings import Settings, fill
@@ -127,8 +127,8 @@ def _check_priors(settings: Settings, data: Dataset, conditional: bool) -> None:
             prior = make_prior(name, settings.sizes, data)
             if prior_reads_label(prior) and not (conditional and option == "priors"):
                 raise ValueError(f"Expected priors that read no label as --{option} here; got {name}.")
-            starts = option == "refit" or (settings.pseudo_inputs == "data" and starts_from_examples(prior))
-            if starts and name in PRIORS and settings.num_components > num_images:
+            starts = option == "refit" or starts_from_data(prior, settings.sizes)
+            if starts and name in (*PRIORS, "vamp_data", "vamp_kmeans") and settings.num_components > num_images:
                 raise ValueError(
                     f"Expected --num-components <= {num_images}, the number of training images, to start {name} at "
                     f"data; got {settings.num_components}."

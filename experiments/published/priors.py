@@ -8,11 +8,6 @@ import vaepriors_jax as vp
 NUM_LAYERS, HIDDEN = 4, (100, 100)  # as in the flow prior of Bauer & Mnih (2019)
 
 
-def vamp_data(num_components: int, input_shape: tuple[int, ...]) -> vp.Prior:
-    """The VampPrior-data of Tomczak & Welling (2018): training images as pseudo-inputs, which do not learn."""
-    return vp.stop_gradient(vp.vamp(num_components, input_shape))
-
-
 def spline_flow(dim: int) -> vp.Prior:
     """Couplings by rational-quadratic splines over N(0, I)."""
     flow = vp.repeat(vp.spline_coupling(dim, hidden=HIDDEN), NUM_LAYERS)

@@ -31,7 +31,7 @@ PRIORS = {
     "standard": PublishedPrior("N(0, I)", "standard", 45),
     "mixture": PublishedPrior("mixture, K = 500", "mixture", 60),
     "vamp": PublishedPrior("VampPrior, K = 500", "vamp", 80),
-    "vamp_data": PublishedPrior("VampPrior-data, K = 500", f"{_OWN}:vamp_data", 75, {"pseudo_inputs": "data"}),
+    "vamp_data": PublishedPrior("VampPrior-data, K = 500", "vamp_data", 75),
     "flow": PublishedPrior("RealNVP, 4 couplings", "flow", 65),
     "spline_flow": PublishedPrior("spline flow, 4 couplings", f"{_OWN}:spline_flow", 120),
     "flow_over_vamp": PublishedPrior("RealNVP over VampPrior", f"{_OWN}:flow_over_vamp", 110),

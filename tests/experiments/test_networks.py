@@ -54,6 +54,21 @@ def test_priors_beside_the_five_are_over_the_latents(name):
     assert prior.apply(prior.init(jax.random.key(0))).event_shape == (SIZES.latent_dim,)
 
 
+def test_pseudo_inputs_that_do_not_learn_start_from_images_whatever_the_option_says():
+    data = grey(num_levels=2)
+    images, inputs = data.train["x"], {}
+    for name in ("vamp_data", "vamp_kmeans", "vamp"):
+        vae, init = make_vae(name, SIZES, data)
+        inputs[name] = np.asarray(vp.pseudo_inputs(vae.prior, init(jax.random.key(0)).prior))
+    distances = {name: np.abs(u[:, None] - images).max(axis=(2, 3)).min(axis=1) for name, u in inputs.items()}
+    np.testing.assert_array_equal(distances["vamp_data"], 0)
+    assert distances["vamp"].min() > 0.5  # at random: SIZES says so
+    # Centres are within the images' range, and a cluster of all images but three has none of them as its centre.
+    assert inputs["vamp_kmeans"].min() >= 0
+    assert inputs["vamp_kmeans"].max() <= 1
+    assert distances["vamp_kmeans"].max() > 0.1
+
+
 def test_channels_are_spread_over_pixels():
     image = jnp.arange(8).reshape(1, 2, 4)  # one row of two pixels, four channels each
     np.testing.assert_array_equal(spread(image, 2, 3)[..., 0], [[0, 1, 4], [2, 3, 6]])

@@ -23,12 +23,13 @@ def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None
     - `autoregressive_mixture`: k-means on each dimension of z; the network as `init` makes it.
     - `laplace`, `generalized_normal` and `student_t_prior`: quantiles of encodings z, or their mean distance.
     - `vamp`: training examples x [N, ...] as pseudo-inputs, drawn without replacement (of each class, given y);
-      at least 0.002 of the range of its bounds from either end. With `covariates` those of the same examples.
+      at least 0.002 of the range of its bounds from either end. With `covariates` those of the same examples. With
+      `start="k-means"` the centres of clusters of x, and learned weights are the shares of the clusters.
     - `transformed`: its base prior from data; the flow as `init` makes it. A flow with `act_norm` starts from data too:
       each `act_norm` standardises what it gets, and the base prior starts from the u that the flow maps to z.
     - `topographic_map`: the plane of the principal directions of encodings z; `topographic_vamp`: that of examples x.
     - `two_level`: its top prior from data (z is that of both levels); the network as `init` makes it.
-    - `stop_gradient`, `conditioned`: as the prior that they wrap.
+    - `stop_gradient`, `conditioned`: as the prior that they wrap. A `vamp` in `stop_gradient` keeps its start.
     - A prior of your own: what its `init_from_data` does.
 
     Args:
@@ -101,14 +102,19 @@ def host_generator(key: jax.Array) -> np.random.Generator:
     return np.random.default_rng(np.asarray(jax.random.bits(key, (4,))).tolist())
 
 
+def k_means(values: np.ndarray, num_clusters: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Centres [num_clusters, D] of k-means on values [N, D], and the cluster of each value [N]."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an empty cluster keeps its centre, which is what we want
+        return kmeans2(values, num_clusters, minit="++", rng=generator)
+
+
 def clusters(z: np.ndarray, num_components: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
     """Weights, means and scales of k-means clusters; small clusters borrow the scale of all data."""
     if len(z) < num_components:
         raise ValueError(f"Expected at least num_components={num_components} encodings; got {len(z)}.")
     z = z.astype(np.float64)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an empty cluster keeps its centre, which is what we want
-        means, labels = kmeans2(z, num_components, minit="++", rng=generator)
+    means, labels = k_means(z, num_components, generator)
     members = np.eye(num_components)[labels]
     counts = members.sum(0)
     scatter = members.T @ (z - means[labels]) ** 2

@@ -38,7 +38,7 @@ from vaepriors_jax.priors.covariates import (
     covariates_of_rows,
     init_covariates,
 )
-from vaepriors_jax.priors.init_from_data import host_generator, rows_by_class, rows_of_shape
+from vaepriors_jax.priors.init_from_data import host_generator, k_means, rows_by_class, rows_of_shape
 
 
 def convert_from_first_map(prior: Prior, params: Any) -> Any:
@@ -96,19 +96,18 @@ def pseudo_covariates(prior: Prior, params: Any) -> dict[str, jax.Array]:
     return covariate_values(known, params)
 
 
+MOST_CLUSTERED = 10_000  # examples of a class that k-means reads; for all of MNIST and K = 500 it would take minutes
+
+
 def component_classes(num_components: int, num_classes: int) -> np.ndarray:
     """The class of each component [num_components], in order; the counts of two classes differ by at most one."""
     return np.arange(num_components) * num_classes // num_components
 
 
-def draw_rows(
-    num_examples: int,
-    data: Mapping[str, Any],
-    condition: str | None,
-    classes: np.ndarray,
-    generator: np.random.Generator,
-) -> np.ndarray:
-    """Draws an example for each component without replacement, of its class where there is a `condition`."""
+def rows_of_classes(
+    num_examples: int, data: Mapping[str, Any], condition: str | None, classes: np.ndarray
+) -> list[tuple[np.ndarray, int]]:
+    """The examples of each class, and the number of its components; one class without a `condition`."""
     groups, counts = [np.arange(num_examples)], np.bincount(classes)
     if condition is not None:
         groups = rows_by_class(groups[0], data.get(condition), len(counts), condition)
@@ -117,8 +116,26 @@ def draw_rows(
             f"Expected at least as many examples as pseudo-inputs ({counts.tolist()} for each class); got "
             f"{[len(group) for group in groups]}."
         )
-    chosen = [group[generator.choice(len(group), n, replace=False)] for group, n in zip(groups, counts, strict=True)]
-    return np.concatenate(chosen)
+    return list(zip(groups, counts.tolist(), strict=True))
+
+
+def draw_rows(groups: list[tuple[np.ndarray, int]], generator: np.random.Generator) -> np.ndarray:
+    """Draws an example for each component of each class, without replacement."""
+    return np.concatenate([rows[generator.choice(len(rows), count, replace=False)] for rows, count in groups])
+
+
+def centres_of(
+    x: np.ndarray, groups: list[tuple[np.ndarray, int]], generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Centres of k-means in each class [K, ...], and their log-weights [K]: shares of at most 10,000 examples each."""
+    centres, logits = [], []
+    for rows, count in groups:
+        rows = generator.permutation(rows)[:MOST_CLUSTERED]
+        values = x[rows].reshape(len(rows), -1).astype(np.float64)
+        found, labels = k_means(values, count, generator)
+        centres.append(found.reshape(count, *x.shape[1:]))
+        logits.append(np.log((np.bincount(labels, minlength=count) + 1) / (len(rows) + count)))
+    return np.concatenate(centres), np.concatenate(logits)
 
 
 def log_weights_of_class(logits: jax.Array, members: np.ndarray, y: Any, name: str = "y") -> jax.Array:
@@ -175,6 +192,15 @@ def check_beside(covariates: Any, condition: str, encoder_reads_class: bool) -> 
     return carried
 
 
+def check_start(start: str, carried: Mapping[str, Covariate]) -> None:
+    """Raises ValueError for an unknown start from data, or one at centres, which have no covariates."""
+    check_choice("start", start, ("examples", "k-means"))
+    if start == "k-means" and carried:
+        raise ValueError(
+            f'Expected `start="examples"` with covariates, here {", ".join(carried)}: a centre of k-means has none.'
+        )
+
+
 @factory
 def vamp(
     num_components: int,
@@ -188,6 +214,7 @@ def vamp(
     bounds: tuple[float, float] | None = (0.0, 1.0),
     initial_mean: float = 0.5,
     initial_scale: float = 0.1,
+    start: str = "examples",
 ) -> Prior:
     r"""VampPrior: $p(z) = \sum_k w_k\, q(z | u_k)$, the encoder's posteriors at learned pseudo-inputs $u_k$.
 
@@ -222,6 +249,9 @@ def vamp(
             the upper one. Without bounds it is in the units of the data. For a start at training examples see
             `init_from_data`.
         initial_scale: their standard deviation, in the same units.
+        start: what `init_from_data` makes pseudo-inputs of: "examples" of the data, drawn without replacement, or the
+            centres of "k-means" on at most 10,000 examples x (of each class), with the shares of the clusters as
+            learned weights. `vp.stop_gradient(vp.vamp(..., bounds=None))` keeps them as they start.
 
     Context:
         encode: the encoder with its parameters, from x to q(z|x); a `VAE` passes its own.
@@ -232,7 +262,7 @@ def vamp(
         the weights are learned, and `covariates` if there are any. Its KL is a Monte Carlo estimate.
 
     Raises:
-        ValueError: an argument out of range, or fewer components than classes.
+        ValueError: an argument out of range, fewer components than classes, or k-means with covariates.
 
     Example:
         >>> import jax, jax.numpy as jnp, vaepriors_jax as vp
@@ -254,6 +284,7 @@ def vamp(
     check_positive(initial_scale=initial_scale)
     check_classes(num_components, num_classes, encoder_reads_class)
     carried = check_beside(covariates, condition, encoder_reads_class)
+    check_start(start, carried)
     classes = component_classes(num_components, num_classes or 1)
 
     def init(key: jax.Array) -> Any:
@@ -283,11 +314,16 @@ def vamp(
     def init_from_data(key: jax.Array, *, x: Any, **data: Any) -> Any:
         x = rows_of_shape("x", x, input_shape)
         check_within(x, bounds)
-        label = None if num_classes is None else condition
-        rows = draw_rows(len(x), data, label, classes, host_generator(key))
-        start = init(key)
-        examples = jnp.asarray(x[rows], start["pseudo_inputs"].dtype)
-        params = start | {"pseudo_inputs": from_bounds(examples, bounds)}
-        return params | ({"covariates": covariates_of_rows(carried, data, len(x), rows)} if carried else {})
+        groups = rows_of_classes(len(x), data, None if num_classes is None else condition, classes)
+        params, generator = init(key), host_generator(key)
+        dtype = params["pseudo_inputs"].dtype
+        if start == "k-means":
+            inputs, logits = centres_of(x, groups, generator)
+            params |= {"logits": jnp.asarray(logits, dtype)} if weights == "learned" else {}
+        else:
+            rows = draw_rows(groups, generator)
+            inputs = x[rows]
+            params |= {"covariates": covariates_of_rows(carried, data, len(x), rows)} if carried else {}
+        return params | {"pseudo_inputs": from_bounds(jnp.asarray(inputs, dtype), bounds)}
 
     return Prior(init, apply, {}, init_from_data)
