@@ -198,6 +198,7 @@ CALLS = {
     "latent_dimensions": with_vamp(vp.latent_dimensions),
     "posterior_means": with_vamp(lambda vae, params, key, x: vp.posterior_means(vae, params, x)),
     "active_units": with_vamp(lambda vae, params, key, x: vp.active_units(vae, params, x)),
+    "mixture_assignments": with_vamp(vp.mixture_assignments),
     "mixture_usage": with_vamp(vp.mixture_usage),
     "pseudo_input_distances": with_vamp(
         lambda vae, params, key, x: vp.pseudo_input_distances(vae.prior, params.prior, x)

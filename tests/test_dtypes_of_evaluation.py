@@ -46,6 +46,7 @@ OF_IMAGES = {
     "latent_dimensions": lambda x: vp.latent_dimensions(VAE, PARAMS, KEY, x),
     "posterior_means": lambda x: vp.posterior_means(VAE, PARAMS, x),
     "active_units": lambda x: vp.active_units(VAE, PARAMS, x),
+    "mixture_assignments": lambda x: vp.mixture_assignments(VAE, PARAMS, KEY, x),
     "mixture_usage": lambda x: vp.mixture_usage(VAE, PARAMS, KEY, x),
     "pseudo_input_distances": lambda x: vp.pseudo_input_distances(VAMP, PARAMS.prior, x),
     "fit_prior": lambda x: vp.fit_prior(VAMP, VAE, PARAMS, KEY, x, num_steps=3, batch_size=8).prior,

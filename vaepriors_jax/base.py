@@ -105,6 +105,14 @@ class UpdateState(Protocol):
         ...
 
 
+class LogHyperprior(Protocol):
+    """The log-density of the prior's parameters, for maximum a posteriori estimation of them."""
+
+    def __call__(self, params: Params, /) -> jax.Array:
+        """Returns the log-density, divided by the number of training examples: a scalar in nats per example."""
+        ...
+
+
 class FlowApply(Protocol):
     """Makes the bijector z = f(u)."""
 
@@ -128,6 +136,8 @@ class Prior(NamedTuple):
         init_state: makes the state, for a prior that has some; see `vp.init_prior_state`. The optimiser does not move
             it.
         update_state: renews the state after each training step, for a prior whose state changes.
+        log_hyperprior: a term of the parameters alone that training adds to the objective of each example, such as the
+            log-density of a Dirichlet process over weights. It is no part of the ELBO.
 
     Example:
         >>> import jax, vaepriors_jax as vp
@@ -146,6 +156,7 @@ class Prior(NamedTuple):
     inner: "Inner | None" = None
     init_state: InitState | None = None
     update_state: UpdateState | None = None
+    log_hyperprior: LogHyperprior | None = None
 
     def __repr__(self) -> str:
         return format_config(self.config)
@@ -177,6 +188,12 @@ class Inner(NamedTuple):
         if callable(self.entry):
             return self.entry(params)
         return params if self.entry is None else params[self.entry]
+
+
+def hyperprior_of(inner: Inner) -> LogHyperprior | None:
+    """The `log_hyperprior` of a prior that wraps another: that of the other, if it has one."""
+    log_hyperprior = inner.prior.log_hyperprior
+    return None if log_hyperprior is None else lambda params: log_hyperprior(inner.params(params))
 
 
 def chain_of(prior: Prior) -> Iterator[Prior]:

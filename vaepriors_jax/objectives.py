@@ -13,6 +13,7 @@ from jax.core import Tracer
 from vaepriors_jax.checks import check_choice, check_not_negative, check_positive_integer, check_precision
 from vaepriors_jax.distributions.kl_divergence import KL_METHODS, kl_divergence
 from vaepriors_jax.moved import moved_keywords
+from vaepriors_jax.networks.variables import split
 from vaepriors_jax.trees import map_arrays
 from vaepriors_jax.vae import VAE, VAEParams
 
@@ -87,7 +88,8 @@ class ELBO(NamedTuple):
         elbo: reconstruction - KL, without beta and free bits.
         reconstruction: E_q[log p(x|z)].
         kl: KL(q(z|x) || p(z)).
-        objective: reconstruction - beta * max(KL, free bits), which training maximises.
+        objective: reconstruction - beta * max(KL, free bits), which training maximises. A prior with a
+            `log_hyperprior` adds it here.
     """
 
     elbo: jax.Array
@@ -167,7 +169,7 @@ def elbo(
         )
     posterior = vae.posterior(params, x, **context)
     prior = vae.latent_prior(params, **context)
-    return elbo_of(posterior, prior, vae, params, key, x, objective, **context)
+    return with_hyperprior(vae, params, elbo_of(posterior, prior, vae, params, key, x, objective, **context))
 
 
 def elbo_of(
@@ -194,6 +196,13 @@ def terms_of(reconstruction: jax.Array, kl: jax.Array, objective: Objective) -> 
     # Without free bits the KL is not clipped at 0: a Monte Carlo estimate may be negative, and clipped would be biased.
     charged = jnp.maximum(kl, free_bits) if free_bits else kl
     return ELBO(reconstruction - kl, reconstruction, kl, reconstruction - beta * charged)
+
+
+def with_hyperprior(vae: VAE, params: VAEParams, terms: ELBO) -> ELBO:
+    """The terms with the prior's `log_hyperprior` in the objective, if it has one."""
+    if vae.prior.log_hyperprior is None:
+        return terms
+    return terms._replace(objective=terms.objective + vae.prior.log_hyperprior(split(params.prior)[0]))
 
 
 def weighted_mean(values: jax.Array, weight: jax.Array | None = None) -> jax.Array:

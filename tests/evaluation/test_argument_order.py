@@ -33,6 +33,7 @@ OF_A_VAE = {
     "evaluate_elbo": vp.evaluate_elbo,
     "elbo_surgery": vp.elbo_surgery,
     "latent_dimensions": vp.latent_dimensions,
+    "mixture_assignments": vp.mixture_assignments,
     "mixture_usage": vp.mixture_usage,
     "report": vp.evaluation.report,
 }

@@ -71,6 +71,7 @@ EVALUATIONS = {
             *a[:2], KEY, a[2], num_chains=2, num_temperatures=4, num_leapfrog_steps=1, **c
         ),
     ),
+    "mixture_assignments": (bernoulli_vae, lambda *a, **c: vp.mixture_assignments(*a[:2], KEY, a[2], **c)),
     "mixture_usage": (bernoulli_vae, lambda *a, **c: vp.mixture_usage(*a[:2], KEY, a[2], **c)),
 }
 

@@ -69,6 +69,11 @@ def test_pseudo_inputs_that_do_not_learn_start_from_images_whatever_the_option_s
     assert distances["vamp_kmeans"].max() > 0.1
 
 
+def test_a_mixture_of_encodings_knows_the_number_of_images():
+    prior = make_prior("vamp_mixture", SIZES, grey())
+    assert (prior.config["dim"], prior.config["num_components"], prior.config["num_examples"]) == (2, 4, 20)
+
+
 def test_channels_are_spread_over_pixels():
     image = jnp.arange(8).reshape(1, 2, 4)  # one row of two pixels, four channels each
     np.testing.assert_array_equal(spread(image, 2, 3)[..., 0], [[0, 1, 4], [2, 3, 6]])

@@ -123,12 +123,15 @@ def of_classes(probabilities: tuple[float, ...]) -> Any:
     return reference
 
 
+def to_unit(x: np.ndarray) -> np.ndarray:
+    """The map of pseudo-inputs into [0, 1] that DESIGN describes."""
+    with np.errstate(divide="ignore"):
+        return np.where(x < 0.02, 0.02**2 / (0.04 - x), np.where(x > 0.98, 1 - 0.02**2 / (0.04 - (1 - x)), x))
+
+
 def of_vamp(params: Any, z: Any, component: Any = scipy.stats.norm, bounded: bool = True) -> float:
     """The encoder of tests/cases.py in numpy, at the pseudo-inputs that DESIGN describes."""
-    x = params["pseudo_inputs"]
-    if bounded:
-        with np.errstate(divide="ignore"):
-            x = np.where(x < 0.02, 0.02**2 / (0.04 - x), np.where(x > 0.98, 1 - 0.02**2 / (0.04 - (1 - x)), x))
+    x = to_unit(params["pseudo_inputs"]) if bounded else params["pseudo_inputs"]
     raw = np.tanh((x - 0.5) @ np.asarray(cases._WEIGHT, np.float64).T)
     log_weights = scipy.special.log_softmax(params.get("logits", np.zeros(len(x))))
     return mixture_log_prob(log_weights, 2 * raw[:, :2], np.exp(0.5 * raw[:, 2:]), z, component)
@@ -164,6 +167,17 @@ def on_grid(params: Any) -> np.ndarray:
     return corners @ params["plane"] + (raw * scipy.special.expit(raw)) @ last["kernel"] + last["bias"]
 
 
+def of_vamp_mixture(params: Any, z: Any) -> float:
+    """Three sticks by hand; each component as wide as the encoding and its own scale together."""
+    v, w = scipy.special.expit(params["sticks"])
+    x = params["pseudo_inputs"]
+    raw = np.tanh((to_unit(x) - 0.5) @ np.asarray(cases._WEIGHT, np.float64).T)
+    scale = np.sqrt(np.exp(raw[:, 2:]) + np.exp(2 * params["log_scale"]))
+    with np.errstate(divide="ignore"):
+        log_weights = np.log([v, (1 - v) * w, (1 - v) * (1 - w)])
+    return mixture_log_prob(log_weights, 2 * raw[:, :2], scale, z)
+
+
 def of_topographic_map(params: Any, z: Any) -> float:
     loc, log_scale = np.split(on_grid(params), 2, axis=1)
     return of_mixture({"loc": params["loc"] + loc, "log_scale": params["log_scale"] + log_scale}, z)
@@ -173,6 +187,7 @@ REFERENCES = {
     "topographic_map": of_topographic_map,
     "topographic_vamp": lambda params, z: of_vamp({"pseudo_inputs": params["centre"] + on_grid(params)}, z),
     "exemplar": of_exemplars,
+    "vamp_mixture": of_vamp_mixture,
     "standard_normal": lambda params, z: scipy.stats.norm.logpdf(z).sum(),
     "autoregressive_mixture": of_autoregressive_mixture,
     "laplace": lambda p, z: scipy.stats.laplace.logpdf(z, p["loc"], np.exp(p["log_scale"])).sum(),

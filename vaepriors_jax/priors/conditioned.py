@@ -90,7 +90,8 @@ def conditioned(prior: Prior, conditions: Mapping[str, Mapping[str, Any]]) -> Pr
             data["y"] = _joint_label(known, data)
         return prior.init_from_data(key, **data) if prior.init_from_data else prior.init(key)
 
-    return Prior(prior.init, apply, {}, start if prior.init_from_data else None, Inner(prior))
+    starts = start if prior.init_from_data else None
+    return Prior(prior.init, apply, {}, starts, Inner(prior), log_hyperprior=prior.log_hyperprior)
 
 
 def _check_size(prior: Prior, conditions: Mapping[str, Covariate], sizes: list[int], *, is_label: bool) -> None:

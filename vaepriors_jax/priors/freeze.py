@@ -21,7 +21,7 @@ def stop_gradient(prior: Prior) -> Prior:
     def apply(params: Any, **context: Any) -> distrax.Distribution:
         return prior.apply(jax.lax.stop_gradient(params), **context)
 
-    return prior._replace(apply=apply, config={}, inner=Inner(prior))
+    return prior._replace(apply=apply, config={}, inner=Inner(prior), log_hyperprior=None)
 
 
 register("frozen", __name__, stop_gradient)  # its name in models of version 0.1

@@ -25,6 +25,7 @@ def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None
     - `vamp`: training examples x [N, ...] as pseudo-inputs, drawn without replacement (of each class, given y);
       at least 0.002 of the range of its bounds from either end. With `covariates` those of the same examples. With
       `start="k-means"` the centres of clusters of x, and learned weights are the shares of the clusters.
+    - `vamp_mixture`: pseudo-inputs as `vamp` has them.
     - `transformed`: its base prior from data; the flow as `init` makes it. A flow with `act_norm` starts from data too:
       each `act_norm` standardises what it gets, and the base prior starts from the u that the flow maps to z.
     - `topographic_map`: the plane of the principal directions of encodings z; `topographic_vamp`: that of examples x.

@@ -61,4 +61,4 @@ def marginalize(prior: Prior, class_probabilities: tuple[float, ...], *, conditi
             lambda y: prior.apply(params, **(context | {condition: y})),
         )
 
-    return Prior(prior.init, apply, {}, inner=Inner(prior))
+    return Prior(prior.init, apply, {}, inner=Inner(prior), log_hyperprior=prior.log_hyperprior)

@@ -5,7 +5,7 @@ from typing import Any
 import distrax
 import jax
 
-from vaepriors_jax.base import Flow, Inner, Prior, pull_back
+from vaepriors_jax.base import Flow, Inner, Prior, hyperprior_of, pull_back
 from vaepriors_jax.factories import factory
 from vaepriors_jax.priors.init_from_data import init_from_data
 
@@ -60,4 +60,5 @@ def transformed(base_prior: Prior, flow: Flow) -> Prior:
 
     starts = start_from_encodings if flow.init_from_data else start if base_prior.init_from_data else None
     inner = Inner(base_prior, "base")
-    return Prior(init, apply, {}, starts, inner, base_prior.init_state, base_prior.update_state)
+    state = base_prior.init_state, base_prior.update_state
+    return Prior(init, apply, {}, starts, inner, *state, hyperprior_of(inner))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from vaepriors_jax.base import Inner, Prior
+from vaepriors_jax.base import Inner, Prior, hyperprior_of
 from vaepriors_jax.checks import check_positive_integer, check_shape
 from vaepriors_jax.conditioning import Conditioner, run_network
 from vaepriors_jax.distributions.normal import normal_of_outputs
@@ -76,4 +76,5 @@ def two_level(top_prior: Prior, top_dim: int, bottom_dim: int, *, hidden: tuple[
             data["z"] = rows_of_shape("z", z, (bottom_dim + top_dim,))[:, -top_dim:]
         return init(key) | {"top": init_from_data(top_prior, key, **data)}
 
-    return Prior(init, apply, {}, start if top_prior.init_from_data else None, Inner(top_prior, "top"))
+    inner, starts = Inner(top_prior, "top"), start if top_prior.init_from_data else None
+    return Prior(init, apply, {}, starts, inner, log_hyperprior=hyperprior_of(inner))

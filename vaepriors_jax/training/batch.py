@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from vaepriors_jax.distributions.kl_divergence import kl_divergence
 from vaepriors_jax.networks.variables import BATCH_AXIS, State, split
-from vaepriors_jax.objectives import ELBO, Objective, elbo, log_prob_of_example, terms_of
+from vaepriors_jax.objectives import ELBO, Objective, elbo, log_prob_of_example, terms_of, with_hyperprior
 from vaepriors_jax.parallel.sharding import over_devices, share_batch
 from vaepriors_jax.training.transforms import Batch
 from vaepriors_jax.trees import num_rows
@@ -66,7 +66,8 @@ def _elbo_in_training(
     z = z.reshape(-1, z.shape[-1])
     nats, decoder_state = _over_batch(decode, keys, z, *jax.tree.map(of_each_sample, (x, context)))
     reconstruction = jnp.mean(nats.reshape(-1, num_samples), axis=1)
-    return terms_of(reconstruction, kl, objective), States(encoder_state, decoder_state, split(params.prior)[1])
+    terms = with_hyperprior(vae, params, terms_of(reconstruction, kl, objective))
+    return terms, States(encoder_state, decoder_state, split(params.prior)[1])
 
 
 def _over_batch(function: Any, *arrays: Any) -> tuple[Any, State]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from vaepriors_jax.networks.variables import BATCH_AXIS
+from vaepriors_jax.networks.variables import BATCH_AXIS, split
 from vaepriors_jax.objectives import log_likelihood
 from vaepriors_jax.parallel.distributed import of_first_process
 from vaepriors_jax.parallel.sharding import on_host, to_host
@@ -92,7 +92,9 @@ def _decoder(vae: VAE, params: VAEParams, key: jax.Array, example: Batch) -> Any
 
 def _prior(vae: VAE, params: VAEParams, key: jax.Array, example: Batch) -> Any:
     z = _latent(vae, params, example)
-    return (), vae.latent_prior(params, **context_of(example)).log_prob(z)
+    log_hyperprior = vae.prior.log_hyperprior
+    beside = () if log_hyperprior is None else log_hyperprior(split(params.prior)[0])
+    return beside, vae.latent_prior(params, **context_of(example)).log_prob(z)
 
 
 def _in_training(vae: VAE, params: VAEParams, key: jax.Array, example: Batch) -> Any:

@@ -2,6 +2,7 @@
 
 from vaepriors_jax.evaluation.latents.active_units import active_units, posterior_means
 from vaepriors_jax.evaluation.latents.aggregated_posterior import aggregated_posterior, log_prob_in_chunks
+from vaepriors_jax.evaluation.latents.clusters import ClusteringScores, clustering_scores, mixture_assignments
 from vaepriors_jax.evaluation.latents.components import Usage, mixture_usage, pseudo_input_distances
 from vaepriors_jax.evaluation.latents.density_ratio import DensityRatio, density_ratio
 from vaepriors_jax.evaluation.latents.dimensions import Dimensions, latent_dimensions
@@ -14,6 +15,7 @@ from vaepriors_jax.evaluation.latents.two_sample import TwoSampleTest, maximum_m
 
 __all__ = [
     "ClassifierDivergence",
+    "ClusteringScores",
     "DensityRatio",
     "Dimensions",
     "HoleMap",
@@ -24,6 +26,7 @@ __all__ = [
     "active_units",
     "aggregated_posterior",
     "classifier_divergence",
+    "clustering_scores",
     "density_ratio",
     "elbo_surgery",
     "fit_prior",
@@ -32,6 +35,7 @@ __all__ = [
     "latent_dimensions",
     "log_prob_in_chunks",
     "maximum_mean_discrepancy",
+    "mixture_assignments",
     "mixture_usage",
     "posterior_means",
     "pseudo_input_distances",

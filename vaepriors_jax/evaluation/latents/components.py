@@ -43,7 +43,7 @@ def _perplexity(probabilities: jax.Array) -> jax.Array:
     return jnp.exp(-jnp.sum(jax.scipy.special.xlogy(probabilities, probabilities)))
 
 
-def _assign(
+def assign_components(
     vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], chunk_size: int, places: Any = None
 ) -> tuple[jax.Array, jax.Array]:
     """Responsibilities and weights of the components for each example, [N, K] both."""
@@ -63,7 +63,7 @@ def _assign(
 
 @partial(jax.jit, static_argnums=(0, 4))
 def _usage(vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], chunk_size: int) -> Usage:
-    assigned = _assign(vae, params, key, data, chunk_size)
+    assigned = assign_components(vae, params, key, data, chunk_size)
     return _usage_of(*(weighted_mean(array, data.get("weight")) for array in assigned))
 
 
@@ -72,7 +72,7 @@ def _usage_of(share: jax.Array, weights: jax.Array) -> Usage:
     return Usage(_perplexity(weights), _perplexity(share), share, jnp.sum(share < 0.01 / share.shape[0]))
 
 
-_assign_batch = jax.jit(_assign, static_argnums=(0, 4))
+_assign_batch = jax.jit(assign_components, static_argnums=(0, 4))
 
 
 def _usage_in_stream(vae: VAE, params: VAEParams, key: jax.Array, x: Any, context: Any, chunk_size: int) -> Usage:

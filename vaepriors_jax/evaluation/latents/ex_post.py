@@ -62,7 +62,8 @@ class _Fitting(NamedTuple):
             z = jax.lax.stop_gradient(posterior_of(self.vae, params, example).sample(seed=key))
             return -fitted.latent_prior(params._replace(prior=prior_params), **context_of(example)).log_prob(z)
 
-        return weighted_mean(jax.vmap(negative_log_prob)(keys, batch), batch.get("weight"))
+        loss = weighted_mean(jax.vmap(negative_log_prob)(keys, batch), batch.get("weight"))
+        return loss if self.prior.log_hyperprior is None else loss - self.prior.log_hyperprior(prior_params)
 
 
 @partial(jax.jit, static_argnums=(0, 6))
@@ -123,7 +124,8 @@ def fit_prior(
 
     Encoder and decoder keep their parameters. The prior starts from data if it can (see `init_from_data`): a mixture
     from k-means on encodings, a VampPrior from examples. Such a prior can close holes and lower the KL. The
-    reconstruction does not change, so log p(x) gains less than from a prior that is trained with the VAE.
+    reconstruction does not change, so log p(x) gains less than from a prior that is trained with the VAE. A prior with
+    a `log_hyperprior` adds it to what is maximised.
 
     Args:
         prior: any prior of the latent dimension.
