@@ -88,6 +88,7 @@ PRIORS = [
     ),
     PriorCase("vamp_laplace", lambda: vp.vamp(3, (6,)), {"encode": encode_laplace}),
     PriorCase("exemplar", lambda: vp.exemplar(2), {"encode": encode, "exemplars": EXEMPLARS}, state=("exemplars",)),
+    PriorCase("weighted_coreset", lambda: vp.weighted_coreset(2, 3, (6,)), {"encode": encode}),
     PriorCase("vamp_mixture", lambda: vp.vamp_mixture(2, 3, (6,), num_examples=10), {"encode": encode}),
     PriorCase("topographic_map", lambda: vp.topographic_map(2, (2, 2), hidden=(4,))),
     PriorCase("topographic_vamp", lambda: vp.topographic_vamp((2, 2), (6,), hidden=(4,)), {"encode": encode}),

@@ -30,6 +30,7 @@ FACTORY_ERRORS = [
     (lambda: vp.topographic_map(0), r"`dim` to be an integer >= 1; got 0"),
     (lambda: vp.topographic_map(2, (2, 0)), r"`grid_shape` to be a shape of 1 to 64 integers >= 1"),
     (lambda: vp.topographic_map(2, (1001, 1000)), r"a grid of at most 1,000,000 points; .* has 1,001,000"),
+    (lambda: vp.weighted_coreset(2, 3, (6,), initial_width=0.0), r"`initial_width` to be a finite number > 0; got 0.0"),
     (lambda: vp.vamp_mixture(0, 3, (6,), 10), r"`dim` to be an integer >= 1; got 0"),
     (lambda: vp.topographic_vamp((2, 2), ()), r"`input_shape` to be a shape of 1 to 64 integers >= 1"),
     (lambda: vp.topographic_vamp((2, 2), (6,), initial_mean=2.0), r"`initial_mean` as a fraction of the range"),

@@ -91,6 +91,9 @@ def make_prior(name: str, sizes: Sizes, data: Dataset) -> vp.Prior:
         "laplace": lambda: vp.laplace(dim, learned=("loc", "scale")),
         "generalized_normal": lambda: vp.generalized_normal(dim, learned=("loc", "scale", "exponent")),
         "student_t": lambda: vp.student_t_prior(dim, learned=("loc", "scale", "df")),
+        "weighted_coreset": lambda: vp.weighted_coreset(
+            dim, num_components, data.image_shape, initial_mean=0.5 if data.image_shape[2:] else 0.05
+        ),
         "vamp_mixture": lambda: vp.vamp_mixture(
             dim,
             num_components,

@@ -57,12 +57,13 @@ def test_priors_beside_the_five_are_over_the_latents(name):
 def test_pseudo_inputs_that_do_not_learn_start_from_images_whatever_the_option_says():
     data = grey(num_levels=2)
     images, inputs = data.train["x"], {}
-    for name in ("vamp_data", "vamp_kmeans", "vamp"):
+    for name in ("vamp_data", "vamp_kmeans", "weighted_coreset", "vamp"):
         vae, init = make_vae(name, SIZES, data)
         inputs[name] = np.asarray(vp.pseudo_inputs(vae.prior, init(jax.random.key(0)).prior))
     distances = {name: np.abs(u[:, None] - images).max(axis=(2, 3)).min(axis=1) for name, u in inputs.items()}
     np.testing.assert_array_equal(distances["vamp_data"], 0)
     assert distances["vamp"].min() > 0.5  # at random: SIZES says so
+    assert distances["weighted_coreset"].min() > 0.5
     # Centres are within the images' range, and a cluster of all images but three has none of them as its centre.
     assert inputs["vamp_kmeans"].min() >= 0
     assert inputs["vamp_kmeans"].max() <= 1

@@ -167,6 +167,12 @@ def on_grid(params: Any) -> np.ndarray:
     return corners @ params["plane"] + (raw * scipy.special.expit(raw)) @ last["kernel"] + last["bias"]
 
 
+def of_weighted_coreset(params: Any, z: Any) -> float:
+    raw = np.tanh((to_unit(params["pseudo_inputs"]) - 0.5) @ np.asarray(cases._WEIGHT, np.float64).T)
+    log_weights = scipy.special.log_softmax(params["logits"])
+    return mixture_log_prob(log_weights, 2 * raw[:, :2], np.exp(params["log_scale"]), z)
+
+
 def of_vamp_mixture(params: Any, z: Any) -> float:
     """Three sticks by hand; each component as wide as the encoding and its own scale together."""
     v, w = scipy.special.expit(params["sticks"])
@@ -188,6 +194,7 @@ REFERENCES = {
     "topographic_vamp": lambda params, z: of_vamp({"pseudo_inputs": params["centre"] + on_grid(params)}, z),
     "exemplar": of_exemplars,
     "vamp_mixture": of_vamp_mixture,
+    "weighted_coreset": of_weighted_coreset,
     "standard_normal": lambda params, z: scipy.stats.norm.logpdf(z).sum(),
     "autoregressive_mixture": of_autoregressive_mixture,
     "laplace": lambda p, z: scipy.stats.laplace.logpdf(z, p["loc"], np.exp(p["log_scale"])).sum(),

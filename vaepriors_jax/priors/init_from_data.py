@@ -25,7 +25,7 @@ def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None
     - `vamp`: training examples x [N, ...] as pseudo-inputs, drawn without replacement (of each class, given y);
       at least 0.002 of the range of its bounds from either end. With `covariates` those of the same examples. With
       `start="k-means"` the centres of clusters of x, and learned weights are the shares of the clusters.
-    - `vamp_mixture`: pseudo-inputs as `vamp` has them.
+    - `vamp_mixture`, `weighted_coreset`: pseudo-inputs, and weights of k-means, as `vamp` has them.
     - `transformed`: its base prior from data; the flow as `init` makes it. A flow with `act_norm` starts from data too:
       each `act_norm` standardises what it gets, and the base prior starts from the u that the flow maps to z.
     - `topographic_map`: the plane of the principal directions of encodings z; `topographic_vamp`: that of examples x.
@@ -103,11 +103,13 @@ def host_generator(key: jax.Array) -> np.random.Generator:
     return np.random.default_rng(np.asarray(jax.random.bits(key, (4,))).tolist())
 
 
-def k_means(values: np.ndarray, num_clusters: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Centres [num_clusters, D] of k-means on values [N, D], and the cluster of each value [N]."""
+def k_means(
+    values: np.ndarray, start: int | np.ndarray, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Centres [K, D] of k-means on values [N, D] from centres `start` or for a number of them, and clusters [N]."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an empty cluster keeps its centre, which is what we want
-        return kmeans2(values, num_clusters, minit="++", rng=generator)
+        return kmeans2(values, start, minit="++" if isinstance(start, int) else "matrix", rng=generator)
 
 
 def clusters(z: np.ndarray, num_components: int, generator: np.random.Generator) -> dict[str, np.ndarray]:

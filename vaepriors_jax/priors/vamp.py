@@ -38,7 +38,8 @@ from vaepriors_jax.priors.covariates import (
     covariates_of_rows,
     init_covariates,
 )
-from vaepriors_jax.priors.init_from_data import host_generator, k_means, rows_by_class, rows_of_shape
+from vaepriors_jax.priors.init_from_data import host_generator, rows_of_shape
+from vaepriors_jax.priors.vamp_start import check_start, find_start, rows_of_classes
 
 
 def convert_from_first_map(prior: Prior, params: Any) -> Any:
@@ -96,46 +97,9 @@ def pseudo_covariates(prior: Prior, params: Any) -> dict[str, jax.Array]:
     return covariate_values(known, params)
 
 
-MOST_CLUSTERED = 10_000  # examples of a class that k-means reads; for all of MNIST and K = 500 it would take minutes
-
-
 def component_classes(num_components: int, num_classes: int) -> np.ndarray:
     """The class of each component [num_components], in order; the counts of two classes differ by at most one."""
     return np.arange(num_components) * num_classes // num_components
-
-
-def rows_of_classes(
-    num_examples: int, data: Mapping[str, Any], condition: str | None, classes: np.ndarray
-) -> list[tuple[np.ndarray, int]]:
-    """The examples of each class, and the number of its components; one class without a `condition`."""
-    groups, counts = [np.arange(num_examples)], np.bincount(classes)
-    if condition is not None:
-        groups = rows_by_class(groups[0], data.get(condition), len(counts), condition)
-    if any(len(group) < count for group, count in zip(groups, counts, strict=True)):
-        raise ValueError(
-            f"Expected at least as many examples as pseudo-inputs ({counts.tolist()} for each class); got "
-            f"{[len(group) for group in groups]}."
-        )
-    return list(zip(groups, counts.tolist(), strict=True))
-
-
-def draw_rows(groups: list[tuple[np.ndarray, int]], generator: np.random.Generator) -> np.ndarray:
-    """Draws an example for each component of each class, without replacement."""
-    return np.concatenate([rows[generator.choice(len(rows), count, replace=False)] for rows, count in groups])
-
-
-def centres_of(
-    x: np.ndarray, groups: list[tuple[np.ndarray, int]], generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Centres of k-means in each class [K, ...], and their log-weights [K]: shares of at most 10,000 examples each."""
-    centres, logits = [], []
-    for rows, count in groups:
-        rows = generator.permutation(rows)[:MOST_CLUSTERED]
-        values = x[rows].reshape(len(rows), -1).astype(np.float64)
-        found, labels = k_means(values, count, generator)
-        centres.append(found.reshape(count, *x.shape[1:]))
-        logits.append(np.log((np.bincount(labels, minlength=count) + 1) / (len(rows) + count)))
-    return np.concatenate(centres), np.concatenate(logits)
 
 
 def log_weights_of_class(logits: jax.Array, members: np.ndarray, y: Any, name: str = "y") -> jax.Array:
@@ -190,15 +154,6 @@ def check_beside(covariates: Any, condition: str, encoder_reads_class: bool) -> 
     if encoder_reads_class and condition in carried:
         raise ValueError(f"Expected {condition!r} in `covariates`, or `encoder_reads_class=True`; got both.")
     return carried
-
-
-def check_start(start: str, carried: Mapping[str, Covariate]) -> None:
-    """Raises ValueError for an unknown start from data, or one at centres, which have no covariates."""
-    check_choice("start", start, ("examples", "k-means"))
-    if start == "k-means" and carried:
-        raise ValueError(
-            f'Expected `start="examples"` with covariates, here {", ".join(carried)}: a centre of k-means has none.'
-        )
 
 
 @factory
@@ -315,15 +270,10 @@ def vamp(
         x = rows_of_shape("x", x, input_shape)
         check_within(x, bounds)
         groups = rows_of_classes(len(x), data, None if num_classes is None else condition, classes)
-        params, generator = init(key), host_generator(key)
+        found, params = find_start(start, x, groups, host_generator(key)), init(key)
         dtype = params["pseudo_inputs"].dtype
-        if start == "k-means":
-            inputs, logits = centres_of(x, groups, generator)
-            params |= {"logits": jnp.asarray(logits, dtype)} if weights == "learned" else {}
-        else:
-            rows = draw_rows(groups, generator)
-            inputs = x[rows]
-            params |= {"covariates": covariates_of_rows(carried, data, len(x), rows)} if carried else {}
-        return params | {"pseudo_inputs": from_bounds(jnp.asarray(inputs, dtype), bounds)}
+        params["pseudo_inputs"] = from_bounds(jnp.asarray(found.inputs, dtype), bounds)
+        params |= {"logits": jnp.asarray(found.logits, dtype)} if weights == "learned" else {}
+        return params | ({"covariates": covariates_of_rows(carried, data, len(x), found.rows)} if carried else {})
 
     return Prior(init, apply, {}, init_from_data)
