@@ -199,6 +199,7 @@ CALLS = {
     "posterior_means": with_vamp(lambda vae, params, key, x: vp.posterior_means(vae, params, x)),
     "active_units": with_vamp(lambda vae, params, key, x: vp.active_units(vae, params, x)),
     "mixture_assignments": with_vamp(vp.mixture_assignments),
+    "clustering_scores": lambda seed: vp.clustering_scores(np.arange(20) % 3, np.arange(seed, seed + 20) % 4),
     "mixture_usage": with_vamp(vp.mixture_usage),
     "pseudo_input_distances": with_vamp(
         lambda vae, params, key, x: vp.pseudo_input_distances(vae.prior, params.prior, x)
