@@ -208,6 +208,18 @@ CALLS = {
     "fit_prior": with_vamp(
         lambda vae, params, key, x: vp.fit_prior(flow_prior(), vae, params, key, x, num_steps=3, batch_size=10)
     ),
+    "boost_prior": with_vamp(
+        lambda vae, params, key, x: vp.boost_prior(
+            vp.vamp(2, x.shape[1:], weights="learned"),
+            vae,
+            params,
+            key,
+            x,
+            num_steps=2,
+            num_references=10,
+            batch_size=8,
+        )
+    ),
     "init_from_data": start_from_data,
     "freeze": with_vamp(
         lambda vae, params, key, x: vp.freeze(vae.prior, params.prior, encode=lambda u: encode(params.encoder, u))

@@ -1115,6 +1115,13 @@ CHECKPOINTS = [
         "priors/test_vamp_mixture.py::test_a_component_is_the_encoding_of_its_pseudo_input_blurred_by_its_own_scale",
     ),
     _fault(
+        "boosted-components-with-weights-as-they-came",
+        "evaluation/latents/boosting.py",
+        "jax.lax.scan(step, log_weights, length=WEIGHT_STEPS)[0]",
+        "jax.lax.scan(step, log_weights, length=1)[0]",
+        "evaluation/latents/test_boosting.py::test_weights_fulfil_the_conditions_of_a_maximum",
+    ),
+    _fault(
         "clusters-matched-one-to-many",
         "evaluation/latents/clusters.py",
         "matched = counts[linear_sum_assignment(counts, maximize=True)].sum()",

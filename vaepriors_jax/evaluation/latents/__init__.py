@@ -2,6 +2,7 @@
 
 from vaepriors_jax.evaluation.latents.active_units import active_units, posterior_means
 from vaepriors_jax.evaluation.latents.aggregated_posterior import aggregated_posterior, log_prob_in_chunks
+from vaepriors_jax.evaluation.latents.boosting import boost_prior
 from vaepriors_jax.evaluation.latents.clusters import ClusteringScores, clustering_scores, mixture_assignments
 from vaepriors_jax.evaluation.latents.components import Usage, mixture_usage, pseudo_input_distances
 from vaepriors_jax.evaluation.latents.density_ratio import DensityRatio, density_ratio
@@ -25,6 +26,7 @@ __all__ = [
     "Usage",
     "active_units",
     "aggregated_posterior",
+    "boost_prior",
     "classifier_divergence",
     "clustering_scores",
     "density_ratio",
