@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import vaepriors_jax as vp
+from tests.support.spaces import CIRCLE, PLANE, Space
 
 # A fixed little encoder of examples [6] into 2 latents.
 _WEIGHT = np.asarray(np.random.default_rng(0).normal(size=(4, 6)), np.float32)
@@ -44,6 +45,7 @@ def encode_two_level(x: jax.Array) -> distrax.Distribution:
 class PriorCase(NamedTuple):
     """A prior over 2 latents, and the context that it reads.
 
+    `space` says where the latents are, the measure of densities, and the posterior family that goes with the prior.
     `state` names those entries of the context that a VAE keeps as the prior's state. `dtype_follows` is False where a
     fixed distribution of the user's decides the dtype.
     """
@@ -55,9 +57,15 @@ class PriorCase(NamedTuple):
     learns: bool = True
     dtype_follows: bool = True
     state: tuple[str, ...] = ()
+    space: Space = PLANE
 
     def __repr__(self) -> str:
         return self.name
+
+    @property
+    def points(self) -> jax.Array:
+        """Four points z [4, 2] of the space."""
+        return self.space.chart(jnp.array([[0.0, 0.0], [1.0, -2.0], [-0.5, 0.3], [3.0, 2.5]])[:, : self.space.free])
 
     def variables(self, params: Any) -> Any:
         """What stands for the prior in the parameters of a VAE."""
@@ -139,6 +147,8 @@ PRIORS = [
         "generalized_normal", lambda: vp.generalized_normal(2, exponent=3.0, learned=("loc", "scale", "exponent"))
     ),
     PriorCase("student_t_prior", lambda: vp.student_t_prior(2, df=6.0, learned=("loc", "scale", "df"))),
+    PriorCase("spherical_uniform", lambda: vp.spherical_uniform(2), learns=False, space=CIRCLE),
+    PriorCase("power_spherical_mixture", lambda: vp.power_spherical_mixture(2, 3), space=CIRCLE),
     PriorCase("stop_gradient", lambda: vp.stop_gradient(vp.mixture(2, 3)), learns=False),
     PriorCase(
         "from_distribution",

@@ -33,6 +33,7 @@ from vaepriors_jax.distributions.full_mixture import FullMixture as FullMixture
 from vaepriors_jax.distributions.kl_divergence import kl_divergence as kl_divergence
 from vaepriors_jax.distributions.mixture import Mixture as Mixture
 from vaepriors_jax.distributions.normal import normal_diag as normal_diag
+from vaepriors_jax.distributions.power_spherical import power_spherical as power_spherical
 from vaepriors_jax.distributions.two_level import TwoLevel as TwoLevel
 from vaepriors_jax.distributions.two_level import two_level_posterior as two_level_posterior
 from vaepriors_jax.evaluation import latents, likelihood
@@ -84,6 +85,7 @@ if not TYPE_CHECKING:  # checkers read the imports: `import NAME as NAME` and `i
         "normal_diag",
         "parallel",
         "plain_config",
+        "power_spherical",
         "prior_from_config",
         "priors",
         "training",

@@ -26,6 +26,14 @@ def check_positive_integer(**values: Any) -> None:
             raise ValueError(f"Expected `{name}` to be an integer >= 1; got {value!r}.")
 
 
+def check_at_least_two(**values: Any) -> None:
+    """Raises ValueError for the first of `values` that is not an integer of at least 2."""
+    check_positive_integer(**values)
+    for name, value in values.items():
+        if value < 2:
+            raise ValueError(f"Expected `{name}` to be an integer >= 2; got {value!r}.")
+
+
 def check_boolean(**values: Any) -> None:
     """Raises TypeError for the first of `values` that is not a boolean."""
     for name, value in values.items():

@@ -12,6 +12,7 @@ from jax.core import Tracer
 
 from vaepriors_jax.checks import check_choice, check_not_negative, check_positive_integer, check_precision
 from vaepriors_jax.distributions.kl_divergence import KL_METHODS, kl_divergence
+from vaepriors_jax.distributions.spaces import check_same_space
 from vaepriors_jax.moved import moved_keywords
 from vaepriors_jax.networks.variables import split
 from vaepriors_jax.trees import map_arrays
@@ -230,6 +231,7 @@ def log_importance_weights(
     **context: Any,
 ) -> jax.Array:
     """log p(x|z) + log p(z) - log q(z|x) at samples of q: [num_samples], in nats."""
+    check_same_space(posterior, prior)
     z, log_q = posterior.sample_and_log_prob(seed=key, sample_shape=num_samples)
     log_p_x = jax.vmap(lambda z: log_likelihood(vae, params, z, x, **context))(z)
     return log_p_x + prior.log_prob(z) - log_q

@@ -13,6 +13,7 @@ NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "__in
 ARGUMENTS = {
     "counts": ["--num-epochs", "2", "--num-cells", "200"],
     "colour_images": ["--num-epochs", "1", "--num-images", "200", "--num-samples", "2"],
+    "spherical_latent": ["--num-epochs", "2"],
     "batch_norm_linen": ["--num-epochs", "1", "--num-samples", "2"],
 }
 # What is in no extra of the tests.

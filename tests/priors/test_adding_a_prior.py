@@ -15,7 +15,7 @@ import vaepriors_jax as vp
 
 ROOT = Path(__file__).parent.parent.parent
 COPIED = ("vaepriors_jax", "pyproject.toml", "tests/__init__.py", "tests/conftest.py", "tests/cases.py")
-COPIED += ("tests/priors/__init__.py", "tests/priors/test_priors.py")
+COPIED += ("tests/priors/__init__.py", "tests/priors/test_priors.py", "tests/support")
 
 NEW_PRIOR = '''"""A Gaussian prior with a learned mean and scale."""
 

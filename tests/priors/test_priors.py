@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 
 import flax.linen as nn
 import flax.serialization
@@ -12,6 +13,8 @@ import pytest
 
 import vaepriors_jax as vp
 from tests.cases import FLOWS, PRIORS, PriorCase, params_of
+from tests.support.spaces import CIRCLE, PLANE
+from vaepriors_jax.distributions.spaces import space_of
 
 EVERY_PRIOR = pytest.mark.parametrize("case", PRIORS, ids=repr)
 POINTS = jnp.array([[0.0, 0.0], [1.0, -2.0], [-0.5, 0.3], [3.0, 2.5]])
@@ -21,8 +24,9 @@ def distribution(case: PriorCase, params):
     return case.make().apply(params, **case.context)
 
 
-def log_prob(case: PriorCase, params, z=POINTS):
+def log_prob(case: PriorCase, params, z=None):
     """Compiled: operation by operation it would take seconds."""
+    z = case.points if z is None else z
     return jax.jit(lambda params, z: distribution(case, params).log_prob(z))(params, z)
 
 
@@ -81,7 +85,7 @@ def test_config_rebuilds_the_prior(case):
     assert hash(rebuilt) == hash(prior)
     assert eval(repr(prior), vars(vp)) == prior
     params = params_of(case)
-    again = jax.jit(lambda params: rebuilt.apply(params, **case.context).log_prob(POINTS))(params)
+    again = jax.jit(lambda params, z: rebuilt.apply(params, **case.context).log_prob(z))(params, case.points)
     np.testing.assert_array_equal(again, log_prob(case, params))
 
 
@@ -99,24 +103,31 @@ def test_samples_come_with_the_density_that_is_trained(case):
 @EVERY_PRIOR
 def test_density_integrates_to_one_by_quadrature(case):
     fixed = distribution(case, params_of(case))
-    axis = np.linspace(-25, 25, 2001, dtype=np.float32)
-    grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
-    values = jax.jit(lambda z: jax.lax.map(fixed.log_prob, z, batch_size=50_000))(grid)
-    integral = np.exp(np.asarray(values, np.float64)).sum() * (axis[1] - axis[0]) ** 2
+    grid, volume = case.space.grid(2000)
+
+    def in_chart(u):
+        return fixed.log_prob(case.space.chart(u)) + case.space.log_volume(u)
+
+    values = jax.jit(lambda u: jax.lax.map(in_chart, u, batch_size=50_000))(grid)
+    integral = np.exp(np.asarray(values, np.float64)).sum() * volume
     # The kinks of a Laplace density and of splines cost the rectangle rule a little.
     assert integral == pytest.approx(1, abs=3e-3)
 
 
 @EVERY_PRIOR
 def test_density_and_samples_agree_statistically(case):
-    """E_p[grad log p] = 0, and E_p[q / p] = 1 for a q inside p's support; both within 5 standard errors."""
-    fixed = distribution(case, params_of(case))
+    """E_p[grad log p] = 0 in a chart, and E_p[q / p] = 1 for a q inside p's support; both within 5 standard errors."""
+    fixed, space = distribution(case, params_of(case)), case.space
     z = jax.jit(lambda key: fixed.sample(seed=key, sample_shape=20_000))(jax.random.key(4))
-    score = np.asarray(jax.jit(jax.vmap(jax.grad(fixed.log_prob)))(z), np.float64)
+
+    def in_chart(u):
+        return fixed.log_prob(space.chart(u)) + space.log_volume(u)
+
+    score = np.asarray(jax.jit(jax.vmap(jax.grad(in_chart)))(space.inverse(z)), np.float64)
     error = score.std(0, ddof=1) / np.sqrt(len(score))
-    assert (np.abs(score.mean(0)) < 5 * error).all()
+    assert (np.abs(score.mean(0)) < 5 * error + 1e-7).all()
     # Narrow, at a sample of the prior, so that q / p is bounded.
-    narrow = vp.normal_diag(z[0], jnp.full(2, 0.3))
+    narrow = space.posterior(z[0], jnp.full(2, 0.3))
     ratio = np.exp(np.asarray(jax.jit(lambda z: narrow.log_prob(z) - fixed.log_prob(z))(z), np.float64))
     assert abs(ratio.mean() - 1) < 5 * ratio.std(ddof=1) / np.sqrt(len(ratio))
 
@@ -129,15 +140,15 @@ def test_eager_jit_vmap_and_scan_agree(case):
     def density(params, z):
         return distribution(case, params).log_prob(z)
 
-    eager = density(params, POINTS)
+    eager = density(params, case.points)
     others = {
         "jit": log_prob(case, params),
-        "vmap over z": jax.jit(jax.vmap(density, (None, 0)))(params, POINTS),
-        "scan over z": jax.lax.scan(lambda carry, z: (carry, fixed.log_prob(z)), None, POINTS)[1],
+        "vmap over z": jax.jit(jax.vmap(density, (None, 0)))(params, case.points),
+        "scan over z": jax.lax.scan(lambda carry, z: (carry, fixed.log_prob(z)), None, case.points)[1],
     }
     twice = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params)
     if jax.tree.leaves(params):
-        others["vmap over params"] = jax.jit(jax.vmap(density, (0, None)))(twice, POINTS)[1]
+        others["vmap over params"] = jax.jit(jax.vmap(density, (0, None)))(twice, case.points)[1]
     for name, values in others.items():
         np.testing.assert_allclose(values, eager, rtol=1e-5, atol=1e-5, err_msg=name)
 
@@ -176,7 +187,7 @@ def test_compiles_once_for_many_calls(case):
 @EVERY_PRIOR
 def test_gradient_reaches_every_parameter(case):
     params = params_of(case)
-    z = jax.random.normal(jax.random.key(5), (50, 2))
+    z = case.space.chart(jax.random.normal(jax.random.key(5), (50, case.space.free)))
     gradient = jax.jit(jax.grad(lambda params: distribution(case, params).log_prob(z).sum()))(params)
     for path, leaf in jax.tree.leaves_with_path(gradient):
         assert np.isfinite(leaf).all(), path
@@ -189,6 +200,15 @@ def test_missing_context_is_named(case):
         context = {other: value for other, value in case.context.items() if other != name}
         with pytest.raises(TypeError, match=f"'{name}'"):
             case.make().apply(params_of(case), **context).log_prob(POINTS)
+
+
+@EVERY_PRIOR
+def test_a_posterior_over_another_space_is_refused(case):
+    assert space_of(distribution(case, params_of(case))) == case.space.name
+    for other in {PLANE, CIRCLE} - {case.space}:
+        q = other.posterior(jnp.array([0.3, 0.7]), jnp.full(2, 0.5))
+        with pytest.raises(ValueError, match=re.escape(f"q is over {other.name} and p over {case.space.name}")):
+            vp.kl_divergence(q, distribution(case, params_of(case)), key=jax.random.key(0))
 
 
 @EVERY_PRIOR
@@ -210,7 +230,7 @@ def test_float32_agrees_with_float64_under_strict_promotion(case):
         single = log_prob(case, params)
     with jax.enable_x64(True):
         double = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
-        reference = log_prob(case, double, jnp.asarray(POINTS, jnp.float64))
+        reference = log_prob(case, double, jnp.asarray(case.points, jnp.float64))
         assert reference.dtype == jnp.float64
     np.testing.assert_allclose(single, reference, rtol=1e-5, atol=1e-5)
 
@@ -222,9 +242,9 @@ def test_init_is_a_linen_parameter_initialiser(case):
         def __call__(self, z):
             return case.make().apply(self.param("prior", case.make().init), **case.context).log_prob(z)
 
-    variables = jax.jit(Model().init)(jax.random.key(0), POINTS)
+    variables = jax.jit(Model().init)(jax.random.key(0), case.points)
     params = variables.get("params", {}).get("prior", {})
-    np.testing.assert_allclose(jax.jit(Model().apply)(variables, POINTS), log_prob(case, params), rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(Model().apply)(variables, case.points), log_prob(case, params), rtol=1e-6)
 
 
 @EVERY_PRIOR
@@ -234,7 +254,7 @@ def test_freeze_gives_the_same_distribution_without_context(case):
     values = fixed.init(jax.random.key(9))
 
     def density(values):
-        return fixed.apply(values).log_prob(POINTS)
+        return fixed.apply(values).log_prob(case.points)
 
     np.testing.assert_allclose(jax.jit(density)(values), log_prob(case, params), rtol=1e-5, atol=1e-5)
     gradient = jax.jit(jax.grad(lambda values: density(values).sum(), allow_int=True))(values)

@@ -25,6 +25,7 @@ RANGES = {
     "logits": (-FAR, FAR),
     "pseudo_inputs": (-FAR, FAR),
     "log_df": (-2.0, 10.0),
+    "log_concentration": (-10.0, 10.0),
 }
 WEIGHT_NOISE = (0.0, 0.1, 0.3)
 
@@ -111,7 +112,7 @@ def prior(case: cases.PriorCase) -> Edge:
 
     def function(params: Any, z: jax.Array) -> jax.Array:
         p = made.apply(params["prior"], **case.context)
-        q = vp.normal_diag(z, jnp.exp(params["posterior"]["log_scale"]))
+        q = case.space.posterior(z, jnp.exp(params["posterior"]["log_scale"]))
         kl = vp.kl_divergence(q, p, key=jax.random.key(0), num_samples=2)
         return jnp.stack([p.log_prob(z), kl])
 

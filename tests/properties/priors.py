@@ -66,11 +66,11 @@ def row_of(case: cases.PriorCase) -> Row:
 
     def means(params: Any) -> Any:
         made = distribution(params)
-        return made.component_moments()[0] if isinstance(made, Mixture) else None
+        return made.component_moments()[0] if isinstance(made, Mixture) and case.space.is_euclidean else None
 
     start = {} if fixed is not None else jax.jit(prior.init)(jax.random.key(1))
     starts = [moved(start, scale) for scale in ((0.0, 0.1) if "spline" in case.name else (0.0, 0.1, 0.5))]
-    dim = 1 if case.name.endswith("1d") else 2
+    dim = 1 if case.name.endswith("1d") else case.space.free
     means_of = jax.jit(means)
 
     @st.composite
@@ -87,7 +87,7 @@ def row_of(case: cases.PriorCase) -> Row:
 
     return Row(
         case.name,
-        lambda params, z: distribution(params).log_prob(z),
+        lambda params, u: distribution(params).log_prob(case.space.chart(u)),
         arguments(),
         REFERENCES.get(case.name),
         tolerance=1e-3 if "spline" in case.name else 2e-5,
@@ -189,7 +189,18 @@ def of_topographic_map(params: Any, z: Any) -> float:
     return of_mixture({"loc": params["loc"] + loc, "log_scale": params["log_scale"] + log_scale}, z)
 
 
+def of_power_spherical_mixture(params: Any, u: Any) -> float:
+    """At an angle u; with D = 2 the constants are those of a Beta(kappa + 1 / 2, 1 / 2) variable (1 + t) / 2."""
+    concentration = np.exp(params["log_concentration"])
+    cosine = np.cos(u[0] - np.arctan2(params["loc"][:, 1], params["loc"][:, 0]))
+    constants = -concentration * np.log(2) - scipy.special.betaln(concentration + 0.5, 0.5) - np.log(2)
+    terms = scipy.special.log_softmax(params["logits"]) + constants + concentration * np.log1p(cosine)
+    return float(scipy.special.logsumexp(terms))
+
+
 REFERENCES = {
+    "spherical_uniform": lambda params, u: -np.log(2 * np.pi),
+    "power_spherical_mixture": of_power_spherical_mixture,
     "topographic_map": of_topographic_map,
     "topographic_vamp": lambda params, z: of_vamp({"pseudo_inputs": params["centre"] + on_grid(params)}, z),
     "exemplar": of_exemplars,

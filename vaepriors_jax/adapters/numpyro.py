@@ -7,18 +7,25 @@ import numpyro.distributions as dist
 from numpyro.distributions import constraints
 
 from vaepriors_jax.distributions.conversion import as_latent_distribution
+from vaepriors_jax.distributions.spaces import SIMPLEX, SPHERE, space_of
+
+SUPPORTS = {SPHERE: constraints.sphere, SIMPLEX: constraints.simplex}
 
 
 class LatentDistribution(dist.Distribution):
     """A distribution over one vector z [dim] for `numpyro.sample`; see `to_numpyro`."""
 
     arg_constraints = {}
-    support = constraints.real_vector
 
     def __init__(self, distribution: Any):
         """Takes the distribution that a prior's `apply` returns."""
         self.distribution = distribution
         super().__init__(event_shape=tuple(distribution.event_shape), validate_args=False)
+
+    @property
+    def support(self) -> Any:
+        """The space of z."""
+        return SUPPORTS.get(space_of(self.distribution), constraints.real_vector)
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
         """Draws z [*sample_shape, dim]."""

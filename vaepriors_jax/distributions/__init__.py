@@ -5,6 +5,7 @@ from vaepriors_jax.distributions.full_mixture import FullMixture
 from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.distributions.normal import NormalDiag, normal_diag
 from vaepriors_jax.distributions.posterior_mixture import mixture_of_posteriors
+from vaepriors_jax.distributions.power_spherical import power_spherical
 from vaepriors_jax.distributions.two_level import TwoLevel, two_level_posterior
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "TwoLevel",
     "mixture_of_posteriors",
     "normal_diag",
+    "power_spherical",
     "two_level_posterior",
 ]

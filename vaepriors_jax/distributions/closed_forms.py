@@ -6,12 +6,17 @@ from typing import Any
 import distrax
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import betaln, digamma, erf, gammaln, i0e, i1e
+from jax.scipy.special import erf, i0e, i1e
 from tensorflow_probability.substrates.jax import distributions as tfd
 
 from vaepriors_jax.distributions.conversion import as_library_distribution
 from vaepriors_jax.distributions.gaussian_parameters import distribution_class, full_gaussian, independent_scalars
 from vaepriors_jax.distributions.normal import is_normal_diag, location_and_scale
+from vaepriors_jax.distributions.power_spherical import (
+    PowerSpherical,
+    SphericalUniform,
+    kl_of_power_spherical_to_uniform,
+)
 
 
 def kl_of_diagonal_gaussians(q_loc: jax.Array, q_scale: jax.Array, p_loc: jax.Array, p_scale: jax.Array) -> jax.Array:
@@ -83,20 +88,6 @@ def kl_of_von_mises(q_loc: jax.Array, q_conc: jax.Array, p_loc: jax.Array, p_con
     return jnp.sum(nats, axis=-1)
 
 
-def kl_of_power_spherical_to_uniform(concentration: jax.Array, dim: int) -> jax.Array:
-    r"""KL in nats of a power spherical distribution to the uniform one on the unit sphere in `dim` dimensions.
-
-    The density is $C (1 + \mu^T z)^\kappa$, and $(1 + \mu^T z) / 2$ is Beta($\alpha$, $\beta$) with
-    $\beta = (D - 1) / 2$ and $\alpha = \beta + \kappa$ (De Cao & Aziz, 2020, The power spherical distribution, eqs. 5
-    and 9). KL = $\log C + \kappa (\log 2 + \psi(\alpha) - \psi(\alpha + \beta))$ + log area of the sphere.
-    """
-    beta = jnp.asarray((dim - 1) / 2, concentration.dtype)
-    alpha = beta + concentration
-    log_constant = -(alpha + beta) * jnp.log(2.0) - beta * jnp.log(jnp.pi) + gammaln(beta) - betaln(alpha, beta)
-    log_area = jnp.log(2.0) + dim / 2 * jnp.log(jnp.pi) - gammaln(jnp.asarray(dim / 2, concentration.dtype))
-    return log_constant + log_area + concentration * (jnp.log(2.0) + digamma(alpha) - digamma(alpha + beta))
-
-
 def _scalars(q: Any, p: Any, *classes: type) -> tuple[Any, Any] | None:
     """The scalar distributions of two vectors with independent entries, if both are of the given classes."""
     scalars = independent_scalars(q), independent_scalars(p)
@@ -137,7 +128,8 @@ def closed_form_kl(q: Any, p: Any) -> jax.Array | None:
         return kl_of_gaussian_to_laplace(*location_and_scale(q), *_broadcast(scalar, scalar.loc, scalar.scale))
     if pair := _scalars(q, p, distrax.VonMises, tfd.VonMises):
         return kl_of_von_mises(*(array for d in pair for array in _broadcast(d, d.loc, d.concentration)))
-    if distribution_class(q) is tfd.PowerSpherical and distribution_class(p) is tfd.SphericalUniform:
+    is_power_spherical = distribution_class(q) in (PowerSpherical, tfd.PowerSpherical)
+    if is_power_spherical and distribution_class(p) in (SphericalUniform, tfd.SphericalUniform):
         batch = jnp.broadcast_shapes(tuple(q.batch_shape), tuple(p.batch_shape))
         return jnp.broadcast_to(kl_of_power_spherical_to_uniform(q.concentration, q.event_shape[0]), batch)
     return None

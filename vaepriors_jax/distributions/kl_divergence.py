@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from vaepriors_jax.checks import check_choice, check_positive_integer
 from vaepriors_jax.distributions.closed_forms import closed_form_kl
 from vaepriors_jax.distributions.conversion import as_library_distribution
+from vaepriors_jax.distributions.spaces import check_same_space
 
 KL_METHODS = ("auto", "analytic", "monte_carlo")
 
@@ -42,7 +43,7 @@ def kl_divergence(
 
     Raises:
         ValueError: `method="analytic"` where there is no closed form; a Monte Carlo estimate without samples and key;
-            shapes that do not fit.
+            shapes that do not fit; distributions over different spaces, such as R^n and the sphere.
         TypeError: q or p is not a distribution.
 
     Example:
@@ -56,6 +57,7 @@ def kl_divergence(
     """
     check_choice("method", method, KL_METHODS)
     batch_shape = _check_vectors(q, p)
+    check_same_space(q, p)
     q, p = as_library_distribution(q), as_library_distribution(p)
     exact = closed_form_kl(q, p) if method != "monte_carlo" else None
     if exact is not None:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.lax import Precision
 
 from vaepriors_jax.distributions.numerics import as_event, log_sum_exp, over_leading_axes
+from vaepriors_jax.distributions.spaces import space_of
 
 
 class Mixture(distrax.Distribution):
@@ -44,9 +45,19 @@ class Mixture(distrax.Distribution):
     @property
     def event_shape(self) -> tuple[int, ...]:
         """The shape of one z."""
-        first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.parameters)
-        sample = jax.eval_shape(lambda slice_: self._component(slice_).sample(seed=jax.random.key(0)), first)
-        return sample.shape
+        return jax.eval_shape(lambda one: self._component(one).sample(seed=jax.random.key(0)), self._first).shape
+
+    @property
+    def space(self) -> str:
+        """The space over which it is, that of its components."""
+        found = []
+        jax.eval_shape(lambda one: found.append(space_of(self._component(one))), self._first)
+        return found[0]
+
+    @property
+    def _first(self) -> Any:
+        """Shapes of one component's parameters."""
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.parameters)
 
     def component_log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats of each component at z [..., dim]: [..., K]."""

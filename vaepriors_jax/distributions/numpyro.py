@@ -6,6 +6,10 @@ import distrax
 import jax
 import jax.numpy as jnp
 
+from vaepriors_jax.distributions.spaces import EUCLIDEAN, SIMPLEX, SPHERE
+
+SPACES = {"_Sphere": SPHERE, "_Simplex": SIMPLEX}  # by the constraints of NumPyro
+
 
 class FromNumPyro(distrax.Distribution):
     """A distribution of NumPyro with the methods of distrax."""
@@ -23,6 +27,11 @@ class FromNumPyro(distrax.Distribution):
     def batch_shape(self) -> tuple[int, ...]:
         """The shape of the batch."""
         return tuple(self.distribution.batch_shape)
+
+    @property
+    def space(self) -> str:
+        """The space of its events."""
+        return SPACES.get(type(self.distribution.support).__name__, EUCLIDEAN)
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats."""

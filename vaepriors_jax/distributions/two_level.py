@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from vaepriors_jax.distributions.conversion import as_latent_distribution
 from vaepriors_jax.distributions.normal import is_normal_diag, location_and_scale, normal_diag
 from vaepriors_jax.distributions.numerics import as_event
+from vaepriors_jax.distributions.spaces import EUCLIDEAN, space_of
 
 # Draws of z2 for the moments of z1: the standard error is an eighth of the standard deviation over z2.
 NUM_DRAWS = 64
@@ -28,6 +29,12 @@ class TwoLevel(distrax.Distribution):
     def event_shape(self) -> tuple[int, ...]:
         """(bottom_dim + top_dim,)."""
         return (self.bottom_dim + self.top.event_shape[0],)
+
+    @property
+    def space(self) -> str:
+        """R^n, or the product of R^n and the space of the top level."""
+        space = space_of(self.top)
+        return space if space == EUCLIDEAN else f"{EUCLIDEAN} x {space}"
 
     def split(self, value: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Splits z [..., dim] into z1 and z2."""

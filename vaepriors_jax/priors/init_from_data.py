@@ -22,6 +22,7 @@ def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None
     - `conditional_normal` for labels: mean and scale of the encodings of each class; needs z and y.
     - `autoregressive_mixture`: k-means on each dimension of z; the network as `init` makes it.
     - `laplace`, `generalized_normal` and `student_t_prior`: quantiles of encodings z, or their mean distance.
+    - `power_spherical_mixture`: k-means on encodings z of length 1; weights, mean directions and concentrations.
     - `vamp`: training examples x [N, ...] as pseudo-inputs, drawn without replacement (of each class, given y);
       at least 0.002 of the range of its bounds from either end. With `covariates` those of the same examples. With
       `start="k-means"` the centres of clusters of x, and learned weights are the shares of the clusters.
@@ -112,15 +113,20 @@ def k_means(
         return kmeans2(values, start, minit="++" if isinstance(start, int) else "matrix", rng=generator)
 
 
-def clusters(z: np.ndarray, num_components: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
-    """Weights, means and scales of k-means clusters; small clusters borrow the scale of all data."""
+def clusters_of(z: np.ndarray, num_components: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Centres [K, dim] of k-means clusters of encodings [N, dim], and who belongs to which, zeros and ones [N, K]."""
     if len(z) < num_components:
         raise ValueError(f"Expected at least num_components={num_components} encodings; got {len(z)}.")
-    z = z.astype(np.float64)
     means, labels = k_means(z, num_components, generator)
-    members = np.eye(num_components)[labels]
+    return means, np.eye(num_components)[labels]
+
+
+def clusters(z: np.ndarray, num_components: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
+    """Weights, means and scales of k-means clusters; small clusters borrow the scale of all data."""
+    z = z.astype(np.float64)
+    means, members = clusters_of(z, num_components, generator)
     counts = members.sum(0)
-    scatter = members.T @ (z - means[labels]) ** 2
+    scatter = members.T @ (z - members @ means) ** 2
     # One pseudo-observation at the mean within-cluster variance keeps every scale above zero.
     variance = (scatter + scatter.sum(0) / len(z) + 1e-6) / (counts[:, None] + 1)
     logits = np.log((counts + 1) / (len(z) + num_components))

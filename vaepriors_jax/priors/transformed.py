@@ -6,6 +6,7 @@ import distrax
 import jax
 
 from vaepriors_jax.base import Flow, Inner, Prior, hyperprior_of, pull_back
+from vaepriors_jax.distributions.spaces import check_euclidean
 from vaepriors_jax.factories import factory
 from vaepriors_jax.priors.init_from_data import init_from_data
 
@@ -18,7 +19,7 @@ def transformed(base_prior: Prior, flow: Flow) -> Prior:
     posterior to it is a Monte Carlo estimate.
 
     Args:
-        base_prior: any prior over u, learnable or not.
+        base_prior: any prior over u in R^n, learnable or not.
         flow: any flow of the same dimension.
 
     Context:
@@ -44,6 +45,7 @@ def transformed(base_prior: Prior, flow: Flow) -> Prior:
 
     def apply(params: Any, **context: Any) -> distrax.Transformed:
         base = base_prior.apply(params["base"], **context)
+        check_euclidean("a flow", base)
         return distrax.Transformed(base, flow.apply(params["flow"], **context))
 
     def start(key: jax.Array, **data: Any) -> Any:

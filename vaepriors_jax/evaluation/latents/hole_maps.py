@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from vaepriors_jax.checks import check_choice, check_key, check_positive, check_positive_integer
 from vaepriors_jax.distributions.mixture import Mixture
+from vaepriors_jax.distributions.spaces import check_euclidean
 from vaepriors_jax.evaluation.latents.aggregated_posterior import log_prob_in_chunks
 from vaepriors_jax.evaluation.latents.latent_samples import check_distributions
 from vaepriors_jax.evaluation.latents.plane_marginals import (
@@ -88,7 +89,8 @@ def hole_map(
         A `HoleMap`.
 
     Raises:
-        ValueError: a latent space of one dimension, an unknown plane, or a single component to split.
+        ValueError: a latent space of one dimension or one other than R^n, an unknown plane, or a single component to
+            split.
         TypeError: `prior` is not a distribution, `aggregated` not a mixture, or `key` not a random key.
 
     Example:
@@ -210,6 +212,7 @@ def log_density_on(area: Area, density: distrax.Distribution | PlaneMarginal, ch
 
 def _check_densities(prior: distrax.Distribution, aggregated: Mixture) -> None:
     check_distributions(prior=prior, aggregated=aggregated)
+    check_euclidean("a map of a plane", prior)
     if not isinstance(aggregated, Mixture):
         raise TypeError(
             f"Expected `aggregated` to be a mixture, as from `aggregated_posterior`; got {type(aggregated).__name__}. "

@@ -92,7 +92,8 @@ def annealed_importance_sampling(
         An `AnnealedLogMarginal`, in nats.
 
     Raises:
-        ValueError: an option is out of range, or data are not finite or outside the likelihood's support.
+        ValueError: an option is out of range, data are not finite or outside the likelihood's support, or the prior
+            is not over R^n.
 
     Example:
         >>> import jax, jax.numpy as jnp, vaepriors_jax as vp

@@ -106,7 +106,8 @@ def bidirectional_monte_carlo(
         A `BidirectionalBounds`, in nats.
 
     Raises:
-        ValueError: an option is out of range, or the length of the context is not `num_examples`.
+        ValueError: an option is out of range, the length of the context is not `num_examples`, or the prior is not
+            over R^n.
 
     Example:
         >>> import jax, jax.numpy as jnp, vaepriors_jax as vp

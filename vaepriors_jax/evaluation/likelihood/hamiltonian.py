@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaepriors_jax.distributions.posterior_mixture import moments
+from vaepriors_jax.distributions.spaces import check_euclidean
 from vaepriors_jax.objectives import log_likelihood
 from vaepriors_jax.vae import VAE, VAEParams
 
@@ -36,6 +37,7 @@ def annealing_path(
     vae: VAE, params: VAEParams, prior: distrax.Distribution, x: jax.Array, context: dict[str, Any], initial: str
 ) -> AnnealingPath:
     """The path of one example to p(x, z), from q(z|x) if `initial` is "posterior" or p(z) if it is "prior"."""
+    check_euclidean("annealing, whose chains move through it", prior)
     start = prior if initial == "prior" else vae.posterior(params, x, **context)
 
     def log_ratio(z: jax.Array) -> jax.Array:
