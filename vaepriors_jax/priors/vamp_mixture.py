@@ -33,11 +33,11 @@ def vamp_mixture(
     The mean m of each component has the encoder's posterior at a learned pseudo-input u_k as its distribution. For a
     diagonal Gaussian q(z|x) with mean $\mu(x)$ and scale $s(x)$ the integral is
     $\mathcal{N}(z; \mu(u_k), \mathrm{diag}(\sigma_k^2 + s(u_k)^2))$. A component is thus wider than q(z|u_k), and can
-    hold a whole cluster of examples, which those of a `vamp` cannot.
+    hold a whole cluster of examples.
 
     The weights are those of a Dirichlet process, truncated at K components: $w_k = v_k \prod_{j<k} (1 - v_j)$, with
-    $v_k \sim \mathrm{Beta}(1, \alpha)$. The process prefers few components, and needs K to be large enough only. The
-    sticks $s_k$, the logits of $v_k$, are estimated by their maximum a posteriori: training adds
+    $v_k \sim \mathrm{Beta}(1, \alpha)$. A small $\alpha$ prefers few components. The sticks $s_k$, the logits
+    of $v_k$, are estimated by their maximum a posteriori: training adds
     $\frac1N \log p(s|\alpha)$ to the objective of each example, for N = `num_examples`. With $n_k$ examples in
     component k this gives $v_k = (n_k + 1) / (n_k + n_{k+1} + \dots + n_K + 1 + \alpha)$. The term is in no ELBO and no
     log p(x), where the weights are what they are.
