@@ -56,6 +56,7 @@ def tables_of(content: dict[str, Any], part: str | None) -> Sequence[Table]:
     makers: dict[str, Callable[[], Sequence[Table]]] = {
         "benchmark": lambda: [Table(**table) for table in content["parts"][part]["tables"]],
         "prior_holes": list,  # its short table has everything
+        "example": list,
         "prior_visualization": lambda: [holes_table(content)],
         "generation_quality": lambda: [samples_table(content["summary"]), *tests(rows).tables],
         "pseudo_inputs": lambda: [distances_table(rows)],

@@ -102,7 +102,7 @@ def test_fit_checks_its_data_before_it_compiles(run, message):
 
 
 def test_missing_context_of_a_batch_is_named():
-    with pytest.raises(TypeError, match=r"conditional_normal\(dim=2, num_classes=3\) reads the context 'y'"):
+    with pytest.raises(TypeError, match="A conditional prior or flow reads the context 'y', which is missing"):
         fit({"x": ONES}, prior=CLASSES)
     with pytest.raises(TypeError, match=r"vamp\(.*\) reads the context 'encode', which is missing. A VAE passes"):
         vp.vamp(3, (6,)).apply(vp.vamp(3, (6,)).init(KEY))

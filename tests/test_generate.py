@@ -21,9 +21,9 @@ PARAMS = vp.VAEParams({}, {}, {})
 
 
 def test_one_value_for_all_gives_what_the_same_value_for_each_gives():
-    for prior in (vp.standard_normal(2), vp.conditional_normal(2, num_classes=3)):
+    for prior, label in ((vp.standard_normal(2), {}), (vp.conditional_normal(2, num_classes=3), {"y": 1})):
         vae, params = VAE._replace(prior=prior), PARAMS._replace(prior=jax.jit(prior.init)(KEY))
-        one = vp.generate(vae, params, KEY, 3, library=2.0, y=1)
+        one = vp.generate(vae, params, KEY, 3, library=2.0, **label)
         assert one.shape == (3, 4)
         np.testing.assert_array_equal(one[:, :2], one[:, 2:])
     narrow = jax.tree.map(lambda leaf: leaf - (20 if leaf is params.prior["log_scale"] else 0), params.prior)

@@ -162,7 +162,8 @@ def check_array(name: str, value: Any) -> None:
     if not is_number or jnp.issubdtype(dtype, jnp.complexfloating):
         raise TypeError(
             f"Expected numbers in `{name}`; got an array of dtype {dtype}. Convert it, such as by "
-            f"`np.asarray({name}, np.float32)`."
+            f"`np.asarray({name}, np.float32)`, or number its categories, as `np.unique({name}, return_inverse=True)` "
+            "does."
         )
     if isinstance(dtype, np.dtype) and not dtype.isnative:
         raise TypeError(
@@ -176,7 +177,7 @@ def rows_of_shape(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
     check_array(name, values)
     array = np.asarray(values)
     if array.shape[1:] != shape:
-        raise ValueError(f"Expected `{name}` of shape [N, {', '.join(map(str, shape))}]; got {array.shape}.")
+        raise ValueError(f"Expected `{name}` of shape [{', '.join(map(str, ('N', *shape)))}]; got {array.shape}.")
     return array
 
 
@@ -211,6 +212,12 @@ def check_weights(weight: Any) -> None:
             f"Expected weights of examples >= 0 in `weight`; got {values.min():g} at index {int(values.argmin())}. A "
             "weight of 0 leaves an example out."
         )
+
+
+def check_some_weight(weight: Any) -> None:
+    """Raises ValueError if all weights of examples are 0; None and traced ones pass."""
+    if weight is not None and not isinstance(weight, Tracer) and not np.any(np.asarray(weight)):
+        raise ValueError("Expected at least one example of a positive weight in `weight`; all are 0.")
 
 
 def check_integer_range(name: str, value: Any) -> None:

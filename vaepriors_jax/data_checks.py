@@ -1,6 +1,5 @@
 """Checks of a whole data set, before anything is compiled."""
 
-import warnings
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
@@ -18,16 +17,18 @@ from vaepriors_jax.checks import (
     check_key,
     check_labels,
     check_reserved,
+    check_some_weight,
     check_transformed,
     check_weights,
-    did_you_mean,
 )
 from vaepriors_jax.conditioning import conditions_read, labels_read
 from vaepriors_jax.factories import check_is, check_shapes
 from vaepriors_jax.likelihoods.support import Support
 from vaepriors_jax.networks.variables import split
 from vaepriors_jax.trees import map_arrays, named_arrays, num_rows
-from vaepriors_jax.vae import VAE, VAEParams, check_params, context_of
+from vaepriors_jax.vae import VAE, VAEParams, check_params, context_of, declared_entries, warn_of_unread
+
+LABEL = "y"
 
 
 def check_vae(vae: Any, order: str) -> None:
@@ -35,6 +36,10 @@ def check_vae(vae: Any, order: str) -> None:
     if not isinstance(vae, VAE):
         raise TypeError(f"Expected a `vp.VAE` as the first argument; got {type(vae).__name__}. The order is {order}.")
     check_is(Prior, vae.prior, ", as the `prior` of the `vp.VAE`")
+    for name, example in (("encoder_context", ("y",)), ("decoder_context", ("y",)), ("latent_shape", (4, 4, 2))):
+        value = getattr(vae, name)
+        if not isinstance(value, tuple) and not (value is None and name == "latent_shape"):
+            raise TypeError(f"Expected `{name}` of the `vp.VAE` as a tuple, such as {example}; got {value!r}.")
 
 
 def check_model(vae: VAE, params: VAEParams, key: jax.Array) -> tuple[VAEParams, jax.Array]:
@@ -51,8 +56,11 @@ def check_data(
     *,
     transform: Callable[..., Any] | None = None,
     place: Callable[[Any], Any] = jnp.asarray,
+    whole: bool = True,
 ) -> dict[str, jax.Array]:
     """Returns the data as arrays on the device, or raises an error that says what is wrong with them.
+
+    Warns of entries that nothing reads, other than labels `y`.
 
     Args:
         vae: the VAE that will read them.
@@ -61,6 +69,7 @@ def check_data(
         key: a key, or a batch of keys where `params` are replicas.
         transform: what training does to a batch, such as `binarize`.
         place: function that puts an array where it will be used.
+        whole: whether the data are a whole data set, and not a batch of one, all of whose weights may be 0.
 
     Raises:
         ValueError: no `x`, unequal lengths, NaN, integers that would wrap around, labels outside the classes, values
@@ -74,13 +83,33 @@ def check_data(
     _check_arrays(data)
     check_entries(vae, data)
     check_values(vae, data)
-    if "weight" in data and not isinstance(data["weight"], Tracer) and not np.any(np.asarray(data["weight"])):
-        raise ValueError("Expected at least one example of a positive weight in `weight`; all are 0.")
-    arrays = map_arrays(place, data)
+    if whole:
+        check_some_weight(data.get("weight"))
+    arrays = place_arrays(place, data)
     # Arrays in host memory are checked there.
     known = map_arrays(lambda value: value if isinstance(value, np.ndarray) else place(value), data)
     _check_support(vae, params, known, key, transform)
+    _warn_of_unread(vae, params, known, key, transform)
     return arrays
+
+
+def place_arrays(place: Callable[[Any], Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """Puts arrays where they will be used. Weights of examples become floats: sums of integers and halves overflow."""
+    arrays = map_arrays(place, data)
+    if "weight" in arrays:
+        arrays["weight"] = arrays["weight"].astype(jax.dtypes.canonicalize_dtype(float))
+    return arrays
+
+
+def _warn_of_unread(
+    vae: VAE, params: VAEParams, data: Mapping[str, Any], key: jax.Array, transform: Callable[..., Any] | None
+) -> None:
+    if key.ndim:
+        key, params = key[0], jax.tree.map(lambda leaf: leaf[0], params)
+    # Labels stand in most data sets, for priors that read them and for others.
+    data = {name: value for name, value in data.items() if name != LABEL or name in declared_entries(vae)}
+    shapes = map_arrays(lambda v: jax.ShapeDtypeStruct(v.shape, jax.dtypes.canonicalize_dtype(v.dtype)), data)
+    warn_of_unread(vae, params, shapes, transform and partial(transform, key))
 
 
 def _check_arrays(data: Mapping[str, Any]) -> None:
@@ -127,18 +156,13 @@ def check_values(vae: VAE, data: Mapping[str, Any]) -> None:
 
 
 def check_entries(vae: VAE, names: Collection[str]) -> None:
-    """Raises ValueError for entries of a batch with names that are taken; warns of a misspelt 'weight'."""
+    """Raises ValueError for entries of a batch with names that are taken."""
     check_reserved(names)
-    readers = {*vae.encoder_context, *vae.decoder_context, *(read.name for read in conditions_read(vae.prior.config))}
-    if "weight" in readers:
+    if "weight" in (*vae.encoder_context, *vae.decoder_context, *(r.name for r in conditions_read(vae.prior.config))):
         raise ValueError(
             "Expected another name than 'weight' for what a network or the prior reads: an entry 'weight' weighs the "
             "examples. Rename it."
         )
-    # What is read and missing is an error of its own. Other entries, such as labels for an evaluation, may stay.
-    others = [name for name in names if name not in readers]
-    if "weight" not in names and (hint := did_you_mean(["weight"], others)):
-        warnings.warn(f"There is no entry 'weight' that weighs the examples.{hint}", stacklevel=2)
 
 
 def _rows(value: Any, start: int, count: int) -> Any:

@@ -110,7 +110,7 @@ def _check_event(likelihood: distrax.Distribution, x: Any, log_prob_shape: tuple
         )
 
 
-def log_likelihood(vae: VAE, params: VAEParams, z: jax.Array, x: jax.Array, **context: Any) -> jax.Array:
+def log_likelihood(vae: VAE, params: VAEParams, z: jax.Array, x: Any, **context: Any) -> jax.Array:
     """log p(x|z) in nats for one z [dim] and one example x."""
     return log_prob_of_example(vae.likelihood(params, z, **context), x)
 
@@ -128,7 +128,7 @@ def elbo(
     vae: VAE,
     params: VAEParams,
     key: jax.Array,
-    x: jax.Array,
+    x: Any,
     *,
     objective: Objective = DEFAULT,
     **context: Any,
@@ -179,7 +179,7 @@ def elbo_of(
     vae: VAE,
     params: VAEParams,
     key: jax.Array,
-    x: jax.Array,
+    x: Any,
     objective: Objective = DEFAULT,
     **context: Any,
 ) -> ELBO:
@@ -226,7 +226,7 @@ def log_importance_weights(
     posterior: distrax.Distribution,
     prior: distrax.Distribution,
     key: jax.Array,
-    x: jax.Array,
+    x: Any,
     num_samples: int,
     **context: Any,
 ) -> jax.Array:
@@ -237,7 +237,7 @@ def log_importance_weights(
     return log_p_x + prior.log_prob(z) - log_q
 
 
-def iwae(vae: VAE, params: VAEParams, key: jax.Array, x: jax.Array, *, num_samples: int, **context: Any) -> jax.Array:
+def iwae(vae: VAE, params: VAEParams, key: jax.Array, x: Any, *, num_samples: int, **context: Any) -> jax.Array:
     r"""Importance-weighted bound of one example, $\log \frac1S \sum_s p(x|z_s) p(z_s) / q(z_s|x)$.
 
     Args:

@@ -41,3 +41,22 @@ def num_rows(tree: Any) -> int:
 def take_rows(tree: Any, rows: Any) -> Any:
     """Some rows of arrays [N, ...]."""
     return jax.tree.map(lambda array: array[rows], tree)
+
+
+def entries_read(function: Callable[[dict[str, Any]], Any], data: Mapping[str, Any]) -> set[str]:
+    """Names of the entries of a dict that a function computes with, or returns. The function is traced, not run.
+
+    Args:
+        function: a function of a dict of arrays, or of nested dicts of them.
+        data: such a dict; shapes will do, as `jax.ShapeDtypeStruct`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from vaepriors_jax.trees import entries_read
+        >>> entries_read(lambda data: data["x"] + 1, {"x": jnp.ones(3), "y": jnp.ones(3)})
+        {'x'}
+    """
+    jaxpr = jax.make_jaxpr(function)(dict(data)).jaxpr
+    used = {id(variable) for equation in jaxpr.eqns for variable in equation.invars} | set(map(id, jaxpr.outvars))
+    names = [path[0].key for path, _ in jax.tree_util.tree_leaves_with_path(dict(data))]
+    return {name for name, variable in zip(names, jaxpr.invars, strict=True) if id(variable) in used}

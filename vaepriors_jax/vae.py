@@ -1,6 +1,7 @@
 """A VAE as an encoder, a decoder and a prior, and the generation of data from it."""
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
@@ -16,7 +17,7 @@ from vaepriors_jax.conditioning import conditions_read
 from vaepriors_jax.distributions.conversion import as_latent_distribution, as_likelihood
 from vaepriors_jax.factories import check_is
 from vaepriors_jax.networks.variables import State, Variables, call_in_training, join, split
-from vaepriors_jax.trees import map_arrays
+from vaepriors_jax.trees import entries_read, map_arrays, num_rows
 
 
 class Network(Protocol):
@@ -25,8 +26,11 @@ class Network(Protocol):
     The extra arguments are spelled so that type checkers take any function of parameters and one input.
     """
 
-    def __call__(self, params: Params, inputs: jax.Array, /, *args: Any, **kwargs: Any) -> Any:
-        """Encoder: x to q(z|x) over z [dim]. Decoder: z [dim] to p(x|z) over an x of the data's shape."""
+    def __call__(self, params: Params, inputs: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Encoder: x to q(z|x) over z [dim]. Decoder: z [dim] to p(x|z) over an x of the data's shape.
+
+        Where an example is a dict of arrays, so is x.
+        """
         ...
 
 
@@ -80,7 +84,7 @@ class VAE(NamedTuple):
     decoder_context: tuple[str, ...] = ()
     latent_shape: tuple[int, ...] | None = None
 
-    def posterior(self, params: VAEParams, x: jax.Array, **context: Any) -> distrax.Distribution:
+    def posterior(self, params: VAEParams, x: Any, **context: Any) -> distrax.Distribution:
         """Returns q(z|x) for one example, in evaluation."""
         read = _select(context, self.encoder_context, "encoder")
         networks = check_params(params)
@@ -97,7 +101,7 @@ class VAE(NamedTuple):
         return as_likelihood(likelihood)
 
     def train_posterior(
-        self, params: VAEParams, key: jax.Array, x: jax.Array, **context: Any
+        self, params: VAEParams, key: jax.Array, x: Any, **context: Any
     ) -> tuple[distrax.Distribution, State]:
         """Returns q(z|x) for one example of a training batch, and the encoder's new state."""
         read = _select(context, self.encoder_context, "encoder")
@@ -130,7 +134,7 @@ class VAE(NamedTuple):
     def encoder_with(self, params: VAEParams) -> Callable[..., distrax.Distribution]:
         """Returns the encoder with its parameters, from x to q(z|x), which priors read as the context `encode`."""
 
-        def encode(x: jax.Array, **encoder_context: Any) -> distrax.Distribution:
+        def encode(x: Any, **encoder_context: Any) -> distrax.Distribution:
             return self.posterior(params, x, **encoder_context)
 
         return encode
@@ -255,9 +259,52 @@ def context_of(example: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in example.items() if name not in ("x", "weight")}
 
 
+def declared_entries(vae: VAE) -> set[str]:
+    """Names of the entries of an example that networks and prior say they read, and x and the weight."""
+    read_by_prior = (read.name for read in conditions_read(vae.prior.config))
+    return {"x", "weight", *vae.encoder_context, *vae.decoder_context, *read_by_prior}
+
+
+def warn_of_unread(
+    vae: VAE,
+    params: VAEParams,
+    data: Mapping[str, Any],
+    transform: Callable[[dict[str, Any]], Any] | None = None,
+) -> None:
+    """Warns of entries of a batch {"x": [B, ...], ...}, or of its shapes, that nothing reads.
+
+    Networks read what the VAE names. What a prior or a transform reads is found by tracing them.
+    """
+    if not data or (declared := declared_entries(vae)).issuperset(data):
+        return
+
+    def log_prior(context: dict[str, Any]) -> jax.Array:
+        prior = vae.latent_prior(params, **context)
+        return prior.log_prob(jnp.zeros(prior.event_shape))
+
+    def read(batch: dict[str, Any]) -> Any:
+        batch = batch if transform is None else dict(transform(batch))
+        state = vae.next_prior_state(params, batch, jnp.array(True))
+        named = {name: value for name, value in batch.items() if name in declared}
+        return named, state, jax.vmap(log_prior, axis_size=num_rows(batch))(context_of(batch))
+
+    try:
+        found = entries_read(read, data)
+    except Exception:  # what is wrong is said where it is computed; it is no reason to warn
+        return
+    if unread := [name for name in data if name not in declared | found]:
+        it = "it" if len(unread) == 1 else "them"
+        warnings.warn(
+            f"Nothing reads {', '.join(map(repr, unread))}: no network (`encoder_context` and `decoder_context` of the "
+            f"`vp.VAE` name what they read), no prior, no transform. Leave {it} out, or name {it} where the "
+            f"model should read {it}.{did_you_mean(['weight'], unread)}",
+            stacklevel=3,
+        )
+
+
 def generate(
     vae: VAE, params: VAEParams, key: jax.Array, num_samples: int, *, mean: bool = True, **context: Any
-) -> jax.Array:
+) -> Any:
     """Generates data: z from the VAE's own prior, then p(x|z).
 
     Args:
@@ -268,10 +315,10 @@ def generate(
         mean: return the means of p(x|z), which look smoother than data, instead of samples of it.
         **context: what prior and decoder read: one value for all samples, such as `y=3`, or one for each, such as
             `y=jnp.arange(num_samples)`. An array whose first axis has `num_samples` entries has one for each sample,
-            unless prior or decoder cannot read it so.
+            unless prior or decoder cannot read it so. A value that nothing reads gives a warning.
 
     Returns:
-        Examples [num_samples, ...].
+        Examples [num_samples, ...]; a dict of them where p(x|z) is a `joint` likelihood.
 
     Raises:
         ValueError: labels outside the classes, or another number of values than 1 and `num_samples`.
@@ -280,6 +327,8 @@ def generate(
     key_z, key_x = jax.random.split(key)
     per_sample = _per_sample(vae, params, key, num_samples, context)
     shared = {name: value for name, value in context.items() if name not in per_sample}
+    one = jax.tree.map(lambda value: jnp.asarray(value)[None], shared)
+    warn_of_unread(vae, params, one | jax.tree.map(lambda array: array[:1], per_sample))
 
     def draw_z(key: jax.Array, own: dict[str, Any]) -> jax.Array:
         return vae.latent_prior(params, **shared, **own).sample(seed=key)
@@ -311,9 +360,10 @@ def _per_sample(
         if np.shape(value) not in (one, (num_samples, *one)):
             raise ValueError(_values_expected(num_samples, {name: value}, one))
     leading = {
-        name: jnp.asarray(value)
+        name: jax.tree.map(jnp.asarray, value)
         for name, value in context.items()
-        if np.shape(value)[:1] == (num_samples,) and not (name in known and np.shape(value) == known[name].shape)
+        if all(np.shape(leaf)[:1] == (num_samples,) for leaf in jax.tree.leaves(value))
+        and not (name in known and np.shape(value) == known[name].shape)
     }
 
     def trace(own: dict[str, Any]) -> jax.Array:

@@ -16,6 +16,7 @@ import numpy as np
 import optax
 
 import vaepriors_jax as vp
+from experiments.report.example_table import ExampleTable
 
 SIZE, DIM, COMPONENTS = 16, 6, 3
 COLOURS = np.array([[0.9, 0.2, 0.1], [0.1, 0.8, 0.3], [0.2, 0.3, 0.9]])
@@ -67,6 +68,7 @@ def main() -> None:
     parser.add_argument("--num-samples", type=int, default=50, help="samples of z for log p(x)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", help="only write the images to this .npz file")
+    parser.add_argument("--results", help="write the table to this .json file, too")
     options = parser.parse_args()
 
     train, colour = make_images(options.num_images, seed=0)
@@ -74,14 +76,14 @@ def main() -> None:
         np.savez(options.save, images=train, labels=colour)
         return
     validation, test = (make_images(options.num_images // 4, seed)[0] for seed in (1, 2))
-    print("| prior | log p(x), nats | bits / dim |\n|---|---:|---:|")
+    table = ExampleTable()
     keys = jax.random.split(jax.random.key(options.seed), 5)
     networks = Encoder().init(keys[0], train[0]), Decoder().init(keys[1], jnp.zeros(DIM))
     vamp = vp.vamp(20, (SIZE, SIZE, 3), bounds=(0, 255))
     for name, prior, start in (
         ("N(0, I)", standard := vp.standard_normal(DIM), standard.init(keys[2])),
-        ("mixture", mixture := vp.mixture(DIM, num_components=20), mixture.init(keys[2])),
-        ("VampPrior", vamp, vp.init_from_data(vamp, keys[2], x=train)),
+        ("mixture, 20 components", mixture := vp.mixture(DIM, num_components=20), mixture.init(keys[2])),
+        ("VampPrior, 20 pseudo-inputs", vamp, vp.init_from_data(vamp, keys[2], x=train)),
     ):
         vae = vp.VAE(Encoder().apply, Decoder().apply, prior)
         result = vp.fit(
@@ -96,8 +98,10 @@ def main() -> None:
             progress=name,
         )
         found = vp.log_marginal(vae, result.params, keys[4], test, num_samples=options.num_samples)
-        bits = vp.bits_per_dim(found.mean, SIZE * SIZE * 3)
-        print(f"| {name} | {found.mean:.1f} ± {found.standard_error:.1f} | {bits:.3f} |")
+        table.add(name, options.seed, found.values, {"bits / dim": vp.bits_per_dim(found.mean, SIZE * SIZE * 3)})
+    print(table.text())
+    if options.results:
+        table.write(options.results, "colour images", vars(options))
 
 
 if __name__ == "__main__":

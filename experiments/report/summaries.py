@@ -179,10 +179,15 @@ def of_quality(content: Mapping[str, Any]) -> Table:
     )
 
 
+def signed(mean_and_error: Sequence[float]) -> str:
+    """A difference with its sign, and its error."""
+    cell = short(*mean_and_error)
+    return cell if cell.startswith("-") else f"+{cell}"
+
+
 def _difference(difference: paired.Difference) -> str:
-    signed = short(difference.mean, difference.standard_error)
-    sign = "" if signed.startswith("-") else "+"
-    return f"{sign}{signed}" + ("" if math.isnan(difference.p_value) else f" ({difference.p_text})")
+    cell = signed((difference.mean, difference.standard_error))
+    return cell + ("" if math.isnan(difference.p_value) else f" ({difference.p_text})")
 
 
 def of_pseudo_inputs(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -212,6 +217,21 @@ def of_classes(content: Mapping[str, Any]) -> Table:
         "FID": [*values["fid"], real[2]],
     }
     return _table(columns, "Share of samples that a classifier puts into the class asked for. FID: smaller is better.")
+
+
+def of_example(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """log p(x) with each prior, and how much more it is than with the first."""
+    first, seeds = rows[0]["prior"], [str(row["seed"]) for row in rows]
+    columns = {"prior": [row["prior"] for row in rows]}
+    columns |= {"seed": seeds} if len(set(seeds)) > 1 else {}
+    columns["log p(x)"] = [short(*row["log_marginal"]) for row in rows]
+    columns["difference"] = [signed(row["difference"]) if row["difference"] else "–" for row in rows]
+    columns |= {title: [short(row["more"][title], most=3) for row in rows] for title in rows[0]["more"]}
+    return _table(
+        columns,
+        f"log p(x) of test data in nats: larger is better, ± over the test data. Difference to {first}, paired: both "
+        f"on the same test data. {'One seed.' if len(set(seeds)) == 1 else ''}".strip(),
+    )
 
 
 def of_benchmark(parts: Mapping[str, Any]) -> Table:
@@ -250,5 +270,6 @@ def of(content: Mapping[str, Any]) -> Table:
         "pseudo_inputs": lambda: of_pseudo_inputs(content["rows"]),
         "conditional_generation": lambda: of_classes(content),
         "choose_prior": lambda: of_choice(content),
+        "example": lambda: of_example(content["rows"]),
     }
     return makers.get(content["experiment"], lambda: of_comparison(content["summary"]))()

@@ -11,7 +11,7 @@ from tensorflow_probability.substrates.jax import distributions as tfd
 
 import vaepriors_jax as vp
 from vaepriors_jax.evaluation.latents import hole_mass
-from vaepriors_jax.evaluation.likelihood import annealed_importance_sampling
+from vaepriors_jax.evaluation.likelihood import annealed_importance_sampling, bidirectional_monte_carlo
 
 N, KEY = 24, jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -179,6 +179,32 @@ def test_masked_values_and_gradients_are_those_of_the_observed_entries(name):
     expected = jax.grad(lambda p: entry(p, x, 0) + entry(p, x, 2))(params)
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-6)
     assert gradient[1] == 0
+
+
+def test_odd_masks_and_dicts():
+    """All missing, half precision as a mask, another order of the parts, and samples with a mask each."""
+    nothing = {name: np.zeros_like(mask) for name, mask in MASK.items()}
+    alone = {"answers": X["answers"]}
+    found = vp.log_marginal(MASKED, PARAMS, KEY, with_missing(np.nan), num_samples=5, mask=nothing).values
+    assert np.isfinite(found).all()
+    halves = {name: mask.astype(np.float16) for name, mask in MASK.items()}
+    x, options = with_missing(np.nan), {"num_samples": 5}
+    values = [vp.log_marginal(MASKED, PARAMS, KEY, x, mask=mask, **options).values for mask in (MASK, halves)]
+    np.testing.assert_allclose(*values, rtol=1e-6)
+    backwards = {name: x[name] for name in reversed(x)}
+    found = vp.log_marginal(MASKED, PARAMS, KEY, backwards, mask=MASK, **options).values
+    np.testing.assert_allclose(found, values[0], rtol=1e-6)
+    one = VAE._replace(
+        encode=lambda params, x: vp.normal_diag(params[:, :3] @ x["answers"].astype(float), jnp.ones(2)),
+        decode=lambda params, z: vp.joint({"answers": vp.bernoulli(params[:3] @ z)}),
+    )
+    assert np.isfinite(vp.log_marginal(one, PARAMS, KEY, alone, **options).values).all()
+    masks = {name: np.ones((3, *mask.shape[1:]), bool) for name, mask in MASK.items()}
+    assert vp.generate(MASKED, PARAMS, KEY, 3, mask=masks)["visits"].shape == (3, 2)
+    bounds = bidirectional_monte_carlo(
+        MASKED, PARAMS, KEY, num_examples=3, num_chains=2, num_temperatures=2, mask=masks
+    )
+    assert bounds.x["age"].shape == (3, 1)
 
 
 def test_messages():

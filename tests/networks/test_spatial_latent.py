@@ -73,3 +73,9 @@ def test_messages():
         vae._replace(encode=lambda params, x: vp.normal_diag(jnp.zeros(12), jnp.ones(12))).posterior(PARAMS, X[0])
     with pytest.raises(ValueError, match="Expected a prior over 12 dimensions.*got z of 5"):
         vae.likelihood(PARAMS, jnp.zeros(5))
+    for changes in ({"latent_shape": [2, 2, 3]}, {"encoder_context": "y"}, {"decoder_context": ["y"]}):
+        (name,) = changes
+        with pytest.raises(TypeError, match=rf"Expected `{name}` of the `vp.VAE` as a tuple, such as \("):
+            vp.log_marginal(vae._replace(**changes), PARAMS, KEY, X, num_samples=1)
+        with pytest.raises(TypeError, match=rf"Expected `{name}` of the `vp.VAE` as a tuple"):
+            vp.make_train_step(vae._replace(**changes), optax.adam(1e-3))

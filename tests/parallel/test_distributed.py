@@ -114,6 +114,42 @@ def stream(mesh=None):
     return values_of(result), jax.tree.map(np.asarray, estimate)
 
 
+def weighted(mesh=None):
+    """A run and an evaluation of an x that is a dict, with weights and a transform: of arrays and of batches."""
+    rng = np.random.default_rng(0)
+    parts = {"size": rng.normal(size=(203, 2)).astype(np.float32), "visits": rng.poisson(2.0, (203, 3))}
+    data = {"x": parts, "weight": rng.integers(0, 3, 203)}
+    vae = vp.VAE(
+        lambda params, x: vp.normal_diag(params["encoder"] @ jnp.concatenate([*x.values()]), jnp.ones(2)),
+        lambda params, z: vp.joint(
+            {
+                "size": vp.normal_diag(params["size"] @ z, jnp.ones(2)),
+                "visits": vp.poisson(jnp.exp(params["visits"] @ z)),
+            }
+        ),
+        vp.mixture(2, 3),
+    )
+    own = {name: jnp.asarray(0.3 * rng.normal(size=(n, 2)), jnp.float32) for name, n in (("size", 2), ("visits", 3))}
+    encoder = {"encoder": jnp.asarray(0.1 * rng.normal(size=(2, 5)), jnp.float32)}
+    params = vp.VAEParams(encoder, own, vae.prior.init(KEY))
+    batches = [jax.tree.map(lambda array, i=i: array[i : i + BATCH], data) for i in range(0, 203, BATCH)]
+    options = {"num_epochs": 2, "mesh": mesh, "progress": False, "validation": data}
+    runs = [
+        vp.fit(vae, params, KEY, given, OPTIMIZER, transform=add_noise, **options | more)
+        for given, more in ((data, {"batch_size": BATCH}), (vp.Stream(batches), {"validation": batches}))
+    ]
+    estimates = [
+        vp.log_marginal(vae, params, KEY, *given, num_samples=10, mesh=mesh, **more)
+        for given, more in (((parts,), {"weight": data["weight"]}), ((batches,), {}))
+    ]
+    return jax.tree.map(np.asarray, ([(run.params, run.history) for run in runs], estimates))
+
+
+def add_noise(key, batch):
+    noise = 0.1 * jax.random.normal(key, batch["x"]["size"].shape)
+    return {**batch, "x": {**batch["x"], "size": batch["x"]["size"] + noise}}
+
+
 def mixed(mesh):
     """A run on arrays, of which each process has a share, with validation on batches."""
     (vae, params), (train, validation) = bernoulli_vae(), data_sets()
@@ -167,6 +203,7 @@ def eight_devices():
         "elbo": elbo(vae, params, validation, mesh),
         "stream": stream(mesh),
         "mixed": mixed(mesh),
+        "weighted": weighted(mesh),
         "step": one_step(mesh, BATCH),
         "batch": message_of(lambda: one_step(mesh, 30)),
         "fit batch": message_of(
@@ -300,6 +337,7 @@ def test_eight_devices_give_what_one_gives(expected, tmp_path):
     program = start(tmp_path, "eight_devices", devices=8)
     (vae, params), (_, validation) = bernoulli_vae(), data_sets()
     of_one = {"replicas": values_of(replicas()), "step": one_step(None, BATCH), "elbo": elbo(vae, params, validation)}
+    of_one["weighted"] = weighted()
     (found,) = results_of([program], tmp_path)
     for name, value in (expected | of_one).items():
         assert_close(found[name], value)

@@ -116,6 +116,38 @@ def test_covariates_reach_the_vampprior_through_other_priors_and_files(tmp_path)
         vp.pseudo_covariates(vp.standard_normal(2), {})
 
 
+@pytest.mark.parametrize(
+    ("values", "known"),
+    [
+        (np.arange(12, dtype=np.int8) % 3, {"num_classes": 3}),
+        (np.arange(12) % 2 > 0, {"num_classes": 2}),
+        (np.arange(12, dtype=np.int8) % 2, {"boolean": True}),
+        (np.arange(12) % 2 > 0, {}),
+        (np.linspace(-1, 1, 12).astype(np.float16), {}),
+        (np.arange(72.0).reshape(12, 3, 2), {"shape": [3, 2]}),
+        (np.arange(72, dtype=np.uint8).reshape(12, 3, 2) % 5, {"num_classes": 5, "shape": (3, 2)}),
+    ],
+)
+def test_covariates_of_many_types_and_shapes_train(values, known):
+    size = int(np.prod(values.shape[1:]))
+    prior = vp.vamp(3, (4,), bounds=None, covariates={"own": known})
+    x = examples(12)["x"]
+
+    def encode(params, x, *, own):
+        return vp.normal_diag(params @ jnp.append(x, jnp.asarray(own, jnp.float32)), jnp.ones(2))
+
+    vae = vp.VAE(encode, lambda params, z: vp.normal_diag(params @ z, jnp.ones(4)), prior, ("own",))
+    start = vp.init_from_data(prior, KEY, x=x, own=values)
+    params = vp.VAEParams(jnp.full((2, 4 + size), 0.01), jnp.ones((4, 2)), start)
+    found = np.asarray(vp.pseudo_covariates(prior, start)["own"])
+    rows = [int(np.flatnonzero((x == u).all(1))[0]) for u in np.asarray(vp.pseudo_inputs(prior, start))]
+    np.testing.assert_allclose(found, values[rows].astype(float), rtol=1e-6)
+    result = vp.fit(
+        vae, params, KEY, {"x": x, "own": values}, optax.adam(1e-2), num_epochs=1, batch_size=6, progress=False
+    )
+    assert np.isfinite(result.history["elbo"]).all()
+
+
 def test_classes_and_covariates_together():
     prior = vp.vamp(4, (4,), bounds=None, num_classes=2, condition="site", covariates=COVARIATES)
     data = examples() | {"site": np.arange(40) % 2}
@@ -150,10 +182,12 @@ def test_covariates_that_make_no_sense_are_refused(covariates, message):
         ({"age": np.full(40, np.nan)}, "finite values in `age`"),
         ({"mask": np.full((40, 4), 2)}, "Expected booleans"),
         ({"mask": np.ones(40, bool)}, r"Expected `mask` of shape \[N, 4\]"),
+        ({"age": np.ones((40, 1))}, r"Expected `age` of shape \[N\]; got \(40, 1\)"),
+        ({"batch": np.array(["a"] * 40)}, "or number its categories, as `np.unique"),
     ],
 )
 def test_covariates_that_do_not_fit_are_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         vp.init_from_data(PRIOR, KEY, **(examples() | changes))
 
 

@@ -30,6 +30,10 @@ def annotated(params: dict[str, jax.Array], x: jax.Array) -> Any:
     return network(params["kernel"], x)
 
 
+def of_parts(params, x: dict[str, jax.Array]) -> Any:
+    return network(params, x["size"])
+
+
 def of_label(params, x, y):
     return network(params, x + y)
 
@@ -61,6 +65,9 @@ vp.VAE(Module().apply, Networks().decode, vp.vamp(num_components=3, input_shape=
 vp.VAE(encode=lambda params, x: network(params, x), decode=jax.jit(network), prior=vp.standard_normal(2))
 vp.VAE(vp.linen_network(Module()), vp.nnx_network(object(), vp.bernoulli)[0], prior)
 vp.VAE(vp.linen_network(Module()), network, prior).encode(vp.Variables({}, {}), jnp.ones(2))
+of_dicts = vp.VAE(of_parts, annotated, prior)
+size: jax.Array = vp.generate(of_dicts, vp.VAEParams({}, {}, {}), jax.random.key(0), 3)["size"]
+vp.elbo(of_dicts, vp.VAEParams({}, {}, {}), jax.random.key(0), {"size": jnp.ones(2)})
 vp.VAE(one_argument, network, prior)  # error
 vp.VAE(network, lambda z: z, prior)  # error
 vp.Prior(init, lambda: 1, {})  # error

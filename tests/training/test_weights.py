@@ -1,5 +1,7 @@
 """Weights of examples, against the same examples repeated, and against sums written by hand."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 import vaepriors_jax as vp
 from vaepriors_jax.evaluation.estimates import estimate
+from vaepriors_jax.evaluation.latents.active_units import active_units
 from vaepriors_jax.evaluation.likelihood import annealed_importance_sampling
 from vaepriors_jax.objectives import weighted_mean
 
@@ -112,6 +115,65 @@ def test_evaluations_weigh_examples():
     np.testing.assert_allclose(annealed.mean, np.average(annealed.values, weights=WEIGHTS), rtol=1e-5)
 
 
+@pytest.mark.parametrize("streams", [False, True])
+def test_active_units_weigh_the_variance_of_means(streams):
+    far = np.where(WEIGHTS[:, None] == 0, 100 * X, X)  # examples of weight 0 vary most
+    context = {"y": Y, "weight": WEIGHTS}
+    batches = [{"x": far[i : i + 4], **{k: v[i : i + 4] for k, v in context.items()}} for i in (0, 4)]
+    exact = np.var(repeated(far) @ np.asarray(PARAMS.encoder).T, axis=0)
+    for threshold in (0.999 * exact[0], 1.001 * exact[0]):
+        given = (batches, {}) if streams else (far, context)
+        found = active_units(VAE, PARAMS, given[0], threshold=threshold, **given[1])
+        np.testing.assert_array_equal(found, exact > threshold)
+    with pytest.raises(ValueError, match="at least 2 examples of positive weight"):
+        active_units(VAE, PARAMS, X, y=Y, weight=WEIGHTS * (WEIGHTS == 3))
+
+
+def test_a_prior_is_fitted_to_weighted_examples():
+    """A mixture of one component ends at the weighted mean of the encodings, which have no noise."""
+    mean = np.average(X @ np.asarray(PARAMS.encoder).T, weights=WEIGHTS, axis=0)
+    batch = {"x": X, "weight": WEIGHTS}
+    for given, options in ((X, {"weight": WEIGHTS, "batch_size": 2000}), ([batch, batch], {})):
+        fitted = vp.fit_prior(vp.mixture(2, 1), VAE, PARAMS, KEY, given, num_steps=200, learning_rate=0.05, **options)
+        np.testing.assert_allclose(fitted.prior["loc"][0], mean, atol=0.02)
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.int8, np.uint8, np.float16, np.float64])
+def test_weights_of_any_dtype(dtype):
+    weight = WEIGHTS.astype(dtype)
+    context = {"y": Y, "weight": weight}
+    found = vp.log_marginal(VAE, PARAMS, KEY, X, num_samples=2, **context)
+    expected = vp.log_marginal(VAE, PARAMS, KEY, X, num_samples=2, y=Y, weight=weight.astype(np.float32))
+    np.testing.assert_allclose(found.average, expected.average, rtol=1e-6)
+    runs = [
+        vp.fit(VAE, PARAMS, KEY, data() | {"weight": w}, optax.sgd(0.1), num_epochs=1, batch_size=6, progress=False)
+        for w in (weight, weight.astype(np.float32))
+    ]
+    np.testing.assert_array_equal(*(run.history["elbo"] for run in runs))
+
+
+def test_halves_whose_sum_is_beyond_their_range():
+    weight = np.full(6, 30_000, np.float16)
+    found = vp.log_marginal(VAE, PARAMS, KEY, X, num_samples=2, y=Y, weight=weight)
+    expected = vp.log_marginal(VAE, PARAMS, KEY, X, num_samples=2, y=Y)
+    np.testing.assert_allclose(found.average, expected.average, rtol=1e-5)
+
+
+def test_batches_whose_examples_all_have_weight_0():
+    """Such a batch changes nothing, also as the first; a stream of them alone is refused."""
+    batch = data()
+    nothing = batch | {"weight": np.zeros(6, np.float32)}
+    options = {"num_epochs": 1, "progress": False}
+    runs = [vp.fit(VAE, PARAMS, KEY, given, optax.sgd(0.1), **options) for given in ([nothing, batch], [batch])]
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), *(run.params for run in runs))
+    np.testing.assert_allclose(*(run.history["elbo"] for run in runs), rtol=1e-6)
+    found = vp.log_marginal(VAE, PARAMS, KEY, [nothing, batch], num_samples=2)
+    np.testing.assert_allclose(found.mean, np.average(found.values[6:], weights=WEIGHTS), rtol=1e-5)
+    for evaluate in (partial(vp.log_marginal, VAE, PARAMS, KEY), partial(vp.aggregated_posterior, VAE, PARAMS)):
+        with pytest.raises(ValueError, match="at least one example of a positive weight"):
+            evaluate([nothing, nothing])
+
+
 def test_a_start_from_data_leaves_out_examples_of_weight_0():
     prior = vp.vamp(4, (3,), bounds=None)
     inputs = vp.pseudo_inputs(prior, vp.init_from_data(prior, KEY, x=X, weight=WEIGHTS))
@@ -135,9 +197,14 @@ def test_weights_that_make_no_sense_are_refused(weight, message):
 
 
 def test_what_cannot_weigh_says_so_and_names_that_are_taken_are_refused():
-    for function in (vp.elbo_surgery, vp.latent_dimensions):
+    for function in (vp.elbo_surgery, vp.latent_dimensions, vp.evaluation.report):
         with pytest.raises(ValueError, match=f"Expected no 'weight' beside x in `{function.__name__}`"):
             function(VAE, PARAMS, KEY, X, y=Y, weight=WEIGHTS)
+    for function in (vp.elbo_surgery, vp.latent_dimensions):
+        with pytest.raises(ValueError, match=f"Expected no 'weight' beside x in `{function.__name__}`"):
+            function(VAE, PARAMS, KEY, [data(), data()])
+    with pytest.raises(ValueError, match="Expected no 'weight' beside x in `report`"):
+        vp.evaluation.report(VAE, PARAMS, KEY, X, y=Y, train=data())
     vae = VAE._replace(encoder_context=("weight",))
     with pytest.raises(ValueError, match="Expected another name than 'weight'"):
         vp.evaluate_elbo(vae, PARAMS, KEY, X, y=Y, weight=WEIGHTS)
@@ -157,4 +224,3 @@ def test_a_misspelt_entry_is_named():
     prior = vp.conditional_normal(2, num_classes=2, condition="site")
     with pytest.raises(TypeError, match="'site', which is missing.*Is 'stie' for 'site'"):
         prior.apply(prior.init(KEY), stie=1)
-    vp.evaluate_elbo(VAE, PARAMS, KEY, X, y=Y, identifier=Y)  # what is kept beside for other ends is no mistake

@@ -5,6 +5,7 @@ from typing import Generic, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 
+from vaepriors_jax.checks import check_some_weight
 from vaepriors_jax.objectives import weighted_mean
 
 Value = TypeVar("Value")
@@ -30,6 +31,7 @@ def estimate(values: jax.Array, weight: jax.Array | None = None) -> Estimate[jax
     an example twice, which is not the same as two independent examples.
     """
     if weight is not None:
+        check_some_weight(weight)
         mean = weighted_mean(values, weight)
         spread = weighted_mean(weight * (values - mean) ** 2, weight)
         count = jnp.sum(weight > 0)

@@ -98,7 +98,7 @@ def report(
     _check_arrays(x, train)
     if class_probabilities is not None and "y" not in context:
         raise ValueError("Expected the labels `y=` of the examples with `class_probabilities`; got none.")
-    refuse_weights(context, "report")
+    refuse_weights({*context, *(train or {})}, "report")
     data = check_data(vae, params, {"x": x, **context}, key)
     trained_on = data if train is None else check_data(vae, params, dict(train), key)
     keys = jax.random.split(key, 4)

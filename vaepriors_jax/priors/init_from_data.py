@@ -2,6 +2,7 @@
 
 import inspect
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from scipy.cluster.vq import kmeans2
 from vaepriors_jax.base import Prior, chain_of
 from vaepriors_jax.checks import check_finite, check_labels, check_weights, rows_of_shape
 from vaepriors_jax.factories import check_is
+from vaepriors_jax.trees import map_arrays, named_arrays
 
 
 def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None, y: Any = None, **context: Any) -> Any:
@@ -64,13 +66,12 @@ def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None
     for name in required_data(prior):
         if name not in data:
             raise ValueError(f"Expected `{name}=` to start {prior!r} from data; got none.")
-    for name in ("z", "x"):
-        if name in data:
-            check_finite(name, data[name])
+    for name, value in named_arrays({name: data[name] for name in ("z", "x") if name in data}):
+        check_finite(name, value)
     if (weight := data.pop("weight", None)) is not None:
         check_weights(weight)
         kept = np.asarray(weight) > 0
-        data = {name: np.asarray(value)[kept] for name, value in data.items()}
+        data = map_arrays(lambda value: np.asarray(value)[kept], data)
     return prior.init_from_data(key, **data)
 
 
@@ -83,6 +84,17 @@ def required_data(prior: Prior) -> list[str]:
     parameters = [parameter for start in starts for parameter in inspect.signature(start).parameters.values()]
     required = (p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty)
     return list(dict.fromkeys(required))
+
+
+def examples_as_inputs(x: Any, input_shape: tuple[int, ...]) -> np.ndarray:
+    """Returns examples [N, *input_shape] from which pseudo-inputs start, or raises ValueError or TypeError."""
+    if isinstance(x, Mapping):
+        raise TypeError(
+            f"Expected x as one array [N, ...] to start pseudo-inputs; got a dict of {sorted(x)}. A pseudo-input is "
+            "one array: join the parts into vectors [N, D], pass `input_shape=(D,)`, and let the encoder take a dict "
+            "of parts or one such vector."
+        )
+    return rows_of_shape("x", x, input_shape)
 
 
 def rows_by_class(values: np.ndarray, y: Any, num_classes: int, name: str = "y") -> list[np.ndarray]:

@@ -15,7 +15,7 @@ from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.factories import factory
 from vaepriors_jax.priors.bounds import check_bounds, check_within, from_bounds, from_unit
 from vaepriors_jax.priors.grid_map import apply_map, check_grid, grid_points, init_map, principal_plane
-from vaepriors_jax.priors.init_from_data import rows_of_shape
+from vaepriors_jax.priors.init_from_data import examples_as_inputs
 from vaepriors_jax.priors.vamp import check_initial_mean, vamp
 
 
@@ -86,7 +86,7 @@ def topographic_vamp(
 
     def init_from_data(key: jax.Array, *, x: Any, **data: Any) -> Any:
         del data
-        x = rows_of_shape("x", x, input_shape)
+        x = examples_as_inputs(x, input_shape)
         check_within(x, bounds)
         mean, plane, _ = principal_plane(x.reshape(len(x), -1), len(grid_shape))
         start, width = init(key), 1.0 if bounds is None else bounds[1] - bounds[0]

@@ -38,7 +38,7 @@ from vaepriors_jax.priors.covariates import (
     covariates_of_rows,
     init_covariates,
 )
-from vaepriors_jax.priors.init_from_data import host_generator, rows_of_shape
+from vaepriors_jax.priors.init_from_data import examples_as_inputs, host_generator
 from vaepriors_jax.priors.vamp_start import check_start, find_start, rows_of_classes
 
 
@@ -142,7 +142,8 @@ def encode_all(encode_one: Callable[[Any], distrax.Distribution], inputs: tuple[
         error.add_note(
             f"The encoder was given a pseudo-input of a `vamp` prior, of input_shape={inputs[0].shape[1:]}. Give the "
             "shape of one example of the data as `input_shape`, and what the encoder reads beside x as `covariates`, "
-            'such as `covariates={"batch": {"num_classes": 12}}`.'
+            'such as `covariates={"batch": {"num_classes": 12}}`. A pseudo-input is one array: where x is a dict of '
+            "parts, let the encoder take these parts or one vector of all of them."
         )
         raise
 
@@ -186,7 +187,8 @@ def vamp(
 
     Pseudo-inputs of an encoder of tokens live in the space of its embeddings: let it take integers [T], which it
     embeds, and floats [T, E], which it takes as embedded; pass `input_shape=(T, E)` and `bounds=None`, and start from
-    `x=table[tokens]`. `experiments/examples/vamp_tokens.py` shows it.
+    `x=table[tokens]`. `experiments/examples/vamp_tokens.py` shows it. So with an x that is a dict of parts: let the
+    encoder take the dict or one vector [D] of all parts, and pass `input_shape=(D,)`.
 
     Args:
         num_components: number K of pseudo-inputs.
@@ -267,7 +269,7 @@ def vamp(
         return mixture_of_posteriors(log_weights(params, context), encode_one, inputs, encode_all(encode_one, inputs))
 
     def init_from_data(key: jax.Array, *, x: Any, **data: Any) -> Any:
-        x = rows_of_shape("x", x, input_shape)
+        x = examples_as_inputs(x, input_shape)
         check_within(x, bounds)
         groups = rows_of_classes(len(x), data, None if num_classes is None else condition, classes)
         found, params = find_start(start, x, groups, host_generator(key)), init(key)

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from vaepriors_jax.data_checks import check_data, check_values, support_of
+from vaepriors_jax.data_checks import check_data, check_values, place_arrays, support_of
 from vaepriors_jax.parallel.sharding import on_host
-from vaepriors_jax.trees import map_arrays, named_arrays
+from vaepriors_jax.trees import named_arrays
 from vaepriors_jax.vae import VAE, VAEParams
 
 
@@ -26,7 +26,7 @@ def check_batches(
     `transform` comes before it. It returns the batch in the data types that jax would give it.
     """
     expected = _form(first)
-    arrays = check_data(vae, params, first, key, transform=transform, place=on_host)
+    arrays = check_data(vae, params, first, key, transform=transform, place=on_host, whole=False)
     if key.ndim:
         key, params = key[0], jax.tree.map(lambda leaf: leaf[0], params)
     support = support_of(vae, params, key, arrays, transform)
@@ -40,7 +40,7 @@ def check_batches(
             support.check_finite(batch)
         if transform is None:
             support.check_values(batch)
-        return map_arrays(on_host, batch)
+        return place_arrays(on_host, batch)
 
     return check
 

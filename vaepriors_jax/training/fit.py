@@ -94,7 +94,8 @@ def fit(
         data: {"x": [N, ...]} and per-example context such as "y": [N]; or batches of such dicts, which need not fit
             into memory: a list, a loader, a function of the epoch, or a `vp.Stream`. An entry "weight" [N] weighs the
             examples: the loss of a batch is sum(weight * loss) / sum(weight), and so are the metrics and the validation
-            ELBO. Statistics of BatchNorm are not weighted.
+            ELBO. Statistics of BatchNorm are not weighted. An entry that nothing reads gives a warning,
+            unless it is `y`.
         optimizer: an optax transformation, or with `hyperparameters` a function that makes one from them. See
             `make_train_step` for the extra arguments that it gets, and `average_params` for an average of the
             parameters over the steps, which is then validated and returned.

@@ -116,9 +116,9 @@ def make_train_step(
 
     Returns:
         A function of a `TrainState`, a key and a batch {"x": [B, ...], "y": [B], ...}, in which an entry "weight" [B]
-        weighs the examples. It returns the next state, and
-        the `ELBO` in nats as means over the batch. It reuses the memory of the state that it is given. The key may be
-        the same at each step: the number of the step is folded in.
+        weighs the examples, though not the statistics of BatchNorm. It returns the next state, and the `ELBO` in nats
+        as means over the batch. It reuses the memory of the state that it is given. The key may be the same at each
+        step: the number of the step is folded in. It does not warn of entries that nothing reads, as `fit` does.
 
     Raises:
         TypeError: `optimizer` is no optax transformation, or a schedule that does not give a number.

@@ -4,8 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
+import scipy.stats
 
 import vaepriors_jax as vp
+from vaepriors_jax.evaluation.latents.hole_mass import _leave_one_out
 
 KEY = jax.random.key(0)
 
@@ -113,3 +116,20 @@ def test_ties_and_constants_are_no_evidence(kernel):
 
 def test_no_points_have_no_densities():
     assert vp.log_prob_in_chunks(vp.normal_diag(jnp.zeros(2), jnp.ones(2)), jnp.zeros((0, 2))).shape == (0,)
+
+
+def test_leaving_out_weighted_components_against_scipy():
+    """The components lie far apart, so that the nearest one tells from which a z was drawn."""
+    weights, num = np.array([4.0, 1.0, 0.0, 3.0, 2.0]) / 10, 4000
+    loc = np.array([[0, 0], [20, 0], [0, 20], [20, 20], [-20, 5]], np.float32)
+    scale = np.random.default_rng(0).uniform(0.5, 2, loc.shape).astype(np.float32)
+    with np.errstate(divide="ignore"):
+        mixture = vp.DiagonalMixture(*map(jnp.asarray, (np.log(weights).astype(np.float32), loc, scale)))
+    z, log_q = _leave_one_out(mixture, KEY, num, 500)
+    rows = np.argmin(((np.asarray(z)[:, None] - loc) ** 2).sum(-1), axis=1)
+    counts = np.bincount(rows, minlength=5)
+    assert counts[2] == 0
+    assert scipy.stats.chisquare(counts[weights > 0], num * weights[weights > 0]).pvalue > 1e-4
+    densities = scipy.stats.norm.logpdf(np.asarray(z, np.float64)[:, None], loc, scale).sum(-1)
+    others = np.where(np.arange(5) == rows[:, None], 0, weights) / (1 - weights[rows])[:, None]
+    np.testing.assert_allclose(log_q, scipy.special.logsumexp(densities, b=others, axis=1), rtol=1e-4)

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from vaepriors_jax.checks import check_positive, check_positive_integer
 from vaepriors_jax.distributions.posterior_mixture import moments
 from vaepriors_jax.evaluation.latents.aggregated_posterior import posterior_of
-from vaepriors_jax.evaluation.per_example import map_data, refuse_weights
+from vaepriors_jax.evaluation.per_example import map_data
+from vaepriors_jax.objectives import weighted_mean
 from vaepriors_jax.vae import VAE, VAEParams, without_prior
 
 
@@ -31,11 +32,18 @@ def posterior_means(vae: VAE, params: VAEParams, x: Any, *, chunk_size: int = 50
     Returns:
         Means [N, dim]; sample means over 64 draws where the posterior has no mean in closed form.
     """
+    return _weighed_means(vae, params, x, context, chunk_size)[0]
+
+
+def _weighed_means(
+    vae: VAE, params: VAEParams, x: Any, context: dict[str, Any], chunk_size: int
+) -> tuple[jax.Array, jax.Array | None]:
+    """Mean of q(z|x) of each example [N, dim], and their weights [N] if they have some."""
     check_positive_integer(chunk_size=chunk_size)
 
-    def program(params: VAEParams, key: jax.Array, data: Any, places: Any) -> jax.Array:
+    def program(params: VAEParams, key: jax.Array, data: Any, places: Any) -> tuple[jax.Array, jax.Array | None]:
         del key, places
-        return _means(*without_prior(vae, params), data, chunk_size)
+        return _means(*without_prior(vae, params), data, chunk_size), data.get("weight")
 
     return map_data(program, vae, params, jax.random.key(0), x, context)
 
@@ -54,20 +62,20 @@ def active_units(
         x: examples [N, ...], or batches of them (see `vp.Stream`).
         threshold: variance above which a unit is active.
         chunk_size: examples at a time.
-        **context: per-example context [N, ...] that the encoder reads.
+        **context: per-example context [N, ...] that the encoder reads; `weight=` weighs the examples.
 
     Returns:
         Booleans [dim].
 
     Raises:
-        ValueError: there are fewer than 2 examples, and as `log_marginal`.
+        ValueError: there are fewer than 2 examples of positive weight, and as `log_marginal`.
 
     References:
         Burda, Grosse & Salakhutdinov (2016), Importance weighted autoencoders, section 5.
     """
     check_positive(threshold=threshold)
-    refuse_weights(context, "active_units")
-    means = posterior_means(vae, params, x, chunk_size=chunk_size, **context)
-    if len(means) < 2:
-        raise ValueError("Expected at least 2 examples, between which means can vary; got 1.")
-    return jnp.var(means, axis=0) > threshold
+    means, weight = _weighed_means(vae, params, x, context, chunk_size)
+    if len(means) < 2 or (weight is not None and jnp.sum(weight > 0) < 2):
+        counted = "" if weight is None else " of positive weight"
+        raise ValueError(f"Expected at least 2 examples{counted}, between which means can vary; got 1.")
+    return weighted_mean((means - weighted_mean(means, weight)) ** 2, weight) > threshold

@@ -7,7 +7,7 @@ import distrax
 import jax
 import jax.numpy as jnp
 
-from vaepriors_jax.checks import check_positive_integer
+from vaepriors_jax.checks import check_positive_integer, check_some_weight
 from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.distributions.numerics import full_precision_as
@@ -45,6 +45,7 @@ def _log_weights(num_examples: int, weight: jax.Array | None) -> jax.Array:
     """Log-weights of the components, minus infinity for an example of weight 0; equal ones without weights."""
     if weight is None:
         return jnp.full(num_examples, -jnp.log(num_examples))
+    check_some_weight(weight)
     weight = jnp.asarray(weight, float)
     return jnp.log(weight) - jnp.log(jnp.sum(weight))
 

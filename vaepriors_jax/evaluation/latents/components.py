@@ -9,7 +9,7 @@ import numpy as np
 from jax.lax import Precision
 
 from vaepriors_jax.base import Prior
-from vaepriors_jax.checks import check_positive_integer
+from vaepriors_jax.checks import check_positive_integer, check_some_weight
 from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.distributions.two_level import TwoLevel
@@ -86,6 +86,7 @@ def _usage_in_stream(vae: VAE, params: VAEParams, key: jax.Array, x: Any, contex
         sums = [(weight[:, None] * array).sum(axis=0) for array in results]
         totals = sums if totals is None else [total + more for total, more in zip(totals, sums, strict=True)]
     assert totals is not None  # a stream has a batch
+    check_some_weight(count)
     share, weights = (jnp.asarray(total / count, float) for total in totals)
     return _usage_of(share, weights)
 

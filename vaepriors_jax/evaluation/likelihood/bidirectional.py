@@ -13,6 +13,7 @@ from vaepriors_jax.data_checks import check_data, check_model
 from vaepriors_jax.evaluation.estimates import Estimate, estimate
 from vaepriors_jax.evaluation.likelihood.annealed_chains import Settings, anneal_examples, check_settings, log_mean_exp
 from vaepriors_jax.evaluation.per_example import refuse_weights
+from vaepriors_jax.trees import named_arrays
 from vaepriors_jax.vae import VAE, VAEParams
 
 
@@ -20,7 +21,7 @@ class BidirectionalBounds(NamedTuple):
     """Bounds on log p(x) of data simulated from the model, in nats.
 
     Attributes:
-        x: the simulated examples [N, ...].
+        x: the simulated examples [N, ...]; a dict of them where p(x|z) is a `joint` likelihood.
         lower: lower bound in expectation for each example [N].
         upper: upper bound in expectation for each example [N].
         acceptance_rate: mean acceptance rate of both directions [N].
@@ -29,7 +30,7 @@ class BidirectionalBounds(NamedTuple):
         mean_gap: mean of upper - lower. Its expectation bounds the mean error of either bound.
     """
 
-    x: jax.Array
+    x: Any
     lower: jax.Array
     upper: jax.Array
     acceptance_rate: jax.Array
@@ -55,7 +56,7 @@ def _simulate(
 def _check_context(vae: VAE, context: dict[str, Any], num_examples: int) -> dict[str, jax.Array]:
     """Returns the context as arrays; checked before anything is simulated, as a wrong label would give an x of NaN."""
     refuse_weights(context, "bidirectional_monte_carlo")
-    for name, value in context.items():
+    for name, value in named_arrays(context):
         if np.shape(value)[:1] != (num_examples,):
             raise ValueError(
                 f"Expected one `{name}` for each of num_examples={num_examples} simulated examples; got shape "
