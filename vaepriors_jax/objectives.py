@@ -12,7 +12,9 @@ from jax.core import Tracer
 
 from vaepriors_jax.checks import check_choice, check_not_negative, check_positive_integer, check_precision
 from vaepriors_jax.distributions.kl_divergence import KL_METHODS, kl_divergence
+from vaepriors_jax.distributions.normal import NormalDiag
 from vaepriors_jax.distributions.spaces import check_same_space
+from vaepriors_jax.likelihoods.pixelwise import Pixelwise
 from vaepriors_jax.moved import moved_keywords
 from vaepriors_jax.networks.variables import split
 from vaepriors_jax.trees import map_arrays
@@ -118,7 +120,9 @@ def log_likelihood(vae: VAE, params: VAEParams, z: jax.Array, x: Any, **context:
 def log_prob_of_example(likelihood: distrax.Distribution, x: Any) -> jax.Array:
     """The log-density in nats of one example, or ValueError where the likelihood is over something else."""
     _check_event(likelihood, x)
-    nats = likelihood.log_prob(x)
+    # Bijectors of TFP keep what they computed from an array, also in a trace that has ended: they get a new one.
+    is_ours = isinstance(likelihood, (NormalDiag, Pixelwise))
+    nats = likelihood.log_prob(x if is_ours else jax.tree.map(lambda part: jnp.array(part, copy=True), x))
     _check_event(likelihood, x, jnp.shape(nats))
     return nats
 

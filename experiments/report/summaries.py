@@ -181,7 +181,7 @@ def of_quality(content: Mapping[str, Any]) -> Table:
 
 def signed(mean_and_error: Sequence[float]) -> str:
     """A difference with its sign, and its error."""
-    cell = short(*mean_and_error)
+    cell = short(mean_and_error[0], mean_and_error[1])
     return cell if cell.startswith("-") else f"+{cell}"
 
 

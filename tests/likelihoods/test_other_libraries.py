@@ -19,30 +19,24 @@ def positive(p):
 
 # Each makes a distribution over one example from parameters [3].
 LIKELIHOODS = {
-    "distrax.Normal": lambda p: distrax.Independent(distrax.Normal(p, positive(p)), 1),
     "distrax.Gamma": lambda p: distrax.Independent(distrax.Gamma(positive(p), positive(-p)), 1),
-    "distrax.Beta": lambda p: distrax.Independent(distrax.Beta(2 * positive(p), 3 * positive(p)), 1),
-    "distrax.Logistic": lambda p: distrax.Independent(distrax.Logistic(p, positive(p)), 1),
-    "distrax.Bernoulli": lambda p: distrax.Independent(distrax.Bernoulli(logits=p), 1),
     "distrax.Categorical": lambda p: distrax.Categorical(logits=p),
     "distrax.OneHotCategorical": lambda p: distrax.OneHotCategorical(logits=p),
     "distrax.MultivariateNormalDiag": lambda p: distrax.MultivariateNormalDiag(p, positive(p)),
     "distrax.MixtureSameFamily": lambda p: distrax.MixtureSameFamily(
         distrax.Categorical(logits=p), distrax.MultivariateNormalDiag(p[:, None] * jnp.ones(2), jnp.ones((3, 2)))
     ),
-    "tfd.Poisson": lambda p: tfd.Independent(tfd.Poisson(log_rate=p), 1),
     "tfd.NegativeBinomial": lambda p: tfd.Independent(tfd.NegativeBinomial(positive(p), logits=p), 1),
     "tfd.StudentT": lambda p: tfd.Independent(tfd.StudentT(5.0, p, positive(p)), 1),
     "tfd.LogNormal": lambda p: tfd.Independent(tfd.LogNormal(p, 0.5), 1),
-    "tfd.VonMises": lambda p: tfd.Independent(tfd.VonMises(p, positive(p)), 1),
     "tfd.Dirichlet": lambda p: tfd.Dirichlet(3 * positive(p)),
-    "tfd.Multinomial": lambda p: tfd.Multinomial(7.0, logits=p),
     "tfd.MultivariateNormalTriL": lambda p: tfd.MultivariateNormalTriL(
         p, jnp.eye(3) + jnp.tril(0.3 * jnp.ones((3, 3)))
     ),
 }
 
 
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype:UserWarning")  # TFP's, without x64
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_an_epoch_and_log_p_of_x(name):
     make = LIKELIHOODS[name]
@@ -63,11 +57,10 @@ def test_an_epoch_and_log_p_of_x(name):
         num_epochs=1,
         batch_size=4,
         progress=False,
-        validation={"x": x},
     )
     assert np.isfinite(result.history["elbo"]).all()
     assert (np.asarray(result.params.decoder) != start).any()
-    found = vp.log_marginal(vae, result.params, KEY, x, num_samples=3).values
+    found = vp.log_marginal(vae, result.params, KEY, x, num_samples=3, chunk_size=2).values
     own = [make(result.params.decoder).log_prob(jnp.asarray(one)) for one in x]
     assert np.isfinite(found).all()
     np.testing.assert_allclose(found, own, rtol=1e-5, atol=1e-5)
