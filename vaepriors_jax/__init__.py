@@ -29,8 +29,10 @@ from vaepriors_jax.configuration import flow_from_config as flow_from_config
 from vaepriors_jax.configuration import plain_config as plain_config
 from vaepriors_jax.configuration import prior_from_config as prior_from_config
 from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture as DiagonalMixture
+from vaepriors_jax.distributions.dirichlet import dirichlet as dirichlet
 from vaepriors_jax.distributions.full_mixture import FullMixture as FullMixture
 from vaepriors_jax.distributions.kl_divergence import kl_divergence as kl_divergence
+from vaepriors_jax.distributions.logistic_normal import logistic_normal as logistic_normal
 from vaepriors_jax.distributions.mixture import Mixture as Mixture
 from vaepriors_jax.distributions.normal import normal_diag as normal_diag
 from vaepriors_jax.distributions.power_spherical import power_spherical as power_spherical
@@ -70,6 +72,7 @@ if not TYPE_CHECKING:  # checkers read the imports: `import NAME as NAME` and `i
         "VAE",
         "VAEParams",
         "__version__",
+        "dirichlet",
         "distributions",
         "elbo",
         "evaluation",
@@ -81,6 +84,7 @@ if not TYPE_CHECKING:  # checkers read the imports: `import NAME as NAME` and `i
         "iwae",
         "kl_divergence",
         "likelihoods",
+        "logistic_normal",
         "networks",
         "normal_diag",
         "parallel",

@@ -200,6 +200,9 @@ def of_power_spherical_mixture(params: Any, u: Any) -> float:
 
 REFERENCES = {
     "spherical_uniform": lambda params, u: -np.log(2 * np.pi),
+    "dirichlet_prior": lambda p, u: scipy.stats.dirichlet.logpdf(
+        scipy.special.expit([u[0], -u[0]]), np.exp(p["log_concentration"])
+    ),
     "power_spherical_mixture": of_power_spherical_mixture,
     "topographic_map": of_topographic_map,
     "topographic_vamp": lambda params, z: of_vamp({"pseudo_inputs": params["centre"] + on_grid(params)}, z),

@@ -63,3 +63,15 @@ CIRCLE = Space(
     log_volume=lambda u: jnp.zeros(u.shape[:-1]),
     posterior=lambda z, width: vp.power_spherical(z, jnp.mean(width) ** -2),
 )
+SIMPLEX = Space(
+    name="the simplex",
+    measure="Lebesgue measure on the first entry",
+    free=1,
+    ends=(-60, 60),
+    chart=lambda u: jnp.concatenate([jax.nn.sigmoid(u), jax.nn.sigmoid(-u)], axis=-1),
+    inverse=lambda z: jnp.log(z[..., :1]) - jnp.log(z[..., 1:]),
+    log_volume=lambda u: (jax.nn.log_sigmoid(u) + jax.nn.log_sigmoid(-u))[..., 0],
+    posterior=lambda z, width: vp.logistic_normal(
+        jnp.log(jnp.maximum(z[:1], 1e-30) / jnp.maximum(z[1:], 1e-30)), width[:1]
+    ),
+)

@@ -1,7 +1,9 @@
 """Distributions over one latent vector z. Their batch shape is empty; use `jax.vmap` for batches."""
 
 from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
+from vaepriors_jax.distributions.dirichlet import dirichlet
 from vaepriors_jax.distributions.full_mixture import FullMixture
+from vaepriors_jax.distributions.logistic_normal import logistic_normal
 from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.distributions.normal import NormalDiag, normal_diag
 from vaepriors_jax.distributions.posterior_mixture import mixture_of_posteriors
@@ -14,6 +16,8 @@ __all__ = [
     "Mixture",
     "NormalDiag",
     "TwoLevel",
+    "dirichlet",
+    "logistic_normal",
     "mixture_of_posteriors",
     "normal_diag",
     "power_spherical",

@@ -10,7 +10,9 @@ from jax.scipy.special import erf, i0e, i1e
 from tensorflow_probability.substrates.jax import distributions as tfd
 
 from vaepriors_jax.distributions.conversion import as_library_distribution
+from vaepriors_jax.distributions.dirichlet import Dirichlet, kl_of_dirichlet
 from vaepriors_jax.distributions.gaussian_parameters import distribution_class, full_gaussian, independent_scalars
+from vaepriors_jax.distributions.logistic_normal import LogisticNormal
 from vaepriors_jax.distributions.normal import is_normal_diag, location_and_scale
 from vaepriors_jax.distributions.power_spherical import (
     PowerSpherical,
@@ -128,6 +130,10 @@ def closed_form_kl(q: Any, p: Any) -> jax.Array | None:
         return kl_of_gaussian_to_laplace(*location_and_scale(q), *_broadcast(scalar, scalar.loc, scalar.scale))
     if pair := _scalars(q, p, distrax.VonMises, tfd.VonMises):
         return kl_of_von_mises(*(array for d in pair for array in _broadcast(d, d.loc, d.concentration)))
+    if type(q) is LogisticNormal and type(p) is LogisticNormal:  # the KL is that of what both are maps of
+        return closed_form_kl(q.log_ratios, p.log_ratios)
+    if {distribution_class(q), distribution_class(p)} <= {Dirichlet, tfd.Dirichlet}:
+        return kl_of_dirichlet(q.concentration, p.concentration)
     is_power_spherical = distribution_class(q) in (PowerSpherical, tfd.PowerSpherical)
     if is_power_spherical and distribution_class(p) in (SphericalUniform, tfd.SphericalUniform):
         batch = jnp.broadcast_shapes(tuple(q.batch_shape), tuple(p.batch_shape))

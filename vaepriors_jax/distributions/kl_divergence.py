@@ -27,8 +27,8 @@ def kl_divergence(
 
     Closed forms: two Gaussians, diagonal or with a full covariance, in any spelling of distrax and of TFP; two vectors
     of independent Laplace or of independent von Mises variables; a diagonal Gaussian to independent Laplace variables;
-    a power spherical distribution to the uniform one on the sphere. Closed forms that distrax and TFP hold for other
-    pairs are not used.
+    a power spherical distribution to the uniform one on the sphere; two logistic-normal or two Dirichlet distributions.
+    Closed forms that distrax and TFP hold for other pairs are not used.
 
     Args:
         q: a distrax or TFP distribution over one z [dim], or a batch of them of any batch shape.

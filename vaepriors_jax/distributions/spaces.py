@@ -44,5 +44,5 @@ def check_euclidean(what: str, distribution: Any) -> None:
 POSTERIORS = {
     EUCLIDEAN: "a distribution over R^n, such as `vp.normal_diag(loc, scale)`",
     SPHERE: "`vp.power_spherical(loc, concentration)`",
-    SIMPLEX: "a distribution over the simplex, such as TFP's `Dirichlet`",
+    SIMPLEX: "`vp.logistic_normal(loc, scale)` or `vp.dirichlet(concentration)`",
 }

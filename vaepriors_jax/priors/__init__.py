@@ -6,6 +6,7 @@ from vaepriors_jax.priors.autoregressive_mixture import autoregressive_mixture a
 from vaepriors_jax.priors.conditional_mixture import conditional_mixture as conditional_mixture
 from vaepriors_jax.priors.conditional_normal import conditional_normal as conditional_normal
 from vaepriors_jax.priors.conditioned import conditioned as conditioned
+from vaepriors_jax.priors.dirichlet_prior import dirichlet_prior as dirichlet_prior
 from vaepriors_jax.priors.exemplar import exemplar as exemplar
 from vaepriors_jax.priors.freeze import freeze as freeze
 from vaepriors_jax.priors.freeze import frozen as frozen
@@ -14,6 +15,7 @@ from vaepriors_jax.priors.from_distribution import from_distribution as from_dis
 from vaepriors_jax.priors.generalized_normal import generalized_normal as generalized_normal
 from vaepriors_jax.priors.init_from_data import init_from_data as init_from_data
 from vaepriors_jax.priors.laplace import laplace as laplace
+from vaepriors_jax.priors.logistic_normal_prior import logistic_normal_prior as logistic_normal_prior
 from vaepriors_jax.priors.marginalize import marginalize as marginalize
 from vaepriors_jax.priors.mixture import mixture as mixture
 from vaepriors_jax.priors.power_spherical_mixture import power_spherical_mixture as power_spherical_mixture
