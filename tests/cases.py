@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import vaepriors_jax as vp
-from tests.support.spaces import CIRCLE, PLANE, SIMPLEX, Space
+from tests.support.spaces import CIRCLE, HYPERBOLIC, PLANE, SIMPLEX, Space
 
 # A fixed little encoder of examples [6] into 2 latents.
 _WEIGHT = np.asarray(np.random.default_rng(0).normal(size=(4, 6)), np.float32)
@@ -151,6 +151,7 @@ PRIORS = [
     PriorCase("power_spherical_mixture", lambda: vp.power_spherical_mixture(2, 3), space=CIRCLE),
     PriorCase("dirichlet_prior", lambda: vp.dirichlet_prior(2, learned=True), space=SIMPLEX),
     PriorCase("logistic_normal_prior", lambda: vp.logistic_normal_prior(2, learned=("loc", "scale")), space=SIMPLEX),
+    PriorCase("wrapped_normal_prior", lambda: vp.wrapped_normal_prior(2, learned=("loc", "scale")), space=HYPERBOLIC),
     PriorCase("stop_gradient", lambda: vp.stop_gradient(vp.mixture(2, 3)), learns=False),
     PriorCase(
         "from_distribution",

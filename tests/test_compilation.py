@@ -281,7 +281,7 @@ WITHOUT_ARRAYS = {
 BY_ROW = {  # of the tables below and of tests/cases.py
     *("bernoulli", "normal_diag", "binomial_levels", "categorical_levels", "continuous_bernoulli", "student_t"),
     *("discretized_logistic", "discretized_logistic_mixture", "two_level_posterior", "power_spherical"),
-    *("dirichlet", "logistic_normal"),
+    *("dirichlet", "logistic_normal", "wrapped_normal"),
 }
 
 

@@ -38,6 +38,7 @@ from vaepriors_jax.distributions.normal import normal_diag as normal_diag
 from vaepriors_jax.distributions.power_spherical import power_spherical as power_spherical
 from vaepriors_jax.distributions.two_level import TwoLevel as TwoLevel
 from vaepriors_jax.distributions.two_level import two_level_posterior as two_level_posterior
+from vaepriors_jax.distributions.wrapped_normal import wrapped_normal as wrapped_normal
 from vaepriors_jax.evaluation import latents, likelihood
 from vaepriors_jax.evaluation.estimates import Estimate as Estimate
 from vaepriors_jax.evaluation.latents import *  # noqa: F403
@@ -94,6 +95,7 @@ if not TYPE_CHECKING:  # checkers read the imports: `import NAME as NAME` and `i
         "priors",
         "training",
         "two_level_posterior",
+        "wrapped_normal",
     ]
     for _package in (flows, likelihoods, networks, priors, training, latents, likelihood):
         __all__ += _package.__all__

@@ -205,7 +205,7 @@ def test_missing_context_is_named(case):
 @EVERY_PRIOR
 def test_a_posterior_over_another_space_is_refused(case):
     assert space_of(distribution(case, params_of(case))) == case.space.name
-    for other in {PLANE, CIRCLE, SIMPLEX} - {case.space}:
+    for other in (space for space in (PLANE, CIRCLE, SIMPLEX) if space.name != case.space.name):
         q = other.posterior(jnp.array([0.3, 0.7]), jnp.full(2, 0.5))
         with pytest.raises(ValueError, match=re.escape(f"q is over {other.name} and p over {case.space.name}")):
             vp.kl_divergence(q, distribution(case, params_of(case)), key=jax.random.key(0))

@@ -63,6 +63,33 @@ CIRCLE = Space(
     log_volume=lambda u: jnp.zeros(u.shape[:-1]),
     posterior=lambda z, width: vp.power_spherical(z, jnp.mean(width) ** -2),
 )
+
+
+def _around_origin(u: jax.Array) -> jax.Array:
+    """Points at the distance |u| from the origin, in the direction of u."""
+    length = jnp.sqrt(jnp.sum(u**2, axis=-1, keepdims=True) + 1e-12)
+    return u * jnp.sinh(length) / length
+
+
+def _log_volume_around_origin(u: jax.Array) -> jax.Array:
+    """In two dimensions sinh(r) cosh(r) / r."""
+    length = jnp.sqrt(jnp.sum(u**2, axis=-1) + 1e-12)
+    return jnp.log(jnp.sinh(length) * jnp.cosh(length) / length)
+
+
+HYPERBOLIC = Space(
+    name="R^n",
+    measure="Lebesgue measure on the space-like coordinates",
+    free=2,
+    ends=(-12, 12),
+    chart=_around_origin,
+    inverse=lambda z: (
+        z * jnp.arcsinh(jnp.linalg.norm(z, axis=-1, keepdims=True)) / jnp.linalg.norm(z, axis=-1, keepdims=True)
+    ),
+    log_volume=_log_volume_around_origin,
+    posterior=vp.wrapped_normal,
+    is_euclidean=True,
+)
 SIMPLEX = Space(
     name="the simplex",
     measure="Lebesgue measure on the first entry",

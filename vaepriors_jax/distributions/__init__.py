@@ -9,6 +9,7 @@ from vaepriors_jax.distributions.normal import NormalDiag, normal_diag
 from vaepriors_jax.distributions.posterior_mixture import mixture_of_posteriors
 from vaepriors_jax.distributions.power_spherical import power_spherical
 from vaepriors_jax.distributions.two_level import TwoLevel, two_level_posterior
+from vaepriors_jax.distributions.wrapped_normal import wrapped_normal
 
 __all__ = [
     "DiagonalMixture",
@@ -22,4 +23,5 @@ __all__ = [
     "normal_diag",
     "power_spherical",
     "two_level_posterior",
+    "wrapped_normal",
 ]

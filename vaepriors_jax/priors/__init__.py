@@ -31,6 +31,7 @@ from vaepriors_jax.priors.vamp import pseudo_inputs as pseudo_inputs
 from vaepriors_jax.priors.vamp import vamp as vamp
 from vaepriors_jax.priors.vamp_mixture import vamp_mixture as vamp_mixture
 from vaepriors_jax.priors.weighted_coreset import weighted_coreset as weighted_coreset
+from vaepriors_jax.priors.wrapped_normal_prior import wrapped_normal_prior as wrapped_normal_prior
 
 if not TYPE_CHECKING:  # checkers read the imports: `import NAME as NAME` is public
     __all__ = [name for name, value in list(globals().items()) if callable(value) and not name.startswith("_")]

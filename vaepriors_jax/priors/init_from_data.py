@@ -25,6 +25,7 @@ def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None
     - `autoregressive_mixture`: k-means on each dimension of z; the network as `init` makes it.
     - `laplace`, `generalized_normal` and `student_t_prior`: quantiles of encodings z, or their mean distance.
     - `dirichlet_prior`: moments of encodings z; `logistic_normal_prior`: those of their log-ratios.
+    - `wrapped_normal_prior`: centroid of encodings z on the hyperboloid, and their spread around it.
     - `power_spherical_mixture`: k-means on encodings z of length 1; weights, mean directions and concentrations.
     - `vamp`: training examples x [N, ...] as pseudo-inputs, drawn without replacement (of each class, given y);
       at least 0.002 of the range of its bounds from either end. With `covariates` those of the same examples. With
