@@ -4,7 +4,12 @@ import importlib
 import json
 import resource
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 
 def peak_bytes() -> int:
@@ -17,9 +22,29 @@ def peak_bytes() -> int:
     return _status("VmHWM") or (peak if sys.platform == "darwin" else 1024 * peak)
 
 
-def present_bytes() -> int:
-    """The memory that this process holds now; 0 where that is not known."""
-    return _status("VmRSS")
+def own_bytes() -> int:
+    """The memory that this process holds now, without mapped pages of files; 0 where that is not known.
+
+    The system takes pages of files back when it needs memory, and maps as many as it likes at once.
+    """
+    return _status("RssAnon")
+
+
+def watch_memory(call: Callable[[], Result], every: float = 0.01) -> tuple[Result, list[int]]:
+    """Returns what `call` returns, and `own_bytes()` again and again meanwhile."""
+    found, ended = [own_bytes()], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(every):
+            found.append(own_bytes())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        return call(), found
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _status(name: str) -> int:

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import optax
 
 import vaepriors_jax as vp
 from experiments.benchmarks import paper
-from experiments.benchmarks.child import present_bytes
+from experiments.benchmarks.child import watch_memory
 from experiments.benchmarks.common import Part, call_in_child, format_ratio, format_seconds
 from experiments.models.vaes import Sizes, make_vae
 from experiments.report.document import Table
@@ -53,15 +54,8 @@ def batches_of_file(path: Path, num_images: int, batch_size: int, epoch: int) ->
 def train_on_file(path: str, num_images: int, shape: list[int], batch_size: int) -> dict[str, Any]:
     """Trains a linear VAE for an epoch on the first images of a file; for use in a process of its own.
 
-    Beside the time it tells the memory that the process held when a batch was read, as a median.
+    Beside the time it tells the memory that the process held meanwhile, pages of the file apart: median and largest.
     """
-    held: list[int] = []
-
-    def batches(epoch: int) -> Iterator[dict[str, np.ndarray]]:
-        for batch in batches_of_file(Path(path), num_images, batch_size, epoch):
-            held.append(present_bytes())
-            yield batch
-
     size = int(np.prod(shape))
     vae = vp.VAE(
         lambda params, x: vp.normal_diag(params @ (x.astype(jnp.float32).ravel() / 255 - 0.5), jnp.ones(2)),
@@ -69,17 +63,16 @@ def train_on_file(path: str, num_images: int, shape: list[int], batch_size: int)
         vp.standard_normal(2),
     )
     params = vp.VAEParams(jnp.zeros((2, size)), jnp.zeros((size, 2)), {})
-    result = vp.fit(
-        vae,
-        params,
-        jax.random.key(0),
-        batches,
-        optax.sgd(1e-6),
-        num_epochs=1,
-        progress=False,
-    )
-    steps, median = int(result.state.step), int(np.median(held))
-    return {"seconds": result.seconds_per_epoch, "steps": steps, "median_bytes": median}
+    batches = partial(batches_of_file, Path(path), num_images, batch_size)
+    options: dict[str, Any] = {"num_epochs": 1, "progress": False}
+    fit = partial(vp.fit, vae, params, jax.random.key(0), batches, optax.sgd(1e-6), **options)
+    result, held = watch_memory(fit)
+    return {
+        "seconds": result.seconds_per_epoch,
+        "steps": int(result.state.step),
+        "median_own_bytes": int(np.median(held)),
+        "peak_own_bytes": max(held),
+    }
 
 
 def _seconds(settings: Settings, data: Any, source: str) -> float:
@@ -119,10 +112,13 @@ def run(settings: Settings) -> Part:
             arguments = {"path": str(path), "num_images": count, "shape": settings.shape, "batch_size": 100}
             found = measured["files"][str(count)] = call_in_child("streams:train_on_file", arguments)
             size = count * int(np.prod(settings.shape)) / MB
-            seconds, peak = found.get("seconds"), found.get("peak_bytes")
+            seconds, peak = found.get("seconds"), found.get("peak_own_bytes")
             memory = "–" if peak is None else f"{peak / MB:,.0f} MB"
             rows.append([f"{count:,}", f"{size:,.0f} MB", format_seconds(seconds), memory])
     shape = " x ".join(map(str, settings.shape))
-    notes = [f"Images of {shape} bytes, a linear VAE, batch 100; the largest memory of a fresh process for one epoch."]
+    notes = [
+        f"Images of {shape} bytes, a linear VAE, batch 100. The largest memory of a fresh process in one epoch without "
+        "mapped pages, which the system takes back when it needs memory."
+    ]
     memory = Table("training from a file", ["images", "in the file", "seconds", "memory"], rows, notes)
     return Part([speed, memory], measured)

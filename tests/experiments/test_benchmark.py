@@ -182,20 +182,20 @@ def test_streams_beside_arrays_and_from_files():
 
 
 def memory_of_training(path, num_images, shape=(64, 64, 3)):
-    """The median and the peak of the bytes that a fresh process holds."""
+    """The median and the peak of the bytes that a fresh process holds, pages of the file apart."""
     arguments = {"path": str(path), "num_images": num_images, "shape": shape, "batch_size": 100}
     # Memory that is freed is returned: otherwise glibc keeps up to 64 MB of it for each thread.
     found = common.call_in_child("streams:train_on_file", arguments, {"MALLOC_MMAP_THRESHOLD_": "65536"})
     assert found["steps"] == num_images // 100, found
-    return np.array([found["median_bytes"], found["peak_bytes"]])
+    return np.array([found["median_own_bytes"], found["peak_own_bytes"]])
 
 
 @pytest.mark.parametrize(
-    ("num_images", "peak"),
-    [pytest.param(16_000, 120e6, marks=pytest.mark.slow), pytest.param(200_000, 245e6, marks=pytest.mark.nightly)],
+    "num_images",
+    [pytest.param(8000, marks=pytest.mark.slow), pytest.param(200_000, marks=pytest.mark.nightly)],
 )
-def test_images_in_a_file_take_the_memory_of_a_few_batches(num_images, peak, tmp_path):
-    """All of them would take 197 MB, or 2.4 GB. The peak is of single moments on a machine that other work shares."""
+def test_images_in_a_file_take_the_memory_of_a_few_batches(num_images, tmp_path):
+    """All of them would take 98 MB, or 2.4 GB; a batch takes 1.2 MB, and 5 MB as numbers."""
     streams.write_images(tmp_path / "images.npy", num_images, (64, 64, 3))
     few, all_of_them = (memory_of_training(tmp_path / "images.npy", number) for number in (1000, num_images))
-    assert (all_of_them - few < [60e6, peak]).all(), (few, all_of_them)
+    assert (all_of_them - few < 60e6).all(), (few, all_of_them)
