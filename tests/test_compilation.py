@@ -205,6 +205,14 @@ CALLS = {
         lambda vae, params, key, x: vp.pseudo_input_distances(vae.prior, params.prior, x)
     ),
     "pseudo_inputs": with_vamp(lambda vae, params, key, x: vp.pseudo_inputs(vae.prior, params.prior)),
+    "pseudo_covariates": with_vamp(lambda vae, params, key, x: vp.pseudo_covariates(vae.prior, params.prior)),
+    "init_prior_state": with_vamp(
+        lambda vae, params, key, x: vp.init_prior_state(
+            vae._replace(prior=vp.exemplar(2, num_neighbors=3)),
+            params._replace(prior={"log_scale": jnp.zeros(())}),
+            x=x,
+        )
+    ),
     "fit_prior": with_vamp(
         lambda vae, params, key, x: vp.fit_prior(flow_prior(), vae, params, key, x, num_steps=3, batch_size=10)
     ),
@@ -282,6 +290,7 @@ BY_ROW = {  # of the tables below and of tests/cases.py
     *("bernoulli", "normal_diag", "binomial_levels", "categorical_levels", "continuous_bernoulli", "student_t"),
     *("discretized_logistic", "discretized_logistic_mixture", "two_level_posterior", "power_spherical"),
     *("dirichlet", "logistic_normal", "wrapped_normal"),
+    *("poisson", "negative_binomial", "zero_inflated", "joint", "masked"),
 }
 
 

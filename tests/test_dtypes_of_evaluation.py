@@ -155,5 +155,6 @@ def test_densities_beyond_32_bits(case):
     distribution = prior.apply(params, **case.context)
     z = np.array([2**33, 1])  # the network of two levels reads the second one
     expected = distribution.log_prob(z.astype(np.float32))
-    assert np.isfinite(expected)
+    # A power of |z| is larger than float32 holds.
+    assert np.isfinite(expected) or case.name == "generalized_normal"
     np.testing.assert_allclose(distribution.log_prob(z), expected, rtol=1e-6)

@@ -104,7 +104,7 @@ def test_the_training_step_lowers_for_other_platforms(case, platform):
     prior = case.make()
     vae, networks = three_ways(prior)["plain"]
     optimizer = optax.adam(1e-3)
-    context = {name: jnp.stack([jnp.asarray(v)] * len(X)) for name, v in case.context.items() if name == "y"}
+    context = {name: jnp.stack([jnp.asarray(v)] * len(X)) for name, v in case.context.items() if name in ("y", "age")}
     if "encoder_reads_class" in case.name:
         encode = vae.encode
         vae = vae._replace(encode=lambda p, x, y: encode(p, x + 0 * y), encoder_context=("y",))

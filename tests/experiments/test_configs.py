@@ -9,6 +9,7 @@ import pytest
 
 from experiments import configs, tables
 from experiments.options.config import Config
+from experiments.options.settings import fill
 from experiments.report.results import RESULTS
 
 # What does not change a result: where it goes, what else is measured, which seeds.
@@ -23,7 +24,7 @@ def test_a_setting_is_what_its_name_says_and_tells_its_result(name):
     dataset, prior, two_level = name.split("_mnist_")[0], name.split("_")[2], name.endswith("two_level")
     assert config.dataset == {"static": "binarized_mnist", "dynamic": "mnist"}.get(dataset, "fashion_mnist")
     assert (config.priors, config.levels) == ((prior,), 2 if two_level else 1)
-    assert (config.preset, config.binarization, config.output_dir) == ("paper", "dynamic", f"runs/{name}")
+    assert (config.preset, fill(config).binarization, config.output_dir) == ("paper", "dynamic", f"runs/{name}")
     text = file.read_text()
     assert f"\nCommand: python -m experiments.configs.{name}\nPublished: " in text
     assert tables.fill_docstring(name, text) == text, "run `python -m experiments.tables`"

@@ -65,12 +65,12 @@ def test_it_starts_from_the_data_that_it_names():
 
 
 def test_it_reads_context_of_its_own():
-    def start(key, *, weight, **data):
-        return {"loc": jnp.asarray(weight)}
+    def start(key, *, height, **data):
+        return {"loc": jnp.asarray(height)}
 
     prior = centred_normal(2)._replace(init_from_data=start)
-    assert vp.init_from_data(prior, KEY, weight=np.ones(2))["loc"].sum() == 2
-    with pytest.raises(ValueError, match="Expected `weight=` to start"):
+    assert vp.init_from_data(prior, KEY, height=np.ones(2))["loc"].sum() == 2
+    with pytest.raises(ValueError, match="Expected `height=` to start"):
         vp.init_from_data(prior, KEY, z=Z)
 
 

@@ -52,13 +52,13 @@ def act_norm(dim: int) -> Flow:
 
     def init(key: jax.Array) -> Any:
         del key
-        return {"loc": jnp.zeros(dim), "log_scale": jnp.zeros(dim)}
+        return {name: jnp.zeros(dim, jnp.float32) for name in ("loc", "log_scale")}
 
     def init_from_data(key: jax.Array, *, z: Any, **data: Any) -> Any:
         del key, data
         rows = rows_of_shape("z", z, (dim,)).astype(np.float64)
         start = {"loc": rows.mean(0), "log_scale": 0.5 * np.log(rows.var(0) + 1e-6)}
-        return {name: jnp.asarray(value, jax.dtypes.canonicalize_dtype(float)) for name, value in start.items()}
+        return {name: jnp.asarray(value, jnp.float32) for name, value in start.items()}
 
     def apply(params: Any, **context: Any) -> FlowBijector:
         return FlowBijector(forward, inverse, params, context, dim)

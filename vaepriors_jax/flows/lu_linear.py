@@ -61,7 +61,7 @@ def lu_linear(dim: int) -> Flow:
 
     def init(key: jax.Array) -> Any:
         del key
-        return {"lu": jnp.zeros((dim, dim))}
+        return {"lu": jnp.zeros((dim, dim), jnp.float32)}
 
     def apply(params: Any, **context: Any) -> FlowBijector:
         return FlowBijector(forward, inverse, params, context, dim)
