@@ -174,7 +174,7 @@ def test_accelerator():
     assert all(math.isfinite(value) for value in part.measured["priors"]["conditional"]["by_replicas"].values())
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_streams_beside_arrays_and_from_files():
     part = streams.run(streams.SMALL._replace(sizes=TINY))
     check(part)

@@ -311,7 +311,7 @@ def test_prepared_copies(name):
 
 
 @NEEDS_TFDS
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_grey_and_binary_images_are_told_apart():
     grey, binary = (load(name, binarization="none") for name in ("mnist", "binarized_mnist"))
     assert grey.test["x"].shape == binary.test["x"].shape == (10_000, 28, 28)

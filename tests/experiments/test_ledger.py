@@ -234,7 +234,7 @@ def rows_of(folder):
     return {name: value for name, value in record["row"].items() if name != "seconds_per_epoch"}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_killed_ledger_goes_on_and_ends_the_same(tmp_path, monkeypatch):
     """Killed in training, and stopped between two measurements."""
     killed, whole = tmp_path / "killed", tmp_path / "whole"

@@ -10,7 +10,7 @@ from experiments.data.dataset import load
 from experiments.report import hole_figure
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_picture_is_drawn(tmp_path, monkeypatch):
     planes = []
     draw = hole_figure.draw

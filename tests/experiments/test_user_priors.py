@@ -153,7 +153,7 @@ def test_a_prior_that_reads_the_label_makes_a_conditional_vae(user_module):
     assert vae.encoder_context == vae.decoder_context == ("y",)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_they_are_trained_refitted_and_loaded_again(user_module, tmp_path):
     options = {"priors": ("standard", "mine:learned_normal"), "refit": ("mine:flow",), "metrics": "likelihood"}
     config = Config(seeds=1, num_test=80, output_dir=str(tmp_path), **options, **SMALL)

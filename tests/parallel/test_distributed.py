@@ -347,7 +347,7 @@ def test_eight_devices_give_what_one_gives(expected, tmp_path):
     assert "Expected replicas that the 2 devices" in found["axis of replicas"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_two_processes_with_unequal_shares_give_what_one_gives(expected, tmp_path):
     """With early stopping, a checkpoint to resume from, and errors that all processes hear of."""
     first, second = results_of(start_two(tmp_path, "two_processes", tmp_path), tmp_path)

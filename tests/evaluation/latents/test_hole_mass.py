@@ -36,7 +36,7 @@ def test_hole_mass_is_the_quantile_in_any_dimension(dim):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dim", [2, 10, 20, 40])
+@pytest.mark.parametrize("dim", [2, 10, *(pytest.param(dim, marks=pytest.mark.nightly) for dim in (20, 40))])
 def test_hole_mass_is_the_quantile_of_ten_thousand_examples(dim):
     assert_calibrated(vp.hole_mass(*population(dim, 10_000), KEY, num_samples=5000))
 
