@@ -26,7 +26,7 @@ def try_row(name: str, max_examples: int) -> None:
 
 @pytest.mark.parametrize("name", ROWS)
 def test_properties(name):
-    try_row(name, 12)
+    try_row(name, 6)
 
 
 @pytest.mark.nightly
