@@ -20,7 +20,8 @@ LEVELS = (
     ("version", "base", "checks", "loops", "made", "moved", "parallel"),
     ("factories", "conditioning", "distributions", "networks"),
     ("configuration", "flows", "likelihoods", "priors", "vae"),
-    ("adapters", "objectives", "data_checks"),
+    ("unread",),
+    ("adapters", "objectives", "data_checks", "generation"),
     ("training",),
     ("evaluation",),
 )

@@ -45,6 +45,7 @@ from vaepriors_jax.evaluation.latents import *  # noqa: F403
 from vaepriors_jax.evaluation.likelihood import *  # noqa: F403
 from vaepriors_jax.factories import factory as factory
 from vaepriors_jax.flows import *  # noqa: F403
+from vaepriors_jax.generation import generate as generate
 from vaepriors_jax.likelihoods import *  # noqa: F403
 from vaepriors_jax.networks import *  # noqa: F403
 from vaepriors_jax.objectives import ELBO as ELBO
@@ -55,7 +56,6 @@ from vaepriors_jax.priors import *  # noqa: F403
 from vaepriors_jax.training import *  # noqa: F403
 from vaepriors_jax.vae import VAE as VAE
 from vaepriors_jax.vae import VAEParams as VAEParams
-from vaepriors_jax.vae import generate as generate
 from vaepriors_jax.vae import init_prior_state as init_prior_state
 
 if not TYPE_CHECKING:  # checkers read the imports: `import NAME as NAME` and `import *` are public

@@ -26,7 +26,8 @@ from vaepriors_jax.factories import check_is, check_shapes
 from vaepriors_jax.likelihoods.support import Support
 from vaepriors_jax.networks.variables import split
 from vaepriors_jax.trees import map_arrays, named_arrays, num_rows
-from vaepriors_jax.vae import VAE, VAEParams, check_params, context_of, declared_entries, warn_of_unread
+from vaepriors_jax.unread import declared_entries, warn_of_unread
+from vaepriors_jax.vae import VAE, VAEParams, check_params, context_of
 
 LABEL = "y"
 

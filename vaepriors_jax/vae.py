@@ -1,7 +1,6 @@
-"""A VAE as an encoder, a decoder and a prior, and the generation of data from it."""
+"""A VAE as an encoder, a decoder and a prior."""
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
@@ -12,12 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaepriors_jax.base import Params, Prior
-from vaepriors_jax.checks import check_labels, check_positive_integer, did_you_mean
-from vaepriors_jax.conditioning import conditions_read
+from vaepriors_jax.checks import did_you_mean
 from vaepriors_jax.distributions.conversion import as_latent_distribution, as_likelihood
 from vaepriors_jax.factories import check_is
 from vaepriors_jax.networks.variables import State, Variables, call_in_training, join, split
-from vaepriors_jax.trees import entries_read, map_arrays, num_rows
+from vaepriors_jax.trees import map_arrays
 
 
 class Network(Protocol):
@@ -257,139 +255,3 @@ def _select(context: Mapping[str, Any], names: tuple[str, ...], reader: str) -> 
 def context_of(example: Mapping[str, Any]) -> dict[str, Any]:
     """The context in an example or a batch: all entries but x, and the weight of an example."""
     return {name: value for name, value in example.items() if name not in ("x", "weight")}
-
-
-def declared_entries(vae: VAE) -> set[str]:
-    """Names of the entries of an example that networks and prior say they read, and x and the weight."""
-    read_by_prior = (read.name for read in conditions_read(vae.prior.config))
-    return {"x", "weight", *vae.encoder_context, *vae.decoder_context, *read_by_prior}
-
-
-def warn_of_unread(
-    vae: VAE,
-    params: VAEParams,
-    data: Mapping[str, Any],
-    transform: Callable[[dict[str, Any]], Any] | None = None,
-) -> None:
-    """Warns of entries of a batch {"x": [B, ...], ...}, or of its shapes, that nothing reads.
-
-    Networks read what the VAE names. What a prior or a transform reads is found by tracing them.
-    """
-    if not data or (declared := declared_entries(vae)).issuperset(data):
-        return
-
-    def log_prior(context: dict[str, Any]) -> jax.Array:
-        prior = vae.latent_prior(params, **context)
-        return prior.log_prob(jnp.zeros(prior.event_shape))
-
-    def read(batch: dict[str, Any]) -> Any:
-        batch = batch if transform is None else dict(transform(batch))
-        state = vae.next_prior_state(params, batch, jnp.array(True))
-        named = {name: value for name, value in batch.items() if name in declared}
-        return named, state, jax.vmap(log_prior, axis_size=num_rows(batch))(context_of(batch))
-
-    try:
-        found = entries_read(read, data)
-    except Exception:  # what is wrong is said where it is computed; it is no reason to warn
-        return
-    if unread := [name for name in data if name not in declared | found]:
-        it = "it" if len(unread) == 1 else "them"
-        warnings.warn(
-            f"Nothing reads {', '.join(map(repr, unread))}: no network (`encoder_context` and `decoder_context` of the "
-            f"`vp.VAE` name what they read), no prior, no transform. Leave {it} out, or name {it} where the "
-            f"model should read {it}.{did_you_mean(['weight'], unread)}",
-            stacklevel=3,
-        )
-
-
-def generate(
-    vae: VAE, params: VAEParams, key: jax.Array, num_samples: int, *, mean: bool = True, **context: Any
-) -> Any:
-    """Generates data: z from the VAE's own prior, then p(x|z).
-
-    Args:
-        vae: the VAE.
-        params: its parameters.
-        key: a random key.
-        num_samples: number of examples.
-        mean: return the means of p(x|z), which look smoother than data, instead of samples of it.
-        **context: what prior and decoder read: one value for all samples, such as `y=3`, or one for each, such as
-            `y=jnp.arange(num_samples)`. An array whose first axis has `num_samples` entries has one for each sample,
-            unless prior or decoder cannot read it so. A value that nothing reads gives a warning.
-
-    Returns:
-        Examples [num_samples, ...]; a dict of them where p(x|z) is a `joint` likelihood.
-
-    Raises:
-        ValueError: labels outside the classes, or another number of values than 1 and `num_samples`.
-    """
-    check_positive_integer(num_samples=num_samples)
-    key_z, key_x = jax.random.split(key)
-    per_sample = _per_sample(vae, params, key, num_samples, context)
-    shared = {name: value for name, value in context.items() if name not in per_sample}
-    one = jax.tree.map(lambda value: jnp.asarray(value)[None], shared)
-    warn_of_unread(vae, params, one | jax.tree.map(lambda array: array[:1], per_sample))
-
-    def draw_z(key: jax.Array, own: dict[str, Any]) -> jax.Array:
-        return vae.latent_prior(params, **shared, **own).sample(seed=key)
-
-    def draw_x(z: jax.Array, key: jax.Array, own: dict[str, Any]) -> jax.Array:
-        likelihood = vae.likelihood(params, z, **shared, **own)
-        return likelihood.mean() if mean else likelihood.sample(seed=key)
-
-    if per_sample:
-        z = jax.vmap(draw_z)(jax.random.split(key_z, num_samples), per_sample)
-    else:
-        z = vae.latent_prior(params, **context).sample(seed=key_z, sample_shape=num_samples)
-    return jax.vmap(draw_x)(z, jax.random.split(key_x, num_samples), per_sample)
-
-
-def _per_sample(
-    vae: VAE, params: VAEParams, key: jax.Array, num_samples: int, context: Mapping[str, Any]
-) -> dict[str, jax.Array]:
-    """The part of the context that has a value for each sample."""
-    if not context:
-        return {}
-    known = {read.name: read for read in conditions_read(vae.prior.config)}
-    for name, value in context.items():
-        if name not in known:
-            continue
-        _, num_classes, one = known[name]
-        if num_classes is not None:
-            check_labels(value, num_classes, name)
-        if np.shape(value) not in (one, (num_samples, *one)):
-            raise ValueError(_values_expected(num_samples, {name: value}, one))
-    leading = {
-        name: jax.tree.map(jnp.asarray, value)
-        for name, value in context.items()
-        if all(np.shape(leaf)[:1] == (num_samples,) for leaf in jax.tree.leaves(value))
-        and not (name in known and np.shape(value) == known[name].shape)
-    }
-
-    def trace(own: dict[str, Any]) -> jax.Array:
-        shared = {name: value for name, value in context.items() if name not in own}
-        z = vae.latent_prior(params, **shared, **own).sample(seed=key)
-        return vae.likelihood(params, z, **shared, **own).mean()
-
-    errors = []
-    for own in [leading, {}] if leading else [{}]:
-        try:
-            jax.eval_shape(trace, jax.tree.map(lambda leaf: leaf[0], own))
-        except NotImplementedError:  # a likelihood without a mean
-            return own
-        except Exception as error:
-            errors.append(error)
-        else:
-            return own
-    errors[0].add_note(_values_expected(num_samples, context))
-    raise errors[0]
-
-
-def _values_expected(num_samples: int, context: Mapping[str, Any], shape: tuple[int, ...] | None = None) -> str:
-    shapes = ", ".join(f"`{name}` of shape {list(np.shape(value))}" for name, value in context.items())
-    of_one = "" if shape is None else f", {list(shape)}"
-    of_all = "[num_samples, ...]" if shape is None else str([num_samples, *shape])
-    return (
-        f"Expected one value for all samples{of_one}, or one for each of num_samples={num_samples}, {of_all}; got "
-        f"{shapes}."
-    )

@@ -440,7 +440,7 @@ CONDITIONAL = [
     ),
     _fault(
         "generation-ignores-the-label",
-        "vae.py",
+        "generation.py",
         "z = vae.latent_prior(params, **context).sample(seed=key_z",
         'z = vae.latent_prior(params, **{**context, **({"y": 0} if "y" in context else {})}).sample(seed=key_z',
         "priors/test_conditional.py::test_generation_of_a_class",
@@ -737,7 +737,7 @@ OBJECTIVES = [
     ),
     _fault(
         "generation-always-means",
-        "vae.py",
+        "generation.py",
         "return likelihood.mean() if mean else likelihood.sample(seed=key)",
         "return likelihood.mean()",
         "test_defects.py::test_generate_draws_from_the_likelihood_on_request",
@@ -1450,7 +1450,7 @@ DATA = [
     ),
     _fault(
         "context-of-samples-in-another-order",
-        "vae.py",
+        "generation.py",
         "return jax.vmap(draw_x)(z, jax.random.split(key_x, num_samples), per_sample)",
         "return jax.vmap(draw_x)(z[::-1], jax.random.split(key_x, num_samples), per_sample)",
         "test_generate.py::test_one_value_for_all_gives_what_the_same_value_for_each_gives",
@@ -1464,7 +1464,7 @@ DATA = [
     ),
     _fault(
         "what-a-prior-reads-is-unread",
-        "vae.py",
+        "unread.py",
         "return named, state, jax.vmap(log_prior, axis_size=num_rows(batch))(context_of(batch))",
         "return named, state",
         "training/test_unread.py::test_what_something_reads_is_not_named",

@@ -24,11 +24,12 @@ from vaepriors_jax.evaluation.likelihood.importance_sampling import LogMarginal,
 from vaepriors_jax.evaluation.per_example import refuse_weights
 from vaepriors_jax.evaluation.report_table import Hole, Latents, Likelihood, Report
 from vaepriors_jax.evaluation.samples.quality import SampleQuality, sample_quality
+from vaepriors_jax.generation import generate
 from vaepriors_jax.parallel.sharding import example_keys
 from vaepriors_jax.priors.marginalize import marginalize
 from vaepriors_jax.training.streams import is_stream
 from vaepriors_jax.trees import num_rows, take_rows
-from vaepriors_jax.vae import VAE, VAEParams, context_of, generate
+from vaepriors_jax.vae import VAE, VAEParams, context_of
 
 LEAST_FOR_DIVERGENCE, LEAST_FOR_HOLE_MASS = 20, 100
 AT_ONCE = 500  # examples that are drawn at a time
