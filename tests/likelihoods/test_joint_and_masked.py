@@ -181,6 +181,15 @@ def test_masked_values_and_gradients_are_those_of_the_observed_entries(name):
     assert gradient[1] == 0
 
 
+def test_a_mask_that_is_neither_zero_nor_one_is_refused():
+    likelihood = vp.normal_diag(jnp.zeros(2), jnp.ones(2))
+    for mask in ([0.5, 1.0], [2, 0], [np.nan, 1.0]):
+        with pytest.raises(ValueError, match="Expected a mask of zeros and ones; got other numbers"):
+            vp.masked(likelihood, np.array(mask))
+    for dtype in (bool, np.int8, np.float16):
+        assert vp.masked(likelihood, np.array([1, 0], dtype)).observed.tolist() == [True, False]
+
+
 def test_odd_masks_and_dicts():
     """All missing, half precision as a mask, another order of the parts, and samples with a mask each."""
     nothing = {name: np.zeros_like(mask) for name, mask in MASK.items()}

@@ -90,6 +90,23 @@ def test_fit_weighs_arrays_and_streams_alike():
         np.testing.assert_allclose(arrays.history[name], [of_start], rtol=1e-4)
 
 
+@pytest.mark.parametrize("of", ["train", "validation"])
+def test_an_epoch_of_batches_without_any_weight_is_refused(of):
+    batches = {"train": [data()], "validation": [data()]}
+    batches[of] = [data() | {"weight": np.zeros(len(X))}]
+    with pytest.raises(ValueError, match=f"positive `weight` in each epoch of the {of} batches; all are 0 in epoch 1"):
+        vp.fit(
+            VAE,
+            PARAMS,
+            KEY,
+            batches["train"],
+            optax.sgd(0.1),
+            validation=batches["validation"],
+            num_epochs=1,
+            progress=False,
+        )
+
+
 def test_evaluations_weigh_examples():
     context = {"y": Y, "weight": WEIGHTS}
     for given in (

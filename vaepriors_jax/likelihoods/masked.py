@@ -6,6 +6,8 @@ from typing import Any
 import distrax
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from vaepriors_jax.checks import check_event
 from vaepriors_jax.likelihoods.entries import Entries
@@ -78,7 +80,7 @@ def masked(likelihood: Any, mask: Any) -> Masked | Joint:
 
     Raises:
         TypeError: a likelihood whose entries are not independent, or a mask that is neither boolean nor a number.
-        ValueError: a mask of another shape.
+        ValueError: a mask of another shape, or of other numbers.
 
     Example:
         >>> import jax.numpy as jnp, vaepriors_jax as vp
@@ -108,6 +110,8 @@ def _check_mask(mask: Any, entries: Entries) -> jax.Array:
     array = jnp.asarray(mask)
     if not (array.dtype == bool or jnp.issubdtype(array.dtype, jnp.number)):
         raise TypeError(f"Expected a mask of booleans, or of zeros and ones; got dtype {array.dtype}.")
+    if not isinstance(array, Tracer) and not all(number in (0, 1) for number in np.unique(array)):
+        raise ValueError("Expected a mask of zeros and ones; got other numbers. Compare it with a threshold first.")
     try:
         return jnp.broadcast_to(array.astype(bool), entries.shape)
     except ValueError:

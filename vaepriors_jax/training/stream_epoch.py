@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vaepriors_jax.objectives import weighted_mean
-from vaepriors_jax.parallel.sharding import Data, over_replicas, place_batch
+from vaepriors_jax.parallel.sharding import Data, over_replicas, place_batch, to_host
 from vaepriors_jax.training.epoch import (
     METRICS,
     FitState,
@@ -74,9 +74,21 @@ def run_epoch(
         for part in parts:
             arguments = moving, *replicas, *part
             moving = compiled(stream_validation, options, arguments)(*arguments)
+    _check_some_weight(moving, epoch)
     arguments = (state._replace(train=moving.train), moving.done, moving.metrics), *replicas, epoch
     state, metrics, _ = compiled(stream_end, options, arguments)(*arguments)
     return state, metrics
+
+
+def _check_some_weight(moving: Moving, epoch: np.int32) -> None:
+    """Raises ValueError where all weights of an epoch are 0, so that its means are means of nothing."""
+    done = to_host(moving.done)
+    for name, total in moving.weights.items():
+        if not np.all(done | (to_host(total) > 0)):
+            raise ValueError(
+                f"Expected an example of a positive `weight` in each epoch of the {name} batches; all are 0 in epoch "
+                f"{epoch}."
+            )
 
 
 def _train_on_stream(

@@ -393,6 +393,8 @@ def test_distance_of_pseudo_inputs_to_the_nearest_example():
     np.testing.assert_allclose(vp.pseudo_input_distances(prior, params, x), [0, 1, np.sqrt(20)], atol=1e-6)
     with pytest.raises(ValueError, match="Expected a `vamp` prior"):
         vp.pseudo_input_distances(vp.standard_normal(2), {}, x)
+    with pytest.raises(TypeError, match=r"Expected `x` as an array \[N, ...\]; got a dict of 'a'"):
+        vp.pseudo_input_distances(prior, params, {"a": x})
 
 
 def test_surgery_of_a_model_with_exact_posterior_sums_to_its_kl():

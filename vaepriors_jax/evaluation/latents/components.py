@@ -1,5 +1,6 @@
 """The use of mixture components, and the distance of pseudo-inputs from data."""
 
+from collections.abc import Mapping
 from functools import partial, reduce
 from typing import Any, NamedTuple
 
@@ -128,10 +129,13 @@ def pseudo_input_distances(prior: Prior, params: Any, x: Any) -> jax.Array:
         Euclidean distances over all pixels [num_components].
 
     Raises:
+        TypeError: a dict in place of an array.
         ValueError: the prior has no pseudo-inputs.
     """
     inputs = pseudo_inputs(prior, params)
     inputs = inputs.reshape(len(inputs), -1)
+    if isinstance(x, Mapping):
+        raise TypeError(f"Expected `x` as an array [N, ...]; got a dict of {', '.join(map(repr, x))}.")
     if is_stream(x):
         batches = Batches(x).epoch(1)
         squares = reduce(jnp.minimum, (_nearest_squares(inputs, batch["x"]) for batch in batches))
