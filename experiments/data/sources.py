@@ -67,6 +67,9 @@ def draw_by_class(arrays: Arrays, counts: tuple[int, int, int]) -> tuple[Arrays,
     for label in np.unique(classes):
         place[classes == label] = np.arange(np.sum(classes == label))
     splits = np.digitize(place, np.cumsum(counts))
+    # The places count up: the first examples of a later split are of the classes that are drawn first.
+    mixed = np.asarray(jax.random.permutation(jax.random.key(SPLIT_SEED + 1), len(order)))
+    order, splits = order[mixed], splits[mixed]
     train, validation, test = ({name: array[order[splits == i]] for name, array in arrays.items()} for i in range(3))
     return train, validation, test
 

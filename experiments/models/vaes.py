@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from difflib import get_close_matches
 from functools import partial
 from itertools import takewhile
 from typing import Any, NamedTuple
@@ -115,6 +116,7 @@ def make_prior(name: str, sizes: Sizes, data: Dataset) -> vp.Prior:
     else:
         raise ValueError(
             f"Expected a prior among {', '.join(makers)}, or one of your own as module:function; got {name!r}."
+            + "".join(f" Did you mean {close!r}?" for close in get_close_matches(name, makers, 1))
         )
     return prior if sizes.levels == 1 else vp.two_level(prior, dim, dim, hidden=sizes.hidden)
 

@@ -11,6 +11,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import Normalize
 
 plt.rcParams["text.parse_math"] = False  # a dollar sign in the name of a data set is one
 
@@ -75,6 +76,8 @@ def training_curves(path: Path, curves: Mapping[str, tuple[np.ndarray, np.ndarra
 
 
 SEEN_BY_SAMPLES = 5  # nats below the top to which 20,000 samples show a density of the plane
+LEVELS = (-9, -4, -1)  # of the contours, in nats below the highest point of the plane
+NATS = Normalize(-6, 6)  # the colour scale of all maps
 
 
 def interleave(first: np.ndarray, second: np.ndarray, num_columns: int) -> np.ndarray:
@@ -86,20 +89,18 @@ def interleave(first: np.ndarray, second: np.ndarray, num_columns: int) -> np.nd
 
 
 def known_difference(hole_map: Any) -> np.ndarray:
-    """log q(z) - log p(z) of a hole map, blank where it rests on single samples.
+    """log q(z) - log p(z) of a hole map, blank where neither has mass, or where it rests on single samples.
 
-    A density by samples counts as no lower than so many nats below its top, where a few samples lie under each kernel;
-    where the other is as low, nothing is known of the difference.
+    Of exact densities that is outside the outer contours of both. A density by samples counts as no lower than so many
+    nats below its top, where a few samples lie under each kernel; where the other is as low, nothing is known.
     """
-    if hole_map.q_is_exact and hole_map.p_is_exact:
-        return np.asarray(hole_map.difference)
-    depths, floored = [], []
+    lowest = min(LEVELS) if hole_map.q_is_exact and hole_map.p_is_exact else -SEEN_BY_SAMPLES
+    is_low, floored = True, []
     for log_density, is_exact in ((hole_map.log_q, hole_map.q_is_exact), (hole_map.log_p, hole_map.p_is_exact)):
         values = np.asarray(log_density)
-        depths.append(values - values.max())
+        is_low &= values - values.max() < lowest
         floored.append(values if is_exact else np.maximum(values, values.max() - SEEN_BY_SAMPLES))
-    low = (depths[0] < -SEEN_BY_SAMPLES) & (depths[1] < -SEEN_BY_SAMPLES)
-    return np.where(low, np.nan, floored[0] - floored[1])
+    return np.where(is_low, np.nan, floored[0] - floored[1])
 
 
 def hole_maps(path: Path, maps: Mapping[str, Any], *, title: str) -> None:
@@ -114,17 +115,16 @@ def hole_maps(path: Path, maps: Mapping[str, Any], *, title: str) -> None:
     )
     for axis in axes.flat[len(maps) :]:
         axis.axis("off")
-    levels = (-9, -4, -1)  # nats below the highest point of the plane
     for axis, (name, hole_map) in zip(axes.flat, maps.items(), strict=False):
         first, second = np.asarray(hole_map.first), np.asarray(hole_map.second)
-        image = axis.pcolormesh(first, second, known_difference(hole_map), cmap="RdBu_r", vmin=-10, vmax=10)
+        image = axis.pcolormesh(first, second, known_difference(hole_map), cmap="RdBu_r", norm=NATS)
         axis.set_facecolor("0.85")
         for log_density, is_exact, colour in (
             (hole_map.log_q, hole_map.q_is_exact, "black"),
             (hole_map.log_p, hole_map.p_is_exact, "tab:green"),
         ):
             depth = np.asarray(log_density) - np.max(log_density)
-            drawn = levels if is_exact else levels[1:]
+            drawn = LEVELS if is_exact else LEVELS[1:]
             axis.contour(first, second, depth, levels=drawn, colors=colour, linewidths=0.8, linestyles="-")
         axis.set_title(f"{name} ({100 * float(hole_map.explained):.0f} % of the variance)", fontsize=10)
         axis.set_aspect("equal")

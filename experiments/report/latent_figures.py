@@ -8,11 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 
-from experiments.report.figures import known_difference, tile
+from experiments.report.figures import LEVELS, NATS, known_difference, tile
 from vaepriors_jax.evaluation.latents.hole_maps import HoleMap
 
 DEPTH = 12  # nats below the highest point that the colours of a density reach
-LEVELS = (-9, -4, -1)
 
 
 class Portrait(NamedTuple):
@@ -131,7 +130,8 @@ def _draw_density(axis: Axes, portrait: Portrait, log_density: object) -> QuadMe
 
 def _draw_difference(axis: Axes, portrait: Portrait) -> QuadMesh:
     first, second = np.asarray(portrait.map.first), np.asarray(portrait.map.second)
-    image = axis.pcolormesh(first, second, known_difference(portrait.map), cmap="RdBu_r", vmin=-10, vmax=10)
+    image = axis.pcolormesh(first, second, known_difference(portrait.map), cmap="RdBu_r", norm=NATS)
+    axis.set_facecolor("0.85")
     log_p = np.asarray(portrait.map.log_p)
     axis.contour(first, second, log_p - log_p.max(), levels=LEVELS, colors="tab:green", linewidths=0.8, linestyles="-")
     return image

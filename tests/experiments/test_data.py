@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError
 import jax
 import numpy as np
 import pytest
+import scipy.stats
 from PIL import Image
 
 import vaepriors_jax as vp
@@ -430,3 +431,11 @@ def test_splits_by_class_share_no_image():
     assert [np.bincount(split["y"]).tolist() for split in splits] == [[5] * 3, [3] * 3, [2] * 3]
     assert sorted(np.concatenate([split["x"] for split in splits]).tolist()) == list(range(30))
     assert all((split["x"] // 10 == split["y"]).all() for split in splits)
+
+
+def test_splits_by_class_are_in_random_order():
+    arrays = {"x": np.arange(5000), "y": np.repeat(np.arange(10), 500)}
+    for split in draw_by_class(arrays, (300, 100, 100)):
+        for part in np.split(split["y"], 5):
+            counts = np.bincount(part, minlength=10)
+            assert scipy.stats.chisquare(counts).pvalue > 1e-3, counts

@@ -119,12 +119,15 @@ def test_plain_text_starts_no_list_or_heading(text):
 
 
 def test_a_map_is_blank_where_samples_do_not_tell():
-    """p by samples: known at the top, at least so far below q where q is high, and unknown where both are low."""
+    """p by samples: known at the top, at least so far below q where q is high, and unknown where both are low.
+
+    Exact densities: blank where both are low, too.
+    """
     log_q, log_p = np.array([[0.0, -1.0, -20.0]]), np.array([[-2.0, -30.0, -30.0]])
     found = SimpleNamespace(log_q=log_q, log_p=log_p, difference=log_q - log_p, q_is_exact=True, p_is_exact=False)
     np.testing.assert_allclose(figures.known_difference(found), [[2.0, 6.0, np.nan]])
     found.p_is_exact = True
-    np.testing.assert_allclose(figures.known_difference(found), [[2.0, 29.0, 10.0]])
+    np.testing.assert_allclose(figures.known_difference(found), [[2.0, 29.0, np.nan]])
 
 
 HOSTILE = "a\x1b[2J[/b]$b^{$c\n<i>|`x`\u202e"
