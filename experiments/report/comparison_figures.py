@@ -20,8 +20,8 @@ from vaepriors_jax.vae import without_prior
 
 MARGINALS = (
     "With more than two latent dimensions these are marginals of both densities: exact for Gaussians, mixtures and "
-    "VampPriors, by samples for flows, and grey where neither has mass or samples are too few to tell. What a marginal "
-    "shows is there; a hole can hide in other directions."
+    "VampPriors, by samples for flows. It is grey outside the outer contours of both. What a marginal shows is there; a "
+    "hole can hide in other directions."
 )
 MOST_INTERPOLATED = 3  # priors: the gradient of each density is compiled
 CAPTIONS = {  # title of a figure, and what to see in it

@@ -75,8 +75,9 @@ def training_curves(path: Path, curves: Mapping[str, tuple[np.ndarray, np.ndarra
     plt.close(figure)
 
 
-SEEN_BY_SAMPLES = 5  # nats below the top to which 20,000 samples show a density of the plane
-LEVELS = (-9, -4, -1)  # of the contours, in nats below the highest point of the plane
+# Contours, in nats below the highest point of the plane: of a Gaussian, those of 1, 2 and 3 standard deviations.
+# Outside the last lies 1 % of it, and 20,000 samples no longer show a density.
+LEVELS = (-4.5, -2, -0.5)
 NATS = Normalize(-6, 6)  # the colour scale of all maps
 
 
@@ -89,17 +90,16 @@ def interleave(first: np.ndarray, second: np.ndarray, num_columns: int) -> np.nd
 
 
 def known_difference(hole_map: Any) -> np.ndarray:
-    """log q(z) - log p(z) of a hole map, blank where neither has mass, or where it rests on single samples.
+    """log q(z) - log p(z) of a hole map, blank outside the outer contours of both, where hardly any mass is.
 
-    Of exact densities that is outside the outer contours of both. A density by samples counts as no lower than so many
-    nats below its top, where a few samples lie under each kernel; where the other is as low, nothing is known.
+    A density by samples counts as no lower than its outer contour, where a few samples lie under each kernel.
     """
-    lowest = min(LEVELS) if hole_map.q_is_exact and hole_map.p_is_exact else -SEEN_BY_SAMPLES
     is_low, floored = True, []
     for log_density, is_exact in ((hole_map.log_q, hole_map.q_is_exact), (hole_map.log_p, hole_map.p_is_exact)):
         values = np.asarray(log_density)
-        is_low &= values - values.max() < lowest
-        floored.append(values if is_exact else np.maximum(values, values.max() - SEEN_BY_SAMPLES))
+        lowest = values.max() + min(LEVELS)
+        is_low &= values < lowest
+        floored.append(values if is_exact else np.maximum(values, lowest))
     return np.where(is_low, np.nan, floored[0] - floored[1])
 
 
@@ -119,13 +119,9 @@ def hole_maps(path: Path, maps: Mapping[str, Any], *, title: str) -> None:
         first, second = np.asarray(hole_map.first), np.asarray(hole_map.second)
         image = axis.pcolormesh(first, second, known_difference(hole_map), cmap="RdBu_r", norm=NATS)
         axis.set_facecolor("0.85")
-        for log_density, is_exact, colour in (
-            (hole_map.log_q, hole_map.q_is_exact, "black"),
-            (hole_map.log_p, hole_map.p_is_exact, "tab:green"),
-        ):
+        for log_density, colour in ((hole_map.log_q, "black"), (hole_map.log_p, "tab:green")):
             depth = np.asarray(log_density) - np.max(log_density)
-            drawn = LEVELS if is_exact else LEVELS[1:]
-            axis.contour(first, second, depth, levels=drawn, colors=colour, linewidths=0.8, linestyles="-")
+            axis.contour(first, second, depth, levels=LEVELS, colors=colour, linewidths=0.8, linestyles="-")
         axis.set_title(f"{name} ({100 * float(hole_map.explained):.0f} % of the variance)", fontsize=10)
         axis.set_aspect("equal")
         axis.set_xlabel("1st axis of the plane", fontsize=9)
@@ -135,7 +131,7 @@ def hole_maps(path: Path, maps: Mapping[str, Any], *, title: str) -> None:
     bar = figure.colorbar(image, ax=axes, shrink=0.8, extend="both")
     bar.set_label("log q(z) - log p(z), nats", fontsize=9)
     figure.suptitle(
-        f"{title}\ncontours 1, 4 and 9 nats below the top: q(z) black, p(z) green; blue: holes", fontsize=11
+        f"{title}\ncontours 0.5, 2 and 4.5 nats below the top: q(z) black, p(z) green; blue: holes", fontsize=11
     )
     figure.savefig(path, dpi=150)
     plt.close(figure)

@@ -125,7 +125,7 @@ def test_a_map_is_blank_where_samples_do_not_tell():
     """
     log_q, log_p = np.array([[0.0, -1.0, -20.0]]), np.array([[-2.0, -30.0, -30.0]])
     found = SimpleNamespace(log_q=log_q, log_p=log_p, difference=log_q - log_p, q_is_exact=True, p_is_exact=False)
-    np.testing.assert_allclose(figures.known_difference(found), [[2.0, 6.0, np.nan]])
+    np.testing.assert_allclose(figures.known_difference(found), [[2.0, 5.5, np.nan]])
     found.p_is_exact = True
     np.testing.assert_allclose(figures.known_difference(found), [[2.0, 29.0, np.nan]])
 
