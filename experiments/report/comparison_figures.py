@@ -20,7 +20,7 @@ from vaepriors_jax.vae import without_prior
 
 MARGINALS = (
     "With more than two latent dimensions these are marginals of both densities: exact for Gaussians, mixtures and "
-    "VampPriors, by samples for flows. It is grey outside the outer contours of both. What a marginal shows is there; a "
+    "VampPriors, by samples for flows. Grey is outside the outer contours of both. What a marginal shows is there; a "
     "hole can hide in other directions."
 )
 MOST_INTERPOLATED = 3  # priors: the gradient of each density is compiled
