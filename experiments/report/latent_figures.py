@@ -80,7 +80,7 @@ def _draw_row(row: np.ndarray, portrait: Portrait, latent_dim: int) -> tuple[Qua
     row[0].set_ylabel(f"{portrait.name}\n2nd {_coordinate(latent_dim)}", fontsize=10)
     by_class = "" if portrait.labels is None else " by class"
     (divergence, error), (accuracy, _), (hole_mass, _) = portrait.divergence, portrait.accuracy, portrait.hole_mass
-    measures = f"divergence {divergence:.3f} ± {error:.3f} nats\naccuracy {accuracy:.2f}, hole mass {hole_mass:.3f}"
+    measures = f"divergence {divergence:z.3f} ± {error:.3f} nats\naccuracy {accuracy:.2f}, hole mass {hole_mass:.3f}"
     titles = (f"{len(portrait.points)} encodings{by_class}", "aggregated posterior q(z)", "prior p(z)", measures)
     for axis, title in zip(row, titles, strict=False):
         axis.set_title(title, fontsize=10)

@@ -12,7 +12,7 @@ MEASURES = ("divergence", "accuracy", "hole_mass")
 def holes_table(content: dict[str, Any]) -> Table:
     """The table of the hole of each prior, from results.json."""
     cells = [
-        [row["prior"], *(f"{row[name][0]:.3f} ± {row[name][1]:.3f}" if name in row else "–" for name in MEASURES)]
+        [row["prior"], *(f"{row[name][0]:z.3f} ± {row[name][1]:.3f}" if name in row else "–" for name in MEASURES)]
         for row in map(without_old_holes, content["rows"])
     ]
     notes = [

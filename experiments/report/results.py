@@ -45,7 +45,7 @@ def format_mean(entry: dict[str, Any] | None, digits: int = 2) -> str:
     if entry is None or entry["mean"] is None:
         return "–"
     error = entry["standard_error"]
-    return f"{entry['mean']:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
+    return f"{entry['mean']:z.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
 
 
 def to_json(content: dict[str, Any]) -> str:

@@ -21,9 +21,9 @@ def short(mean: float | None, error: float | None = None, most: int = 2) -> str:
     if mean is None or not math.isfinite(mean):
         return "–"
     if not error or not math.isfinite(error):
-        return f"{mean:.{most}f}" if abs(mean) < 10 else f"{mean:.1f}"
+        return f"{mean:z.{most}f}" if abs(mean) < 10 else f"{mean:.1f}"
     places = min(max(0, -math.floor(math.log10(error / 3))), most)
-    return f"{mean:.{places}f}\u00a0±\u00a0{error:.{places}f}"  # in one line, on a phone too
+    return f"{mean:z.{places}f}\u00a0±\u00a0{error:.{places}f}"  # in one line, on a phone too
 
 
 def _over_seeds(values: Sequence[float] | None, most: int = 2) -> str:

@@ -216,3 +216,9 @@ def test_a_gaussian_encoder_before_a_prior_on_the_sphere_is_refused():
     for call in (lambda: vp.elbo(vae, params, KEY, x), lambda: vp.iwae(vae, params, KEY, x, num_samples=2)):
         with pytest.raises(ValueError, match=r"encoder return `vp.power_spherical\(loc, concentration\)`"):
             call()
+
+
+def test_encodings_without_a_direction_are_refused():
+    z = np.concatenate([np.zeros((2, 3)), np.eye(3)])
+    with pytest.raises(ValueError, match="on the unit sphere; got 2 vectors of zeros"):
+        vp.init_from_data(vp.power_spherical_mixture(3, 2), KEY, z=z)

@@ -114,6 +114,7 @@ def test_saturated_measures_of_older_runs_are_not_shown(results):
         (0.42, None, "0.42"),
         (155.41, None, "155.4"),
         (0.0, 0.0, "0.00"),
+        (-0.0004, 0.001, "0.00 ± 0.00"),
         (None, None, "–"),
         (float("nan"), 0.1, "–"),
     ],

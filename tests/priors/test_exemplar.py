@@ -147,5 +147,7 @@ def test_what_is_wrong_is_said():
         vp.init_prior_state(vae._replace(prior=vp.standard_normal(2)), params, x=X)
     with pytest.raises(TypeError, match=r"reads the context 'exemplars', which is missing"):
         vp.elbo(vae, params._replace(prior=params.prior.params), KEY, X[0])
+    with pytest.raises(ValueError, match=r"at least one training example in `x`"):
+        vp.init_prior_state(vae, params, x=X[:0])
     with pytest.raises(ValueError, match=r"finite values in `x`"):
         vae_and_params(prior, np.full((3, 6), np.nan))

@@ -100,6 +100,8 @@ def exemplar(dim: int, *, num_neighbors: int | None = None, initial_scale: float
         del data
         check_array("x", x)
         check_finite("x", x)
+        if not len(x):
+            raise ValueError("Expected at least one training example in `x` as an exemplar; got none.")
         exemplars = jnp.array(x)
         return {"exemplars": exemplars} | (
             {} if num_neighbors is None else {"encodings": encode_all(encode, exemplars, dim)}

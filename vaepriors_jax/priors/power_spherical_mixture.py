@@ -77,7 +77,13 @@ def _component(parameters: Any) -> PowerSpherical:
 
 def _directions(z: np.ndarray, num_components: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
     """Weights, mean directions and concentrations of k-means clusters; small clusters borrow that of all data."""
-    z = z / np.linalg.norm(z.astype(np.float64), axis=1, keepdims=True)
+    lengths = np.linalg.norm(z.astype(np.float64), axis=1, keepdims=True)
+    if not lengths.all():
+        raise ValueError(
+            f"Expected encodings on the unit sphere; got {int(np.sum(lengths == 0))} vectors of zeros, which have no "
+            "direction."
+        )
+    z = z / lengths
     centres, members = clusters_of(z, num_components, generator)
     counts, total = members.sum(0), members.T @ z
     length = np.linalg.norm(total, axis=1)
