@@ -61,8 +61,10 @@ def test_what_something_reads_is_not_named():
     shifted = PARAMS._replace(prior=jnp.zeros(2))
     exemplars = vp.VAE(*VAE[:2], vp.exemplar(2, num_neighbors=2))
     params = vp.init_prior_state(exemplars, PARAMS._replace(prior=exemplars.prior.init(KEY)), x=X)
+    reads_site = VAE._replace(encode=lambda params, x, site: VAE.encode(params, x + site), encoder_context=("site",))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        fit(reads_site, {"x": X, "place": Y}, batch_size=6, transform=lambda key, b: {"x": b["x"], "site": b["place"]})
         fit(own, {"x": X, "shift": X[:, :2]}, batch_size=6)
         fit(own, {"x": X, "raw": X[:, :2]}, batch_size=6, transform=lambda key, b: {"x": b["x"], "shift": b["raw"]})
         fit(VAE, {"x": X, "noise": Y}, batch_size=6, transform=lambda key, b: {"x": b["x"] + b["noise"][:, None]})
