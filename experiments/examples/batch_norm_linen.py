@@ -1,7 +1,7 @@
 """A convolutional VAE with BatchNorm and Dropout, in Flax Linen: a VampPrior beside N(0, I).
 
 python -m experiments.examples.batch_norm_linen
-python -m experiments.examples.batch_norm_linen --dataset mnist --num-epochs 20
+python -m experiments.examples.batch_norm_linen --dataset mnist --num-epochs 8 --latent-dim 32
 """
 
 import argparse
@@ -13,6 +13,7 @@ import optax
 
 import vaepriors_jax as vp
 from experiments.data.dataset import load
+from experiments.report.example_table import ExampleTable
 
 
 class Encoder(nn.Module):
@@ -48,33 +49,56 @@ class Decoder(nn.Module):
         return vp.bernoulli(nn.Conv(1, (3, 3))(x)[..., 0])
 
 
+def train(prior, data, options):
+    """Trains a VAE with a prior that starts from data where it can; returns both."""
+    keys, dim = jax.random.split(jax.random.key(0), 4), options.latent_dim
+    encoder, decoder = vp.linen_network(Encoder(dim)), vp.linen_network(Decoder(data.image_shape))
+    images = data.train["x"]
+    start = vp.init_from_data(prior, keys[2], x=images) if prior.init_from_data else prior.init(keys[2])
+    params = vp.VAEParams(encoder.init(keys[0], images[0]), decoder.init(keys[1], jnp.zeros(dim)), start)
+    vae = vp.VAE(encoder, decoder, prior)
+    steps = options.num_epochs * (len(images) // 100)
+    result = vp.fit(
+        vae,
+        params,
+        keys[3],
+        {"x": images},
+        optax.adam(optax.cosine_decay_schedule(2e-3, steps)),
+        num_epochs=options.num_epochs,
+        batch_size=100,
+        validation={"x": data.validation["x"]},
+        transform=data.transform,
+        objective=vp.Objective(warmup_epochs=max(1, options.num_epochs // 4)),
+        progress=str(prior),
+    )
+    return vae, result.params
+
+
 def main() -> None:
-    """Trains a VAE with each prior, and prints log p(x) of test images."""
+    """Prints a table of log p(x) of test images with each prior."""
     parser = argparse.ArgumentParser(description="A convolutional VAE with BatchNorm and Dropout: two priors.")
     parser.add_argument("--dataset", default="digits")
     parser.add_argument("--num-epochs", type=int, default=20)
+    parser.add_argument("--latent-dim", type=int, default=16)
     parser.add_argument("--num-samples", type=int, default=100, help="samples of z for log p(x)")
+    parser.add_argument("--results", help="write the table to this .json file, too")
     options = parser.parse_args()
 
-    data, dim, keys = load(options.dataset), 16, jax.random.split(jax.random.key(0), 5)
-    encoder, decoder = vp.linen_network(Encoder(dim)), vp.linen_network(Decoder(data.image_shape))
-    networks = encoder.init(keys[0], data.test["x"][0]), decoder.init(keys[1], jnp.zeros(dim))
-    for prior in (vp.standard_normal(dim), vp.vamp(100, data.image_shape, weights="learned")):
-        vae, params = vp.VAE(encoder, decoder, prior), vp.VAEParams(*networks, prior.init(keys[2]))
-        result = vp.fit(
-            vae,
-            params,
-            keys[3],
-            {"x": data.train["x"]},
-            optax.adam(2e-3),
-            num_epochs=options.num_epochs,
-            validation={"x": data.validation["x"]},
-            transform=data.transform,
-            objective=vp.Objective(warmup_epochs=max(1, options.num_epochs // 4)),
-            progress=str(prior),
-        )
-        estimate = vp.log_marginal(vae, result.params, keys[4], data.test["x"][:500], num_samples=options.num_samples)
-        print(f"{prior}: log p(x) = {estimate.mean:.2f} ± {estimate.standard_error:.2f} nats")
+    data, table = load(options.dataset), ExampleTable()
+    shape, dim = data.image_shape, options.latent_dim
+    priors = {
+        "N(0, I)": vp.standard_normal(dim),
+        "VampPrior, 100 pseudo-inputs": vp.vamp(100, shape, weights="learned"),
+    }
+    test = {"x": data.test["x"][:1000]}
+    for name, prior in priors.items():
+        vae, params = train(prior, data, options)
+        found = vp.log_marginal(vae, params, jax.random.key(9), **test, num_samples=options.num_samples)
+        elbo = vp.evaluate_elbo(vae, params, jax.random.key(9), **test)
+        table.add(name, 0, found.values, {"ELBO": elbo.elbo.mean(), "KL": elbo.kl.mean()})
+    print(table.text())
+    if options.results:
+        table.write(options.results, options.dataset, vars(options))
 
 
 if __name__ == "__main__":
