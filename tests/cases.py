@@ -47,7 +47,8 @@ class PriorCase(NamedTuple):
 
     `space` says where the latents are, the measure of densities, and the posterior family that goes with the prior.
     `state` names those entries of the context that a VAE keeps as the prior's state. `dtype_follows` is False where a
-    fixed distribution of the user's decides the dtype.
+    fixed distribution of the user's decides the dtype. `estimated` priors have a normaliser in their state: the
+    gradient of the density is not that of its value.
     """
 
     name: str
@@ -58,6 +59,7 @@ class PriorCase(NamedTuple):
     dtype_follows: bool = True
     state: tuple[str, ...] = ()
     space: Space = PLANE
+    estimated: bool = False
 
     def __repr__(self) -> str:
         return self.name
@@ -69,7 +71,11 @@ class PriorCase(NamedTuple):
 
     def variables(self, params: Any) -> Any:
         """What stands for the prior in the parameters of a VAE."""
-        return vp.Variables(params, {name: self.context[name] for name in self.state}) if self.state else params
+        return (
+            vp.Variables(params, {name: jnp.asarray(self.context[name]) for name in self.state})
+            if self.state
+            else params
+        )
 
 
 def _laplace() -> distrax.Distribution:
@@ -142,6 +148,14 @@ PRIORS = [
         "two_level_vamp", lambda: vp.two_level(vp.vamp(3, (6,)), 1, 1, hidden=(8,)), {"encode": encode_two_level}
     ),
     PriorCase("autoregressive_mixture", lambda: vp.autoregressive_mixture(2, 2, hidden=(8,))),
+    PriorCase(
+        "resampled",
+        lambda: vp.resampled(vp.standard_normal(2), 2, num_proposals=3, hidden=(4,), num_draws=64),
+        # The integral at `params_of`, by quadrature.
+        {"normalizer": 0.463616, "normalizer_error": 0.0, "normalizer_key": np.zeros(2, np.uint32)},
+        state=("normalizer", "normalizer_error", "normalizer_key"),
+        estimated=True,
+    ),
     PriorCase("laplace", lambda: vp.laplace(2, learned=("loc", "scale"))),
     PriorCase(
         "generalized_normal", lambda: vp.generalized_normal(2, exponent=3.0, learned=("loc", "scale", "exponent"))

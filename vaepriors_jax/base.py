@@ -85,8 +85,8 @@ class InitState(Protocol):
         """Returns a dict of arrays, which `apply` gets as context by their names.
 
         Args:
-            **data: `encode`, the encoder with its parameters, and data such as training examples `x` [N, ...]. A prior
-                names what it reads and ignores the rest.
+            **data: `encode`, the encoder with its parameters, `params`, the prior's own parameters, and data such as
+                training examples `x` [N, ...]. A prior names what it reads and ignores the rest.
         """
         ...
 
@@ -99,8 +99,8 @@ class UpdateState(Protocol):
 
         Args:
             state: the state before the step.
-            **batch: `encode`, the encoder with its parameters before the step, and the entries of the batch, such as
-                `x` [B, ...].
+            **batch: `encode`, the encoder with its parameters before the step, `params`, the prior's own parameters
+                before the step, and the entries of the batch, such as `x` [B, ...].
         """
         ...
 
@@ -188,6 +188,23 @@ class Inner(NamedTuple):
         if callable(self.entry):
             return self.entry(params)
         return params if self.entry is None else params[self.entry]
+
+    def init_state(self, context: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> InitState | None:
+        """The `init_state` of what wraps the prior: that of the prior, with its part of the parameters.
+
+        `context` makes what the prior reads of what the other one reads.
+        """
+        inner = self.prior.init_state
+        if inner is None:
+            return None
+        return lambda *, params, **data: inner(params=self.params(params), **context(data))
+
+    def update_state(self, context: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> UpdateState | None:
+        """The `update_state` of what wraps the prior, as `init_state`."""
+        inner = self.prior.update_state
+        if inner is None:
+            return None
+        return lambda state, *, params, **batch: inner(state, params=self.params(params), **context(batch))
 
 
 def hyperprior_of(inner: Inner) -> LogHyperprior | None:

@@ -95,10 +95,12 @@ def _explaining(made: Prior | Flow, config: Config) -> Callable[..., Any]:
     def checked(params: Params, /, **context: Any) -> Any:
         check_shapes(named, params, shapes())
         if missing := [name for name in required if name not in context]:
+            has_state = isinstance(made, Prior) and made.init_state is not None
+            state = " `vp.init_prior_state` makes the state of this prior." if has_state else ""
             raise TypeError(
                 f"{format_config(config)} reads the context {', '.join(map(repr, missing))}, which is missing. A VAE "
                 "passes `encode`; per-example context, such as `y`, is an entry of the batch beside 'x', or a keyword "
-                f"argument.{did_you_mean(missing, context)}"
+                f"argument.{state}{did_you_mean(missing, context)}"
             )
         try:
             return apply(params, **context)

@@ -152,7 +152,8 @@ class VAE(NamedTuple):
             return state
 
         # Entries that never change, such as a whole data set, take no part: a choice between them would copy them.
-        new = self.prior.update_state(state[0], **{"encode": self.encoder_with(params), **batch})
+        given = {"encode": self.encoder_with(params), "params": split(params.prior)[0]}
+        new = self.prior.update_state(state[0], **given, **batch)
         return (state[0] | {name: jnp.where(moves, value, state[0][name]) for name, value in new.items()},)
 
 
@@ -224,8 +225,18 @@ def init_prior_state(vae: VAE, params: VAEParams, **data: Any) -> VAEParams:
         raise ValueError(f"Expected a prior with state, such as `vp.exemplar(2)`; got {vae.prior!r}, which has none.")
     params = check_params(params)
 
-    state = vae.prior.init_state(**{"encode": vae.encoder_with(params), **data})
-    return params._replace(prior=Variables(split(params.prior)[0], state))
+    prior_params = split(params.prior)[0]
+    state = vae.prior.init_state(**{"encode": vae.encoder_with(params), "params": prior_params, **data})
+    return params._replace(prior=Variables(prior_params, state))
+
+
+def check_prior_state(vae: VAE, params: VAEParams) -> None:
+    """Raises ValueError if the prior trains with a state, and the parameters hold none."""
+    if vae.prior.init_state is not None and not split(check_params(params).prior)[1]:
+        raise ValueError(
+            f"Expected parameters with the state of the prior {vae.prior!r}; they have none. Make it before training, "
+            "by `params = vp.init_prior_state(vae, params, ...)`."
+        )
 
 
 @contextmanager

@@ -25,11 +25,16 @@ NUM_ANNEALED = 100  # test images on which annealed importance sampling checks t
 
 
 class LogMarginals(NamedTuple):
-    """For each test image [N]: log p(x), the Pareto k of its weights, and log p(x|y) of a conditional model."""
+    """For each test image [N]: log p(x), the Pareto k of its weights, and log p(x|y) of a conditional model.
+
+    For a prior with an estimated normaliser also its error and its bias; see `vp.LogMarginal`.
+    """
 
     values: np.ndarray
     pareto_k: np.ndarray
-    given_label: np.ndarray | None
+    given_label: np.ndarray | None = None
+    normalizer_error: np.ndarray | None = None
+    normalizer_bias: np.ndarray | None = None
 
 
 def log_marginals(model: Model, data: Dataset, num_samples: int, folder: Path | None = None) -> LogMarginals:
@@ -50,7 +55,7 @@ def log_marginals(model: Model, data: Dataset, num_samples: int, folder: Path | 
             parts.append(kept_arrays(file, partial(_of_slice, model, data, rows, options)))
             bar.update(len(parts[-1]["values"]))
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return LogMarginals(joined["values"], joined["pareto_k"], joined.get("given_label"))
+    return LogMarginals(**joined)
 
 
 def log_marginals_folder(output_dir: Path, prior: str, seed: int) -> Path:
@@ -74,11 +79,16 @@ def _of_slice(model: Model, data: Dataset, rows: slice, options: dict[str, Any])
     arguments = (model.vae, model.params, jax.random.fold_in(KEYS["log_marginal"], rows.start), x)
     if not model.conditional:
         part = vp.log_marginal(*arguments, **options)
-        return {"values": np.asarray(part.values), "pareto_k": np.asarray(part.pareto_k)}
+        return _arrays(part)
     part = vp.log_marginal_over_classes(*arguments, **options, class_probabilities=data.class_probabilities)
     given_label = vp.log_marginal(*arguments, **options, y=data.test["y"][rows]).values
-    values, pareto_k = np.asarray(part.values), np.asarray(part.pareto_k)
-    return {"values": values, "pareto_k": pareto_k, "given_label": np.asarray(given_label)}
+    return _arrays(part) | {"given_label": np.asarray(given_label)}
+
+
+def _arrays(part: Any) -> dict[str, np.ndarray]:
+    """What is kept of a `LogMarginal`."""
+    names = ("values", "pareto_k", "normalizer_error", "normalizer_bias")
+    return {name: np.asarray(getattr(part, name)) for name in names if getattr(part, name) is not None}
 
 
 def annealed(model: Model, data: Dataset, weighted: np.ndarray, settings: Annealing) -> dict[str, float]:
@@ -97,13 +107,17 @@ def likelihood(model: Model, data: Dataset, settings: EvaluationSettings) -> dic
     """log p(x) by importance weighting, and for one seed by annealing on some images; the ELBO; in nats.
 
     Where p(x|z) gives probabilities of grey levels, -log p(x) also in bits per dimension. A conditional model is
-    annealed given the label, and compared with its log p(x|y).
+    annealed given the label, and compared with its log p(x|y). For a prior with an estimated normaliser there are the
+    error and the bias that it brings into log p(x).
     """
     marginals = log_marginals(model, data, settings.num_samples, settings.folder)
     weighted = marginals.values if marginals.given_label is None else marginals.given_label
     active = vp.active_units(model.vae, model.params, data.test["x"], **model.context(data.test))
     values = elbo(model, data, settings)
     values |= mean_with_error("log_marginal", marginals.values)
+    if marginals.normalizer_error is not None and marginals.normalizer_bias is not None:
+        values["log_marginal_normalizer_error"] = abs(float(np.mean(marginals.normalizer_error)))
+        values["log_marginal_normalizer_bias"] = float(np.mean(marginals.normalizer_bias))
     if is_discrete(settings.likelihood):
         values |= mean_with_error("bits_per_dim", vp.bits_per_dim(marginals.values, math.prod(data.image_shape)))
     if marginals.given_label is not None:

@@ -8,6 +8,7 @@ import numpy as np
 import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
 from experiments.models.vaes import prior_reads_label
+from vaepriors_jax.vae import split_states
 
 
 def reads_label(vae: vp.VAE) -> bool:
@@ -60,7 +61,7 @@ class Trained(NamedTuple):
         return {
             "prior": self.name,
             "seed": self.seeds[replica],
-            "num_parameters": sum(leaf.size for leaf in jax.tree.leaves(self.model(replica).params)),
+            "num_parameters": sum(leaf.size for leaf in jax.tree.leaves(split_states(self.model(replica).params)[0])),
             "best_epoch": int(self.result.best_epoch[replica]),
             "seconds_per_epoch": self.result.seconds_per_epoch,
             "replicas_at_once": len(self.seeds) * max(1, len(self.grid)),

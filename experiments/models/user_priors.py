@@ -66,20 +66,23 @@ def make_user_prior(name: str, known: Mapping[str, Any]) -> vp.Prior:
     prior = function(**arguments)
     if not isinstance(prior, vp.Prior):
         raise ValueError(f"Expected {name} to return a `vp.Prior`; got {type(prior).__name__}.")
-    check_dim(name, prior, known["dim"])
+    check_dim(name, prior, known)
     # Priors are compared by their configuration, so that one without any would be taken for another.
     return prior if prior.config else vp.factory(function)(**arguments)
 
 
-def check_dim(name: str, prior: vp.Prior, dim: int) -> None:
-    """Raises ValueError unless a prior is over vectors of this dimension."""
+def check_dim(name: str, prior: vp.Prior, known: Mapping[str, Any]) -> None:
+    """Raises ValueError unless a prior is over vectors of the known `dim`."""
+    dim = known["dim"]
 
     def encode(x: jax.Array, **labels: Any) -> distrax.Distribution:
         del x, labels
         return vp.normal_diag(jnp.zeros(dim), jnp.ones(dim))
 
     def sample(key: jax.Array) -> jax.Array:
-        return prior.apply(prior.init(key), encode=encode, y=0).sample(seed=key)
+        params, x = prior.init(key), jnp.zeros((2, *known["input_shape"]))
+        state = prior.init_state(params=params, encode=encode, x=x) if prior.init_state else {}
+        return prior.apply(params, encode=encode, y=0, **state).sample(seed=key)
 
     shape = jax.eval_shape(sample, jax.random.key(0)).shape
     if shape != (dim,):

@@ -89,6 +89,8 @@ def make_prior(name: str, sizes: Sizes, data: Dataset) -> vp.Prior:
         "conditional": lambda: vp.conditional_normal(dim, num_classes=data.num_classes),
         "glow": lambda: vp.transformed(vp.standard_normal(dim), vp.repeat(glow_step(dim, sizes), sizes.flow_layers)),
         "autoregressive": lambda: vp.autoregressive_mixture(dim, hidden=sizes.flow_hidden),
+        "resampled": lambda: vp.resampled(vp.standard_normal(dim), dim, hidden=sizes.flow_hidden),
+        "resampled_flow": lambda: vp.resampled(makers["flow"](), dim, hidden=sizes.flow_hidden),
         "laplace": lambda: vp.laplace(dim, learned=("loc", "scale")),
         "generalized_normal": lambda: vp.generalized_normal(dim, learned=("loc", "scale", "exponent")),
         "student_t": lambda: vp.student_t_prior(dim, learned=("loc", "scale", "df")),
@@ -191,6 +193,6 @@ def make_vae(name: str, sizes: Sizes, data: Dataset) -> Made:
         )
         if starts_from_data(prior, sizes):
             params = params._replace(prior=vp.init_from_data(prior, key_prior, **data.train))
-        return params
+        return vp.init_prior_state(vae, params, x=data.train["x"]) if prior.init_state else params
 
     return vae, init

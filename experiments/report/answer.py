@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.measures.holes import few_encodings_note
 from experiments.measures.likelihood import kept_log_marginals
+from experiments.report.normalizers import ERROR
 from experiments.report.paired import LEVEL, Difference
 from experiments.report.recommendation import STANDARD, display_name
 from experiments.report.results import Rows
@@ -45,6 +46,7 @@ def answer(rows: Rows, folder: Path) -> Answer:
             marks[measure] = {name: _mark(one, SIGNS[measure], len(others)) for name, one in tested.items()}
     sentences = [
         _likelihood(scores, baseline),
+        _normalizers(rows),
         _samples(scores, baseline),
         _hole(rows, scores, baseline),
         _certainty(scores.get("log_marginal", {})),
@@ -139,6 +141,18 @@ def _likelihood(scores: Mapping[str, Scores], baseline: str) -> str:
             f"{display_name(closest)} it is {_by(tested[closest])} nats {way}{_p(tested[closest])}."
         )
     return text + (f" Worse than {base}: {_listed(worse)}." if worse else "")
+
+
+def _normalizers(rows: Rows) -> str:
+    """A sentence on each log p(x) with an estimated normaliser in it."""
+    errors: dict[str, float] = {}
+    for row in rows:
+        if row["test"] and ERROR in row["test"]:
+            errors[row["prior"]] = max(row["test"][ERROR], errors.get(row["prior"], 0.0))
+    if not errors:
+        return ""
+    listed = "; ".join(f"{display_name(name)} ± {error:.2g} nats" for name, error in errors.items())
+    return f"The prior's normaliser is an estimate, which adds an error to log p(x), of all images alike: {listed}."
 
 
 def _samples(scores: Mapping[str, Scores], baseline: str) -> str:

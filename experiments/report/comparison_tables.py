@@ -9,6 +9,7 @@ from experiments.models.likelihoods import KINDS
 from experiments.report import results
 from experiments.report.document import Table
 from experiments.report.grid import grid_table
+from experiments.report.normalizers import estimated_mark, estimated_note
 
 LATENTS = {  # title of the column, and its note
     "active_units": (
@@ -48,7 +49,7 @@ def _likelihood_table(summary: list[dict[str, Any]]) -> Table:
     rows = []
     for entry in summary:
         given = "log_marginal_given_label" in entry
-        row = [entry["prior"], results.format_mean(entry.get("log_marginal"))]
+        row = [entry["prior"], results.format_mean(entry.get("log_marginal")) + estimated_mark(entry)]
         row += [results.format_mean(entry.get("bits_per_dim"), 3)] if in_bits else []
         row += [results.format_mean(entry.get("log_marginal_given_label"))] if conditional else []
         row += [results.format_mean(entry.get("annealed_minus_weighted"))]
@@ -69,6 +70,7 @@ def _likelihood_table(summary: list[dict[str, Any]]) -> Table:
         if replicas > 1
         else "s / epoch: one replica.",
     ]
+    notes += estimated_note(summary)
     if in_bits:
         notes.append("bits / dim: -log2 p(x) for each pixel, smaller is better.")
     if kind == "density":

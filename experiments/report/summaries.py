@@ -9,6 +9,7 @@ from experiments.report import classes, paired
 from experiments.report.answer import BETTER, WORSE
 from experiments.report.comparison_tables import without_old_holes
 from experiments.report.document import Table
+from experiments.report.normalizers import estimated_mark, estimated_note
 from experiments.report.quality import differences
 from experiments.report.recommendation import REFIT, STANDARD, display_name
 from experiments.report.results import mean_and_error
@@ -62,7 +63,7 @@ def of_comparison(summary: Sequence[Mapping[str, Any]], marks: Mapping[str, Mapp
     elbos = [None if "log_marginal_given_label" in entry else entry.get("elbo") for entry in summary]
     columns = {
         "prior": [_name(entry["prior"]) for entry in summary],
-        "log p(x)": [_of_entry(entry.get("log_marginal")) for entry in summary],
+        "log p(x)": [_of_entry(entry.get("log_marginal")) + estimated_mark(entry) for entry in summary],
         "FID": [_of_entry(entry.get("generated", {}).get("fid")) for entry in summary],
         "divergence": [_of_entry(without_old_holes(entry).get("divergence"), 3) for entry in summary],
         "ELBO": [_of_entry(elbo) for elbo in elbos],
@@ -79,6 +80,7 @@ def of_comparison(summary: Sequence[Mapping[str, Any]], marks: Mapping[str, Mapp
     return _table(
         columns,
         f"log p(x) and ELBO of test images in nats: larger is better, ± over {over}.",
+        *estimated_note(summary),
         *_said(columns, counts),
         MARKS if marked else "",
     )

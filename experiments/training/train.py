@@ -23,6 +23,8 @@ from experiments.training.optimizers import optimizer_factory
 from vaepriors_jax.parallel.sharding import make_mesh
 from vaepriors_jax.training.progress import is_live
 
+NUM_DRAWS = 2**20  # of a base prior, for the normaliser of a `resampled` prior after training
+
 
 @names_prior_and_seed
 def train(name: str, config: Settings, data: Dataset, output_dir: Path, made: Made | None = None) -> Trained:
@@ -84,8 +86,20 @@ def _train(name: str, made: Made, seeds: tuple[int, ...], config: Settings, data
     except vp.CheckpointError as error:
         result, unsaved = kept.result_of(error), error
     result, rows = grid.choose(result, settings, len(seeds))
+    result = result._replace(params=_with_new_state(vae, result.params, data))
     trained = Trained(name, vae, result, seeds, tuple({"prior": name} | row for row in rows), operations)
     return kept.write(trained, output_dir, unsaved)
+
+
+def _with_new_state(vae: vp.VAE, params: vp.VAEParams, data: Dataset) -> vp.VAEParams:
+    """The parameters of all seeds, with a state of the prior that belongs to them, where training moved one along."""
+    if vae.prior.update_state is None:
+        return params
+    states = []
+    for replica in range(len(jax.tree.leaves(params)[0])):
+        one = jax.tree.map(lambda leaf, i=replica: leaf[i], params)
+        states.append(vp.init_prior_state(vae, one, x=data.train["x"], num_draws=NUM_DRAWS))
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 
 def _fit_options(vae: vp.VAE, config: Settings, data: Dataset, num_replicas: int) -> dict[str, Any]:

@@ -48,10 +48,23 @@ def test_patches_are_a_convolution(stride, shape):
     np.testing.assert_allclose(found, expected[::stride, ::stride], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["glow", "autoregressive", "laplace", "generalized_normal", "student_t"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "glow",
+        "autoregressive",
+        "resampled",
+        "resampled_flow",
+        "laplace",
+        "generalized_normal",
+        "student_t",
+    ],
+)
 def test_priors_beside_the_five_are_over_the_latents(name):
     prior = make_prior(name, SIZES, grey())
-    assert prior.apply(prior.init(jax.random.key(0))).event_shape == (SIZES.latent_dim,)
+    params = prior.init(jax.random.key(0))
+    state = prior.init_state(params=params, num_draws=100) if prior.init_state else {}
+    assert prior.apply(params, **state).event_shape == (SIZES.latent_dim,)
 
 
 def test_pseudo_inputs_that_do_not_learn_start_from_images_whatever_the_option_says():

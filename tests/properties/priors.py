@@ -238,4 +238,4 @@ def _lifted(params: Any) -> Any:
     return {name: leaf[:, None] for name, leaf in params.items()}
 
 
-ROWS = {case.name: partial(row_of, case) for case in (*cases.PRIORS, *EDGE_CASES)}
+ROWS = {case.name: partial(row_of, case) for case in (*cases.PRIORS, *EDGE_CASES) if not case.estimated}

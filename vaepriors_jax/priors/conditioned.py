@@ -91,7 +91,8 @@ def conditioned(prior: Prior, conditions: Mapping[str, Mapping[str, Any]]) -> Pr
         return prior.init_from_data(key, **data) if prior.init_from_data else prior.init(key)
 
     starts = start if prior.init_from_data else None
-    return Prior(prior.init, apply, {}, starts, Inner(prior), log_hyperprior=prior.log_hyperprior)
+    state = prior.init_state, prior.update_state
+    return Prior(prior.init, apply, {}, starts, Inner(prior), *state, prior.log_hyperprior)
 
 
 def _check_size(prior: Prior, conditions: Mapping[str, Covariate], sizes: list[int], *, is_label: bool) -> None:

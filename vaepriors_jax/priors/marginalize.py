@@ -61,4 +61,5 @@ def marginalize(prior: Prior, class_probabilities: tuple[float, ...], *, conditi
             lambda y: prior.apply(params, **(context | {condition: y})),
         )
 
-    return Prior(prior.init, apply, {}, inner=Inner(prior), log_hyperprior=prior.log_hyperprior)
+    state = prior.init_state, prior.update_state
+    return Prior(prior.init, apply, {}, None, Inner(prior), *state, prior.log_hyperprior)

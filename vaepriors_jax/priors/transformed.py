@@ -62,5 +62,5 @@ def transformed(base_prior: Prior, flow: Flow) -> Prior:
 
     starts = start_from_encodings if flow.init_from_data else start if base_prior.init_from_data else None
     inner = Inner(base_prior, "base")
-    state = base_prior.init_state, base_prior.update_state
+    state = inner.init_state(), inner.update_state()
     return Prior(init, apply, {}, starts, inner, *state, hyperprior_of(inner))

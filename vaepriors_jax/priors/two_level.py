@@ -61,10 +61,13 @@ def two_level(top_prior: Prior, top_dim: int, bottom_dim: int, *, hidden: tuple[
     def given_top(params: Any, z2: jax.Array) -> distrax.Distribution:
         return normal_of_outputs(run_network(network, params, z2))
 
-    def apply(params: Any, **context: Any) -> TwoLevel:
+    def of_top(context: dict[str, Any]) -> dict[str, Any]:
         if encode := context.get("encode"):
             context["encode"] = lambda x, **labels: top_posterior(encode(x, **labels), top_dim)
-        top = top_prior.apply(params["top"], **context)
+        return context
+
+    def apply(params: Any, **context: Any) -> TwoLevel:
+        top = top_prior.apply(params["top"], **of_top(context))
         if top.event_shape != (top_dim,):
             raise ValueError(
                 f"Expected a prior over vectors of top_dim={top_dim} on top; {top_prior!r} is over {top.event_shape}."
@@ -77,4 +80,5 @@ def two_level(top_prior: Prior, top_dim: int, bottom_dim: int, *, hidden: tuple[
         return init(key) | {"top": init_from_data(top_prior, key, **data)}
 
     inner, starts = Inner(top_prior, "top"), start if top_prior.init_from_data else None
-    return Prior(init, apply, {}, starts, inner, log_hyperprior=hyperprior_of(inner))
+    state = inner.init_state(of_top), inner.update_state(of_top)
+    return Prior(init, apply, {}, starts, inner, *state, hyperprior_of(inner))

@@ -30,7 +30,7 @@ from vaepriors_jax.training.programs import start_program
 from vaepriors_jax.training.streams import Batches
 from vaepriors_jax.training.transforms import Transform
 from vaepriors_jax.trees import named_arrays
-from vaepriors_jax.vae import VAE, VAEParams, split_states
+from vaepriors_jax.vae import VAE, VAEParams, check_prior_state, split_states
 
 DEFAULT_BATCH_SIZE = 100
 
@@ -131,6 +131,7 @@ def check_run(
 ) -> tuple[Options, Replicas]:
     """Checks arguments of `fit`, and sorts them into what is compiled and what differs from replica to replica."""
     params, key = check_model(vae, params, key)
+    check_prior_state(vae, params)
     hyperparameters = check_hyperparameters(hyperparameters)
     check_optimizer(optimizer, hyperparameters)
     check_objective(objective)

@@ -20,7 +20,7 @@ from vaepriors_jax.training.checks import check_optimizer, check_schedule
 from vaepriors_jax.training.optimizers import optimizer_update
 from vaepriors_jax.training.state import TrainState, check_state
 from vaepriors_jax.training.transforms import Batch, Transform
-from vaepriors_jax.vae import VAE, States, VAEParams, join_states, split_states
+from vaepriors_jax.vae import VAE, States, VAEParams, check_prior_state, join_states, split_states
 
 TERMS = ("reconstruction", "kl", "gradient")
 Moved = tuple[VAEParams, optax.OptState, States]
@@ -163,10 +163,12 @@ class _Step(NamedTuple):
     """A compiled step, which says what is wrong with a state or a batch before it runs."""
 
     compiled: Any
+    vae: VAE
     transform: Transform | None
 
     def __call__(self, state: TrainState, key: jax.Array, batch: Batch) -> tuple[TrainState, ELBO]:
         check_state(state)
+        check_prior_state(self.vae, state.params)
         check_key(key)
         if self.transform is None:  # a transform may take batches of any kind
             check_batch(batch)
@@ -178,4 +180,4 @@ class _Step(NamedTuple):
 
 @lru_cache(maxsize=32)  # making the same step again does not compile it again
 def _train_step(vae: VAE, optimizer: optax.GradientTransformation, **options: Any) -> Callable[..., Any]:
-    return _Step(jax.jit(partial(update, vae, optimizer, **options), donate_argnums=0), options["transform"])
+    return _Step(jax.jit(partial(update, vae, optimizer, **options), donate_argnums=0), vae, options["transform"])

@@ -16,6 +16,7 @@ from vaepriors_jax.data_checks import check_data, check_model
 from vaepriors_jax.evaluation.latents.aggregated_posterior import posterior_of
 from vaepriors_jax.evaluation.per_example import concatenate, map_stream, open_examples, pick_examples
 from vaepriors_jax.factories import check_is
+from vaepriors_jax.networks.variables import join, split
 from vaepriors_jax.objectives import weighted_mean
 from vaepriors_jax.parallel.sharding import example_keys
 from vaepriors_jax.priors.init_from_data import init_from_data, required_data
@@ -23,10 +24,10 @@ from vaepriors_jax.training.placed_stream import PlacedStream
 from vaepriors_jax.training.stream_epoch import STEPS_UNDER_WAY
 from vaepriors_jax.training.streams import is_stream
 from vaepriors_jax.trees import num_rows, take_rows
-from vaepriors_jax.vae import VAE, VAEParams, context_of
+from vaepriors_jax.vae import VAE, VAEParams, context_of, init_prior_state
 
 MOST_EXAMPLES = 10_000  # of a stream from which a prior starts
-Carry = tuple[Any, Any]  # parameters and the state of the optimiser
+Carry = tuple[Any, Any]  # the prior's parameters, or `Variables`, and the state of the optimiser
 
 
 class _Fitting(NamedTuple):
@@ -38,17 +39,24 @@ class _Fitting(NamedTuple):
 
     def init(self, start: Any, learning_rate: jax.Array) -> Carry:
         """The parameters and the state of the optimiser before the first step."""
-        return start, self._optimizer(learning_rate).init(start)
+        return start, self._optimizer(learning_rate).init(split(start)[0])
 
     def step(
         self, params: VAEParams, learning_rate: jax.Array, carry: Carry, key: jax.Array, batch: dict[str, jax.Array]
     ) -> tuple[Carry, jax.Array]:
         """A step on a batch, with a z for each example; returns the loss beside what comes next."""
-        prior_params, state = carry
+        variables, state = carry
+        prior_params, prior_state = split(variables)
         keys = jax.random.split(key, num_rows(batch))
-        loss, gradient = jax.value_and_grad(self._mean_loss)(prior_params, params, keys, batch)
+
+        def mean_loss(prior_params: Any) -> jax.Array:
+            return self._mean_loss(join(prior_params, prior_state), params, keys, batch)
+
+        loss, gradient = jax.value_and_grad(mean_loss)(prior_params)
         updates, state = self._optimizer(learning_rate).update(gradient, state, prior_params)
-        return (optax.apply_updates(prior_params, updates), state), loss
+        fitted = self.vae._replace(prior=self.prior)
+        prior_state = fitted.next_prior_state(params._replace(prior=variables), batch, jnp.array(True))
+        return (join(optax.apply_updates(prior_params, updates), prior_state), state), loss
 
     def _optimizer(self, learning_rate: jax.Array) -> optax.GradientTransformation:
         return optax.adam(optax.cosine_decay_schedule(learning_rate, self.num_steps))
@@ -127,6 +135,8 @@ def fit_prior(
     reconstruction does not change, so log p(x) gains less than from a prior that is trained with the VAE. A prior with
     a `log_hyperprior` adds it to what is maximised.
 
+    A prior with a state, such as `resampled`, gets one before the first step and one after the last.
+
     Args:
         prior: any prior of the latent dimension.
         vae: the trained VAE; its own prior is not read.
@@ -158,25 +168,31 @@ def fit_prior(
         )
     params, key = check_model(vae, params, key)
     check_positive_integer(num_steps=num_steps, **({} if batch_size is None else {"batch_size": batch_size}))
-    checked = vae._replace(prior=prior), params._replace(prior=prior.init(key)), key
+    checked = vae._replace(prior=prior), _with_state(prior, vae, params, prior.init(key)), key
     key_start, key_steps = jax.random.split(key)
     fitting, rate = _Fitting(vae, prior, num_steps), jnp.asarray(learning_rate)
     if is_stream(x):
         if batch_size is not None:
             raise ValueError("Expected no `batch_size` with batches, which have a size of their own.")
         stream = open_examples(*checked, x, context)
-        start = _start_from_stream(prior, vae, params, key_start, stream)
+        start = _with_state(prior, vae, params, _start_from_stream(prior, vae, params, key_start, stream)).prior
         fitted, losses = _fit_to_stream(fitting, params, start, key_steps, stream, rate)
     else:
         data = check_data(*checked[:2], {"x": x, **context}, key)
-        start = _start(prior, vae, params, key_start, data)
+        start = _with_state(prior, vae, params, _start(prior, vae, params, key_start, data)).prior
         fitted, losses = _fit(fitting, params, start, key_steps, data, rate, batch_size or 256)
     if not bool(jnp.isfinite(losses).all()):
         step = int(jnp.argmax(~jnp.isfinite(losses)))
         raise ValueError(
             f"Expected finite log-densities while fitting {prior!r}; step {step} gave none. Lower `learning_rate`."
         )
-    return params._replace(prior=fitted)
+    return _with_state(prior, vae, params, split(fitted)[0])
+
+
+def _with_state(prior: Prior, vae: VAE, params: VAEParams, prior_params: Any) -> VAEParams:
+    """The parameters with those of the prior, and the state that belongs to them, if the prior has one."""
+    params = params._replace(prior=prior_params)
+    return init_prior_state(vae._replace(prior=prior), params) if prior.init_state else params
 
 
 @partial(jax.jit, static_argnums=0)

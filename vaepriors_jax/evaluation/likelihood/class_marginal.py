@@ -81,10 +81,13 @@ def _check_probabilities(vae: VAE, class_probabilities: Any, condition: str) -> 
 def _sum_over_classes(of_classes: list[WeightSummary]) -> WeightSummary:
     joint = jax.tree.map(lambda *leaves: jnp.stack(leaves), *of_classes)
     most_probable = jnp.argmax(joint.values, axis=0)[None]
+    responsibility = jax.nn.softmax(joint.values, axis=0)
+    of_normalizer = (joint.normalizer_error, joint.normalizer_bias)
     return WeightSummary(
         jax.nn.logsumexp(joint.values, axis=0),
         jnp.take_along_axis(joint.effective_sample_size, most_probable, axis=0)[0],
         jnp.take_along_axis(joint.pareto_k, most_probable, axis=0)[0],
         jax.nn.logsumexp(joint.curve, axis=0),
         None if joint.weight is None else joint.weight[0],
+        *(None if change is None else jnp.sum(responsibility * change, axis=0) for change in of_normalizer),
     )

@@ -17,6 +17,7 @@ from vaepriors_jax.evaluation.likelihood.importance_weights import (
     extend,
     summarize,
 )
+from vaepriors_jax.evaluation.likelihood.normalizer import with_normalizer_error
 from vaepriors_jax.evaluation.per_example import map_data
 from vaepriors_jax.objectives import log_importance_weights, weighted_mean
 from vaepriors_jax.parallel.sharding import Data, check_mesh, map_examples
@@ -35,6 +36,11 @@ class LogMarginal(NamedTuple):
         average: mean of `values`, with its standard error from the choice of examples.
         curve: the mean bound over examples at S = 1 (the ELBO), 10, 100, 1000, 5000 and `num_samples`, up to
             `num_samples`: {S: bound}. Where it still rises at its end, the estimate is too low.
+        normalizer_error: for a prior whose normaliser Z is an estimate in its state, such as `resampled`, how far one
+            standard error of Z moves `values` [N]; None for other priors. Z is the same for all examples, so that
+            their mean does not lower this error, and `average` does not include it.
+        normalizer_bias: what the estimate of Z adds to `values` in expectation, to second order [N]: above 0 where
+            they are too high.
     """
 
     values: jax.Array
@@ -42,6 +48,8 @@ class LogMarginal(NamedTuple):
     pareto_k: jax.Array
     average: Estimate[jax.Array]
     curve: dict[int, jax.Array]
+    normalizer_error: jax.Array | None = None
+    normalizer_bias: jax.Array | None = None
 
     @property
     def mean(self) -> jax.Array:
@@ -69,6 +77,15 @@ def _weigh(
 
 
 def _weigh_on_device(
+    vae: VAE, num_samples: int, chunk_size: int, keys: jax.Array, data: dict[str, jax.Array], params: VAEParams
+) -> WeightSummary:
+    def weigh(params: VAEParams) -> WeightSummary:
+        return _weigh_given(vae, num_samples, chunk_size, keys, data, params)
+
+    return with_normalizer_error(weigh, params)
+
+
+def _weigh_given(
     vae: VAE, num_samples: int, chunk_size: int, keys: jax.Array, data: dict[str, jax.Array], params: VAEParams
 ) -> WeightSummary:
     block = min(num_samples, chunk_size)
@@ -122,7 +139,8 @@ def log_marginal_of(summary: WeightSummary, num_samples: int) -> LogMarginal:
     """The averages over examples beside the results of each example."""
     curve = dict(zip(curve_sizes(num_samples), weighted_mean(summary.curve, summary.weight), strict=True))
     average = estimate(summary.values, summary.weight)
-    return LogMarginal(summary.values, summary.effective_sample_size, summary.pareto_k, average, curve)
+    normalizer = summary.normalizer_error, summary.normalizer_bias
+    return LogMarginal(summary.values, summary.effective_sample_size, summary.pareto_k, average, curve, *normalizer)
 
 
 def log_marginal(

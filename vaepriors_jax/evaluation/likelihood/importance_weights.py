@@ -20,6 +20,8 @@ class WeightSummary(NamedTuple):
         pareto_k: shape of the tail of the weights.
         curve: the bound at each of `curve_sizes` [sizes].
         weight: the weights of the examples, if they have any.
+        normalizer_error: how far one standard error of the prior's normaliser moves `values`, if that is an estimate.
+        normalizer_bias: what the estimate of the normaliser adds to `values` in expectation, to second order.
     """
 
     values: jax.Array
@@ -27,6 +29,8 @@ class WeightSummary(NamedTuple):
     pareto_k: jax.Array
     curve: jax.Array
     weight: jax.Array | None = None
+    normalizer_error: jax.Array | None = None
+    normalizer_bias: jax.Array | None = None
 
 
 def curve_sizes(num_samples: int) -> tuple[int, ...]:
