@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.measures.holes import few_encodings_note
 from experiments.measures.likelihood import kept_log_marginals
-from experiments.report.normalizers import ERROR
+from experiments.report.normalizers import BIAS, ERROR, error_and_bias
 from experiments.report.paired import LEVEL, Difference
 from experiments.report.recommendation import STANDARD, display_name
 from experiments.report.results import Rows
@@ -145,13 +145,13 @@ def _likelihood(scores: Mapping[str, Scores], baseline: str) -> str:
 
 def _normalizers(rows: Rows) -> str:
     """A sentence on each log p(x) with an estimated normaliser in it."""
-    errors: dict[str, float] = {}
+    largest: dict[str, tuple[float, float]] = {}  # over the seeds
     for row in rows:
         if row["test"] and ERROR in row["test"]:
-            errors[row["prior"]] = max(row["test"][ERROR], errors.get(row["prior"], 0.0))
-    if not errors:
+            largest[row["prior"]] = max((row["test"][ERROR], row["test"][BIAS]), largest.get(row["prior"], (0.0, 0.0)))
+    if not largest:
         return ""
-    listed = "; ".join(f"{display_name(name)} ± {error:.2g} nats" for name, error in errors.items())
+    listed = "; ".join(f"{display_name(name)} {error_and_bias(*values)}" for name, values in largest.items())
     return f"The prior's normaliser is an estimate, which adds an error to log p(x), of all images alike: {listed}."
 
 

@@ -35,6 +35,8 @@ def density_of(prior: Any) -> str:
     if isinstance(prior, distrax.Transformed):
         base = density_of(prior.distribution)
         return "exact, by change of variables" if base.startswith("exact") else base
+    if hasattr(prior, "normalizer"):
+        return "an estimate: its normaliser is not known exactly"
     known = isinstance(prior, vp.Mixture) or closed_form_kl(prior, prior) is not None
     return "exact" if known else "that of its own code"
 

@@ -49,14 +49,15 @@ def _likelihood_table(summary: list[dict[str, Any]]) -> Table:
     rows = []
     for entry in summary:
         given = "log_marginal_given_label" in entry
-        row = [entry["prior"], results.format_mean(entry.get("log_marginal")) + estimated_mark(entry)]
-        row += [results.format_mean(entry.get("bits_per_dim"), 3)] if in_bits else []
+        mark = estimated_mark(entry)
+        row = [entry["prior"], results.format_mean(entry.get("log_marginal")) + mark]
+        row += [results.format_mean(entry.get("bits_per_dim"), 3) + mark] if in_bits else []
         row += [results.format_mean(entry.get("log_marginal_given_label"))] if conditional else []
         row += [results.format_mean(entry.get("annealed_minus_weighted"))]
         unreliable = entry.get("pareto_k_above_0.7")
         row += ["–" if unreliable is None else f"{100 * unreliable['mean']:.1f} %"]
-        row += [results.format_mean(entry.get("elbo")) + (" *" if given else "")]
-        row += [results.format_mean(entry.get(name)) for name in ("reconstruction", "kl")]
+        row += [results.format_mean(entry.get("elbo")) + (" *" if given else "") + mark]
+        row += [results.format_mean(entry.get("reconstruction")), results.format_mean(entry.get("kl")) + mark]
         seconds = entry["seconds_per_epoch"]  # of a run that was finished before, no epoch was timed
         timed = seconds is not None and math.isfinite(seconds)
         rows.append([*row, f"{entry['num_parameters']:,}", f"{seconds:.3f}" if timed else "–"])

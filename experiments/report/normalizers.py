@@ -1,4 +1,4 @@
-"""The mark and the note at a log p(x) that has an estimated normaliser of the prior in it."""
+"""The mark and the notes at a log p(x) that has an estimated normaliser of the prior in it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,17 +11,21 @@ def estimated_mark(entry: Mapping[str, Any]) -> str:
     return " †" if ERROR in entry else ""
 
 
+def error_and_bias(error: float, bias: float) -> str:
+    """The error, and the bias with its direction."""
+    return f"± {error:.2g} nats, on average too {'high' if bias >= 0 else 'low'} by {abs(bias):.1g}"
+
+
 def estimated_note(summary: Sequence[Mapping[str, Any]]) -> list[str]:
     """What the mark says, if it is there: of each prior its error, and the bias with its direction."""
-    parts = []
-    for entry in summary:
-        if ERROR in entry:
-            bias = entry[BIAS]["mean"]
-            direction = "high" if bias >= 0 else "low"
-            parts.append(f"{entry['prior']} ± {entry[ERROR]['mean']:.2g} nats, too {direction} by {abs(bias):.1g}")
+    parts = [
+        f"{entry['prior']} {error_and_bias(entry[ERROR]['mean'], entry[BIAS]['mean'])}"
+        for entry in summary
+        if ERROR in entry
+    ]
     if not parts:
         return []
     return [
         "† An estimate: the normaliser of the prior is not known exactly. Its error is the same for all images, and is "
-        f"not in ±: {'; '.join(parts)} on average."
+        f"not in the column's ±: in log p(x) {'; '.join(parts)}."
     ]

@@ -66,7 +66,7 @@ def of_comparison(summary: Sequence[Mapping[str, Any]], marks: Mapping[str, Mapp
         "log p(x)": [_of_entry(entry.get("log_marginal")) + estimated_mark(entry) for entry in summary],
         "FID": [_of_entry(entry.get("generated", {}).get("fid")) for entry in summary],
         "divergence": [_of_entry(without_old_holes(entry).get("divergence"), 3) for entry in summary],
-        "ELBO": [_of_entry(elbo) for elbo in elbos],
+        "ELBO": [_of_entry(elbo) + estimated_mark(entry) for elbo, entry in zip(elbos, summary, strict=True)],
     }
     marked = False
     for title, measure in MARKED.items():

@@ -22,6 +22,7 @@ from experiments.training.named_warnings import names_prior_and_seed
 from experiments.training.optimizers import optimizer_factory
 from vaepriors_jax.parallel.sharding import make_mesh
 from vaepriors_jax.training.progress import is_live
+from vaepriors_jax.vae import split_states
 
 NUM_DRAWS = 2**20  # of a base prior, for the normaliser of a `resampled` prior after training
 
@@ -129,7 +130,7 @@ def _described(name: str, config: Settings) -> str:
 
 def _announce(name: str, vae: vp.VAE, params: vp.VAEParams, config: Settings, data: Dataset) -> int:
     """Says with --verbose how large a model is and what a step costs, and returns the latter."""
-    size, batch_size = sum(leaf.size for leaf in jax.tree.leaves(params)), config.batch_size
+    size, batch_size = sum(leaf.size for leaf in jax.tree.leaves(split_states(params)[0])), config.batch_size
     operations = cost.step_operations(vae, params, data, batch_size)
     if terminal.VERBOSE.get():
         print(
