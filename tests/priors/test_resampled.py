@@ -194,6 +194,29 @@ def test_a_step_moves_the_running_mean_and_draws_anew():
     assert (after["normalizer_key"] != before["normalizer_key"]).any()
 
 
+@pytest.mark.nightly
+def test_runs_are_resumed_replicated_and_saved_with_the_state(tmp_path):
+    vae, params = vae_with(vp.resampled(vp.standard_normal(2), 2, hidden=(4,), num_draws=50))
+    params = vp.init_prior_state(vae, params, num_draws=500)
+    options = {"progress": False, "batch_size": 50, "validation": {"x": X[:20]}}
+
+    def run(params, key, num_epochs, **more):
+        return vp.fit(vae, params, key, {"x": X}, optax.adam(0.01), num_epochs=num_epochs, **options, **more)
+
+    whole = run(params, KEY, 2)
+    run(params, KEY, 1, checkpoints=tmp_path / "run")
+    resumed = run(params, KEY, 2, checkpoints=tmp_path / "run")
+    jax.tree.map(np.testing.assert_array_equal, (resumed.params, resumed.state), (whole.params, whole.state))
+    keys = jnp.stack([KEY, jax.random.key(5)])
+    replicas = run(jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params), keys, 2).params.prior.state
+    np.testing.assert_allclose(replicas["normalizer"][0], whole.params.prior.state["normalizer"], rtol=1e-4)
+    assert replicas["normalizer"][0] != replicas["normalizer"][1]
+    vp.save_model(tmp_path / "model", vae.prior, whole.params)
+    prior, loaded = vp.load_model(tmp_path / "model")
+    assert prior == vae.prior
+    jax.tree.map(np.testing.assert_array_equal, loaded.prior.state, whole.params.prior.state)
+
+
 def test_training_finds_what_no_gaussian_has_and_keeps_the_normalizer():
     """A ring: the acceptance hollows out a Gaussian, and the running mean stays near the integral."""
     key_angle, key_radius = jax.random.split(KEY)
