@@ -1354,8 +1354,8 @@ SCORES = [
     _fault(
         "refit-that-does-not-move",
         "evaluation/latents/ex_post.py",
-        "return (optax.apply_updates(prior_params, updates), state), loss",
-        "return (prior_params, state), loss",
+        "return (join(optax.apply_updates(prior_params, updates), prior_state), state), loss",
+        "return (join(prior_params, prior_state), state), loss",
         "evaluation/latents/test_holes.py::test_other_priors_fitted_afterwards_lower_the_marginal_kl",
     ),
     _fault(
