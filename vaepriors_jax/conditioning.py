@@ -126,6 +126,7 @@ class Conditioner(nn.Module):
 
     hidden: tuple[int, ...]
     num_outputs: int
+    bias: bool = True  # of the last layer
 
     @nn.compact
     def __call__(self, inputs: jax.Array, condition: jax.Array | None = None) -> jax.Array:
@@ -134,4 +135,5 @@ class Conditioner(nn.Module):
             inputs = jnp.concatenate([inputs, condition.astype(inputs.dtype)])
         for width in self.hidden:
             inputs = nn.silu(nn.Dense(width, precision=Precision.HIGHEST)(inputs))
-        return nn.Dense(self.num_outputs, precision=Precision.HIGHEST, kernel_init=nn.initializers.zeros)(inputs)
+        zeros = nn.initializers.zeros
+        return nn.Dense(self.num_outputs, use_bias=self.bias, precision=Precision.HIGHEST, kernel_init=zeros)(inputs)

@@ -29,6 +29,10 @@ def scan(
     for i in reversed(range(length)) if reverse else range(length):
         carry, output = step(carry, _slices(inputs, i))
         outputs.append(output)
+    if not outputs:
+        one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), inputs)
+        shapes = jax.eval_shape(step, carry, one)[1]
+        return carry, jax.tree.map(lambda shape: jnp.zeros((0, *shape.shape), shape.dtype), shapes)
     if reverse:
         outputs.reverse()
     return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)

@@ -116,7 +116,7 @@ def likelihood(model: Model, data: Dataset, settings: EvaluationSettings) -> dic
     values = elbo(model, data, settings)
     values |= mean_with_error("log_marginal", marginals.values)
     if marginals.normalizer_error is not None and marginals.normalizer_bias is not None:
-        values["log_marginal_normalizer_error"] = abs(float(np.mean(marginals.normalizer_error)))
+        values["log_marginal_normalizer_error"] = float(np.mean(marginals.normalizer_error))
         values["log_marginal_normalizer_bias"] = float(np.mean(marginals.normalizer_bias))
     if is_discrete(settings.likelihood):
         values |= mean_with_error("bits_per_dim", vp.bits_per_dim(marginals.values, math.prod(data.image_shape)))

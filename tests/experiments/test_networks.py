@@ -55,6 +55,7 @@ def test_patches_are_a_convolution(stride, shape):
         "autoregressive",
         "resampled",
         "resampled_flow",
+        "snis",
         "laplace",
         "generalized_normal",
         "student_t",

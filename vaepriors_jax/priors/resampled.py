@@ -12,7 +12,8 @@ from vaepriors_jax.conditioning import Conditioner, run_network
 from vaepriors_jax.distributions.resampled import Resampled
 from vaepriors_jax.factories import factory
 from vaepriors_jax.priors.init_from_data import init_from_data
-from vaepriors_jax.priors.normalizer import Normalizer, check_decay, check_unconditional
+from vaepriors_jax.priors.normalizer import Normalizer, check_decay
+from vaepriors_jax.priors.weighting import Weighting, check_unconditional
 
 
 @factory
@@ -95,13 +96,14 @@ def resampled(
     def log_acceptance(params: Any, z: jax.Array) -> jax.Array:
         return jax.nn.log_sigmoid(run_network(network, params["acceptance"], z)[..., 0])
 
-    estimate = Normalizer(base_prior, dim, log_acceptance, num_draws, decay)
+    weighting = Weighting(base_prior, dim, log_acceptance)
+    estimate = Normalizer(weighting, num_draws, decay)
 
     def apply(params: Any, *, normalizer: Any, normalizer_error: Any, normalizer_key: Any, **context: Any) -> Resampled:
         value = estimate.value(params, context, normalizer, normalizer_key)
         error = jnp.asarray(normalizer_error, value.dtype)
         accept = Partial(log_acceptance, {"acceptance": params["acceptance"]})
-        return Resampled(estimate.base(params, context), accept, value, error, num_proposals)
+        return Resampled(weighting.base(params, context), accept, value, error, num_proposals)
 
     def start(key: jax.Array, **data: Any) -> Any:
         return init(key) | {"base": init_from_data(base_prior, key, **data)}
