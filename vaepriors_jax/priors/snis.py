@@ -79,7 +79,7 @@ def snis(
 
     References:
         Lawson, Tucker, Dai & Ranganath (2019), Energy-inspired models: learning with sampler-induced distributions,
-        section 3.2: the sampler, its density, and the bound. There each example has proposals of its own; here the
+        section 3: the sampler, its density, and the bound. There each example has proposals of its own; here the
         examples of a batch share them. The gradient in the base prior's parameters is by the score function, to first
         order in 1 / K, so that any prior can be the base.
     """
