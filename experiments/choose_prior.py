@@ -23,8 +23,8 @@ from experiments.report import comparison_figures, document, figures, results
 from experiments.report.choice import MEASURES, advice, kind_of, tables
 from experiments.report.comparison import Rows, failures_of
 from experiments.report.document import Figure, Section
-from experiments.report.generation import by_prior, draw_samples
-from experiments.report.recommendation import STANDARD, Measurements, recommend
+from experiments.report.generation import by_prior, draw_samples, named
+from experiments.report.recommendation import STANDARD, Measurements, recommend, short_name
 from experiments.report.summaries import of_choice
 from experiments.runs.files import MEASURED, keep
 from experiments.runs.folder import open_run, output_folder
@@ -71,7 +71,7 @@ def measurements_of(rows: Rows) -> Measurements:
 
 def draw(candidates: Candidates, data: Dataset, output_dir: Path) -> list[Figure]:
     """Draws the scores of all candidates, their holes and their samples."""
-    scores = {name: by_prior(candidates.rows, part, name) for name, (part, _, _) in MEASURES.items()}
+    scores = {name: named(by_prior(candidates.rows, part, name)) for name, (part, _, _) in MEASURES.items()}
     scores = {name: values for name, values in scores.items() if values}
     levels = {}
     if candidates.scorer is not None:
@@ -81,8 +81,8 @@ def draw(candidates: Candidates, data: Dataset, output_dir: Path) -> list[Figure
         levels["reconstructions (mean)"] = {"fid": reconstructions}
     figures.score_panels(output_dir / "scores.png", scores, levels)
     models = [trained.model(0) for trained in candidates.trained]
-    maps = {model.prior: measures.hole_map(model, data) for model in models}
-    title = f"{data.name}: prior holes, marginals on the plane of the encodings' first two principal components"
+    maps = {short_name(model.prior): measures.hole_map(model, data, plane="difference") for model in models}
+    title = f"{data.name}: prior holes, where q(z) and p(z) differ most"
     figures.hole_maps(output_dir / "hole_maps.png", maps, title=title)
     return [
         Figure(
@@ -94,8 +94,9 @@ def draw(candidates: Candidates, data: Dataset, output_dir: Path) -> list[Figure
         Figure(
             "hole_maps.png",
             "Prior holes",
-            "Blue inside the prior's green contours is a hole: the prior samples there, and no image is encoded there. "
-            + comparison_figures.MARGINALS,
+            "Each prior on the plane of the two directions in which it differs most from the encodings, chosen with "
+            "one half of them and drawn from the other. Blue inside the prior's green contours is a hole: the prior "
+            "samples there, and no image is encoded there. A prior that fits is white. " + comparison_figures.MARGINALS,
         ),
         *draw_samples(models, data, output_dir),
     ]

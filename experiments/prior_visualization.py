@@ -24,6 +24,7 @@ from experiments.options.settings import Settings
 from experiments.report import document, latent_figures, results
 from experiments.report.latent_figures import Portrait
 from experiments.report.plane import MEASURES, describe
+from experiments.report.recommendation import display_name
 from experiments.runs.folder import open_run, output_folder
 from experiments.training.train import train
 
@@ -86,25 +87,26 @@ def holes_of(model: Model, data: Dataset, output_dir: Path) -> dict[str, Any]:
     return row | {name: (holes[name], holes[f"{name}_standard_error"]) for name in MEASURES}
 
 
-def portray(model: Model, row: dict[str, Any], data: Dataset, half_width: float | None, num_points: int) -> Portrait:
-    """The parts of a model's row in the figure: densities on the plane, encodings in it, and decoded images."""
-    plane = measures.hole_map(model, data, half_width)
+def portray(model: Model, row: dict[str, Any], data: Dataset, num_points: int) -> Portrait:
+    """The parts of a model's figure: densities on the plane, encodings in it, and decoded images."""
+    plane = measures.hole_map(model, data)
     rows = np.asarray(jax.random.permutation(KEY, len(data.fixed_train["x"])))[:num_points]
     x = data.fixed_train["x"][rows]
     posterior = jax.vmap(partial(model.vae.posterior, model.params))(jnp.asarray(x))
     z = posterior.sample(seed=jax.random.fold_in(KEY, 1))
     from_prior = model.vae.latent_prior(model.params).sample(seed=jax.random.fold_in(KEY, 2), sample_shape=NUM_SAMPLES)
-    ticks = float(plane.first[-1]) * jnp.linspace(-1, 1, GRID)
+    first, second = (jnp.linspace(axis[0], axis[-1], GRID) for axis in (plane.first, plane.second))
     # Rows of images from the top, where the second coordinate is largest.
-    grid = plane.origin + ticks[None, :, None] * plane.axes[0] + ticks[::-1, None, None] * plane.axes[1]
+    grid = plane.origin + first[None, :, None] * plane.axes[0] + second[::-1, None, None] * plane.axes[1]
     return Portrait(
-        name=model.prior,
+        name=display_name(model.prior),
         map=plane,
         points=np.asarray((z - plane.origin) @ plane.axes.T),
         labels=data.train["y"][rows] if data.num_classes else None,
         samples=_decode(model, from_prior),
         grid=_decode(model, grid.reshape(-1, grid.shape[-1])),
-        **{name: row[name] for name in MEASURES},
+        hole_mass=row["hole_mass"],
+        divergence=row["divergence"],
     )
 
 
@@ -131,10 +133,7 @@ def _draw(config: Settings, num_points: int, data: Dataset, output_dir: Path) ->
     rows = [holes_of(model, data, output_dir) for model in models]
     content = results.describe_run(output_dir, config.dataset, asdict(config)) | {"rows": rows}
     results.write_json(output_dir / "results.json", content)
-    # The same axes for all: as wide as the widest needs.
-    planes = [measures.hole_map(model, data) for model in models]
-    half_width = max(float(jnp.maximum(plane.first[-1], plane.second[-1])) for plane in planes)
-    portraits = [portray(model, row, data, half_width, num_points) for model, row in zip(models, rows, strict=True)]
+    portraits = [portray(model, row, data, num_points) for model, row in zip(models, rows, strict=True)]
     latent_figures.draw(output_dir / "latent_plane.png", portraits, data.name, config.latent_dim)
     document.publish(output_dir, content, f"{data.name}: encodings and priors in the latent plane", describe(content))
     return content

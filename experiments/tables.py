@@ -124,7 +124,7 @@ def _conclusion(content: dict[str, Any]) -> list[str]:
             reasons = [*reasons[:-1], summaries.BUSY]  # the last reason is the cost
         return [
             f"Recommended: {display_name(recommendation.prior)}. {' '.join(reasons)}",
-            " ".join(recommendation.certainty),
+            " ".join([*recommendation.findings, *recommendation.certainty]),
         ]
     if content["experiment"] == "pseudo_inputs":
         return [row["answer"] for row in content["rows"]]
@@ -152,7 +152,8 @@ def _made(content: dict[str, Any]) -> str:
 def _duration(content: dict[str, Any], digits: int) -> str:
     # A run that timed no epoch found its training done, in a checkpoint.
     resumed = any(row.get("seconds_per_epoch", 0) is None for row in content["rows"])
-    return f"{content['seconds'] / 60:.{digits}f} minutes{' (from a checkpoint)' if resumed else ''}"
+    notes = " (from a checkpoint)" if resumed else " (beside other work)" if content.get("busy") else ""
+    return f"{content['seconds'] / 60:.{digits}f} minutes{notes}"
 
 
 def _machine(content: dict[str, Any]) -> str:

@@ -75,17 +75,12 @@ def _sample(vae: vp.VAE, params: vp.VAEParams, key: jax.Array, num: int) -> jax.
     return vae.latent_prior(params).sample(seed=key, sample_shape=num)
 
 
-@partial(jax.jit, static_argnums=(0, 5))
+@partial(jax.jit, static_argnums=0)
 def _map_q(
-    networks: vp.VAE,
-    params: vp.VAEParams,
-    data: Arrays,
-    keys: MapKeys,
-    from_p: jax.Array | None,
-    half_width: float | None,
+    networks: vp.VAE, params: vp.VAEParams, data: Arrays, keys: MapKeys, from_p: jax.Array | None
 ) -> tuple[Area, jax.Array, jax.Array]:
     """The area of the map, and log q(z) there."""
-    area, aggregated = choose_area(mixture_of_all(networks, params, data), keys, from_p, half_width=half_width)
+    area, aggregated = choose_area(mixture_of_all(networks, params, data), keys, from_p)
     marginal, is_exact = marginal_on(area, aggregated, jax.random.fold_in(keys.q, 1))
     return area, log_density_on(area, aggregated if marginal is None else marginal), is_exact
 
@@ -103,12 +98,12 @@ def _log_p(vae: vp.VAE, params: vp.VAEParams, area: Area) -> jax.Array:
 _log_marginal = jax.jit(log_density_on)
 
 
-def hole_map(model: Model, data: Dataset, half_width: float | None = None, plane: Plane = "principal") -> HoleMap:
+def hole_map(model: Model, data: Dataset, plane: Plane = "principal") -> HoleMap:
     """log q(z), log p(z) and their difference, marginals on a plane; by default that of two principal components."""
     vae, params, keys = without_label(model, data), model.params, MapKeys.split(jax.random.key(0))
     encoded = {"x": data.fixed_train["x"], **model.context(data.fixed_train)}
     from_p = _sample(vae, params, keys.p, 20_000) if plane == "difference" else None
-    area, log_q, q_is_exact = _map_q(*without_prior(vae, params), encoded, keys, from_p, half_width)
+    area, log_q, q_is_exact = _map_q(*without_prior(vae, params), encoded, keys, from_p)
     marginal, p_is_exact = _marginal(vae, params, jax.random.fold_in(keys.p, 1), area)
     log_p = _log_p(vae, params, area) if marginal is None else _log_marginal(area, marginal)
     return join_map(area, log_q, log_p, q_is_exact, p_is_exact)

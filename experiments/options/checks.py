@@ -11,7 +11,7 @@ MOST_LAYERS = 64  # widths in one option
 
 # The least and the most of each option that counts something, and of each of its values where it takes several.
 RANGES: dict[str, tuple[int, int]] = {
-    **dict.fromkeys(("epochs", "epochs_of_plane", "patience"), (1, 10**6)),
+    **dict.fromkeys(("epochs", "patience"), (1, 10**6)),
     **dict.fromkeys(("warmup_epochs", "cooldown_epochs"), (0, 10**6)),
     **dict.fromkeys(("hidden", "flow_hidden", "channels", "latent_dim"), (1, 10**5)),
     **dict.fromkeys(("num_points", "num_by_class", "num_images", "batch_size"), (1, 10**7)),

@@ -120,6 +120,7 @@ def tables(content: dict[str, Any]) -> list[Table]:
 def advice(recommendation: Recommendation) -> list[Section]:
     """The recommendation as sections of the report."""
     return [
-        Section(f"Recommended: {display_name(recommendation.prior)}", recommendation.reasons),
+        Section(f"Recommended: {display_name(recommendation.prior)}", [" ".join(recommendation.reasons)]),
+        Section("What else was found", recommendation.findings),
         Section("How sure is that?", recommendation.certainty),
     ]

@@ -15,13 +15,14 @@ from experiments.measures.samples import draw as draw_samples
 from experiments.models.trained import Model, Trained
 from experiments.report import figures, latent_space
 from experiments.report.document import Figure
+from experiments.report.recommendation import short_name
 from vaepriors_jax.priors.vamp import has_pseudo_inputs
 from vaepriors_jax.vae import without_prior
 
 MARGINALS = (
     "With more than two latent dimensions these are marginals of both densities: exact for Gaussians, mixtures and "
-    "VampPriors, by samples for flows. Grey is outside the outer contours of both. What a marginal shows is there; a "
-    "hole can hide in other directions."
+    "VampPriors, by samples for flows. Contours lie 0.5, 2 and 4.5 nats below the top; grey is outside the outer ones "
+    "of both. What a marginal shows is there; a hole can hide in other directions."
 )
 MOST_INTERPOLATED = 3  # priors: the gradient of each density is compiled
 CAPTIONS = {  # title of a figure, and what to see in it
@@ -126,10 +127,12 @@ def _draw_images(trained: list[Trained], data: Dataset, output_dir: Path) -> lis
         model = prior.model(0)
         context = {name: jnp.asarray(value[:num]) for name, value in model.context(data.test).items()}
         labels = " (labels of the test images)" if context else ""
-        samples[prior.name + labels] = np.asarray(draw_samples(model.vae, model.params, keys, context, mean=True))
+        samples[short_name(prior.name) + labels] = np.asarray(
+            draw_samples(model.vae, model.params, keys, context, mean=True)
+        )
         networks = without_prior(model.vae, model.params)
         images = np.asarray(_reconstruct(*networks, jnp.asarray(x), context))
-        reconstructions[prior.name] = figures.interleave(x[:24], images[:24], 8)
+        reconstructions[short_name(prior.name)] = figures.interleave(x[:24], images[:24], 8)
     title = f"{data.name}: means of p(x|z), z from each prior"
     figures.image_panels(output_dir / "samples.png", samples, num_columns=6, title=title)
     title = f"{data.name}: test images, and below each its reconstruction (mean of q to mean of p)"
@@ -143,7 +146,7 @@ def _draw_curves(trained: list[Trained], data: Dataset, output_dir: Path) -> str
     for prior in trained:
         conditional = ", of log p(x|y)" if prior.vae.encoder_context else ""
         history = prior.result.history
-        curves[prior.name + conditional] = (history["elbo"], history["validation_elbo"])
+        curves[short_name(prior.name) + conditional] = (history["elbo"], history["validation_elbo"])
     title = f"{data.name}: ELBO by epoch, one line a seed"
     figures.training_curves(output_dir / "training_curves.png", curves, title=title)
     return "training_curves"
@@ -152,13 +155,15 @@ def _draw_curves(trained: list[Trained], data: Dataset, output_dir: Path) -> str
 def _draw_holes(trained: list[Trained], data: Dataset, output_dir: Path) -> list[str]:
     """Draws the holes on a plane that all priors share and, above two dimensions, where each is most different."""
     names = ["hole_maps"]
-    maps = {prior.name: measures.hole_map(prior.model(0), data) for prior in trained}
-    title = f"{data.name}: prior holes, marginals on the plane of the encodings' first two principal components"
+    maps = {short_name(prior.name): measures.hole_map(prior.model(0), data) for prior in trained}
+    title = f"{data.name}: prior holes, plane of two principal components"
     figures.hole_maps(output_dir / "hole_maps.png", maps, title=title)
     if len(next(iter(maps.values())).origin) > 2:
         names.append("hole_differences")
-        maps = {prior.name: measures.hole_map(prior.model(0), data, plane="difference") for prior in trained}
-        title = f"{data.name}: prior holes, marginals on the plane in which q(z) and p(z) differ most"
+        maps = {
+            short_name(prior.name): measures.hole_map(prior.model(0), data, plane="difference") for prior in trained
+        }
+        title = f"{data.name}: prior holes, where q(z) and p(z) differ most"
         figures.hole_maps(output_dir / "hole_differences.png", maps, title=title)
     return names
 

@@ -1,6 +1,7 @@
 """Figures of image models."""
 
 import math
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,18 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
+from matplotlib.ticker import MaxNLocator
+
+from experiments.report.parts import WIDTH
 
 plt.rcParams["text.parse_math"] = False  # a dollar sign in the name of a data set is one
+
+
+def headline(title: str) -> str:
+    """A figure's title in lines that fit."""
+    return textwrap.fill(title, 66)
 
 
 def tile(images: np.ndarray, num_columns: int) -> np.ndarray:
@@ -34,23 +44,24 @@ def image_panels(path: Path, panels: Mapping[str, np.ndarray], *, num_columns: i
     num_rows = math.ceil(len(panels) / per_row)
     grids = {name: tile(np.asarray(images), num_columns) for name, images in panels.items()}
     aspect = max(grid.shape[0] / grid.shape[1] for grid in grids.values())
+    side = WIDTH / per_row
     figure, axes = plt.subplots(
-        num_rows, per_row, figsize=(3.4 * per_row, (3.4 * aspect + 0.3) * num_rows + 0.5), layout="constrained"
+        num_rows, per_row, figsize=(WIDTH, (side * aspect + 0.3) * num_rows + 0.5), layout="constrained"
     )
     flat = np.atleast_1d(axes).ravel()
     for axis in flat:
         axis.axis("off")
     for axis, (name, grid) in zip(flat, grids.items(), strict=False):
         axis.imshow(grid, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axis.set_title(name, fontsize=10)
-    figure.suptitle(title, fontsize=11)
-    figure.savefig(path, dpi=150)
+        axis.set_title(textwrap.fill(name, 72 // per_row), fontsize=11)
+    figure.suptitle(headline(title), fontsize=12)
+    figure.savefig(path, dpi=200)
     plt.close(figure)
 
 
 def training_curves(path: Path, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], *, title: str) -> None:
     """Draws training and validation ELBO [seeds, epochs] of each prior; one line a seed."""
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.8), sharey=True, layout="constrained")
     colours = plt.get_cmap("tab10")
     for i, (name, pair) in enumerate(curves.items()):
         for axis, runs in zip(axes, pair, strict=True):
@@ -63,15 +74,15 @@ def training_curves(path: Path, curves: Mapping[str, tuple[np.ndarray, np.ndarra
     if settled.size:
         low, high = np.percentile(settled, 2), settled.max()
         axes[0].set_ylim(low - 0.02 * (high - low), high + 0.05 * (high - low))
-    axes[0].set_title("training (beta = 1)", fontsize=10)
-    axes[1].set_title("validation (beta = 1)", fontsize=10)
+    axes[0].set_title("training (beta = 1)", fontsize=11)
+    axes[1].set_title("validation (beta = 1)", fontsize=11)
     axes[0].set_ylabel("ELBO (nats per image)")
     for axis in axes:
         axis.set_xlabel("epoch")
         axis.grid(alpha=0.3)
-    axes[1].legend(fontsize=9)
-    figure.suptitle(title, fontsize=11)
-    figure.savefig(path, dpi=150)
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=10)
+    figure.suptitle(headline(title), fontsize=12)
+    figure.savefig(path, dpi=180)
     plt.close(figure)
 
 
@@ -108,10 +119,10 @@ def hole_maps(path: Path, maps: Mapping[str, Any], *, title: str) -> None:
 
     Blue is where the prior puts mass and the encodings do not: the holes.
     """
-    per_row = min(3, len(maps))
+    per_row = min(2, len(maps))
     num_rows = math.ceil(len(maps) / per_row)
     figure, axes = plt.subplots(
-        num_rows, per_row, figsize=(3.6 * per_row + 0.8, 3.5 * num_rows + 0.6), layout="constrained", squeeze=False
+        num_rows, per_row, figsize=(WIDTH, 3.6 * num_rows + 1.2), layout="constrained", squeeze=False
     )
     for axis in axes.flat[len(maps) :]:
         axis.axis("off")
@@ -121,20 +132,27 @@ def hole_maps(path: Path, maps: Mapping[str, Any], *, title: str) -> None:
         axis.set_facecolor("0.85")
         for log_density, colour in ((hole_map.log_q, "black"), (hole_map.log_p, "tab:green")):
             depth = np.asarray(log_density) - np.max(log_density)
-            axis.contour(first, second, depth, levels=LEVELS, colors=colour, linewidths=0.8, linestyles="-")
-        axis.set_title(f"{name} ({100 * float(hole_map.explained):.0f} % of the variance)", fontsize=10)
+            axis.contour(first, second, depth, levels=LEVELS, colors=colour, linewidths=1, linestyles="-")
+        axis.set_title(f"{name} ({100 * float(hole_map.explained):.0f} % of variance)", fontsize=11)
+        _make_square(axis)
         axis.set_aspect("equal")
-        axis.set_xlabel("1st axis of the plane", fontsize=9)
-        axis.tick_params(labelsize=8)
-    for axis in axes[:, 0]:
-        axis.set_ylabel("2nd axis of the plane", fontsize=9)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8, extend="both")
-    bar.set_label("log q(z) - log p(z), nats", fontsize=9)
-    figure.suptitle(
-        f"{title}\ncontours 0.5, 2 and 4.5 nats below the top: q(z) black, p(z) green; blue: holes", fontsize=11
-    )
-    figure.savefig(path, dpi=150)
+        axis.tick_params(labelsize=9)
+    bar = figure.colorbar(image, ax=axes, location="bottom", shrink=0.7, aspect=35, extend="both")
+    bar.set_label("log q(z) - log p(z), nats", fontsize=11)
+    figure.suptitle(f"{headline(title)}\ncontours: q(z) black, p(z) green; blue: holes", fontsize=12)
+    figure.savefig(path, dpi=180)
     plt.close(figure)
+
+
+def _make_square(axis: Axes) -> None:
+    """Widens the narrower side of a map, so that all maps are squares."""
+    half_width = max(np.ptp(axis.get_xlim()), np.ptp(axis.get_ylim())) / 2
+    for line, (low, high), set_limits in (
+        (axis.xaxis, axis.get_xlim(), axis.set_xlim),
+        (axis.yaxis, axis.get_ylim(), axis.set_ylim),
+    ):
+        set_limits((low + high) / 2 - half_width, (low + high) / 2 + half_width)
+        line.set_major_locator(MaxNLocator(5, integer=True))
 
 
 TITLES = {
@@ -143,8 +161,8 @@ TITLES = {
     "elbo": "ELBO, nats",
     "reconstruction": "reconstruction, nats",
     "hole_mass": "hole mass",
-    "divergence": "divergence from the encodings, nats",
-    "accuracy": "accuracy of the classifier of z",
+    "divergence": "divergence, nats",
+    "accuracy": "accuracy of the classifier",
 }
 
 
@@ -152,31 +170,45 @@ def score_panels(
     path: Path, scores: Mapping[str, Mapping[str, Mapping[int, float]]], levels: Mapping[str, Mapping[str, float]]
 ) -> None:
     """Draws each score of each prior, one point a seed, with levels to read it against as lines."""
-    figure, axes = plt.subplots(2, math.ceil(len(scores) / 2), figsize=(10, 6), layout="constrained", squeeze=False)
-    colours, styles = plt.get_cmap("tab10"), ("--", ":")
+    names = list(dict.fromkeys(name for by_prior in scores.values() for name in by_prior))
+    num_rows = math.ceil(len(scores) / 2)
+    figure, axes = plt.subplots(
+        num_rows, 2, figsize=(WIDTH, num_rows * (0.33 * len(names) + 0.8) + 0.5), layout="constrained", squeeze=False
+    )
+    styles = ("--", ":")
     for axis, (score, by_prior) in zip(axes.flat, scores.items(), strict=False):
-        table = np.array([list(seeds.values()) for seeds in by_prior.values()]) if _same_seeds(by_prior) else None
-        if table is not None:
-            axis.plot(np.arange(len(table)), table, color="0.7", lw=0.8, zorder=1)
-        for i, values in enumerate(by_prior.values()):
-            points = list(values.values())
-            axis.scatter([i] * len(points), points, s=18, color=colours(i % 10), zorder=2)
-            axis.hlines(np.mean(points), i - 0.25, i + 0.25, color=colours(i % 10), lw=2, zorder=2)
+        _draw_scores(axis, names, by_prior)
         for style, (label, values) in zip(styles, levels.items(), strict=False):
             if score in values:
-                axis.axhline(values[score], color="black", lw=0.9, ls=style, label=label)
-        axis.set_title(TITLES.get(score, score), fontsize=10)
-        axis.set_xticks(range(len(by_prior)), [name.replace(", ", ",\n") for name in by_prior], fontsize=8)
-        axis.set_xlim(-0.5, len(by_prior) - 0.5)
-        axis.tick_params(axis="y", labelsize=8)
-        axis.grid(alpha=0.3, axis="y")
+                axis.axvline(values[score], color="black", lw=1, ls=style, label=label)
+        axis.set_title(TITLES.get(score, score), fontsize=11)
+    for axis in axes[:, 1]:
+        axis.set_yticklabels([])
     for axis in axes.flat[len(scores) :]:
         axis.axis("off")
     handles, labels = axes.flat[0].get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
-    figure.savefig(path, dpi=130)
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=10)
+    figure.savefig(path, dpi=180)
     plt.close(figure)
+
+
+def _draw_scores(axis: Axes, names: list[str], by_prior: Mapping[str, Mapping[int, float]]) -> None:
+    """Draws one score: a row for each prior, and a line for each seed."""
+    places = [names.index(name) for name in by_prior]
+    if _same_seeds(by_prior):
+        axis.plot(
+            np.array([list(seeds.values()) for seeds in by_prior.values()]), places, color="0.7", lw=0.8, zorder=1
+        )
+    for place, values in zip(places, by_prior.values(), strict=True):
+        points, colour = list(values.values()), plt.get_cmap("tab10")(place % 10)
+        axis.scatter(points, [place] * len(points), s=20, color=colour, zorder=2)
+        axis.vlines(np.mean(points), place - 0.3, place + 0.3, color=colour, lw=2, zorder=2)
+    axis.set_yticks(range(len(names)), names, fontsize=10)
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.xaxis.set_major_locator(MaxNLocator(4))
+    axis.tick_params(axis="x", labelsize=10)
+    axis.grid(alpha=0.3, axis="x")
 
 
 def _same_seeds(by_prior: Mapping[str, Mapping[int, float]]) -> bool:
@@ -185,7 +217,7 @@ def _same_seeds(by_prior: Mapping[str, Mapping[int, float]]) -> bool:
 
 def share_lines(path: Path, shares: Mapping[str, np.ndarray], real: np.ndarray) -> None:
     """Draws shares [seeds, classes] by class, and those of real images [classes]."""
-    figure, axis = plt.subplots(figsize=(7, 3.8), layout="constrained")
+    figure, axis = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
     classes = np.arange(len(real))
     for i, (name, values) in enumerate(shares.items()):
         place = classes + 0.16 * (i - (len(shares) - 1) / 2)
@@ -194,9 +226,9 @@ def share_lines(path: Path, shares: Mapping[str, np.ndarray], real: np.ndarray) 
         axis.hlines(values.mean(axis=0), place - 0.08, place + 0.08, color=colour, lw=2)
     axis.plot(classes, real, color="black", marker="_", ms=12, ls="", label="test images")
     axis.set_xticks(classes)
-    axis.set_xlabel("class asked for")
-    axis.set_ylabel("share put into that class")
+    axis.set_xlabel("class asked for", fontsize=11)
+    axis.set_ylabel("share put into that class", fontsize=11)
     axis.grid(alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=4, fontsize=8)  # within, it would lie on points
-    figure.savefig(path, dpi=130)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=11)  # within, it would lie on points
+    figure.savefig(path, dpi=180)
     plt.close(figure)

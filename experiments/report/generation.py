@@ -10,6 +10,7 @@ from experiments.models.trained import Model
 from experiments.report import figures
 from experiments.report.comparison_tables import SAMPLES
 from experiments.report.document import Figure
+from experiments.report.recommendation import short_name
 from experiments.report.results import Rows
 
 
@@ -23,6 +24,11 @@ def by_prior(rows: Rows, part: str, name: str) -> dict[str, dict[int, float]]:
     return values_by_prior
 
 
+def named(by_prior: dict[str, dict[int, float]]) -> dict[str, dict[int, float]]:
+    """The same with names for readers."""
+    return {short_name(prior): values for prior, values in by_prior.items()}
+
+
 def draw_samples(models: list[Model], data: Dataset, output_dir: Path, num: int = 36) -> list[Figure]:
     """Draws grids of samples side by side, all with the same decoder noise, and their means."""
     num = min(num, len(data.test["x"]))
@@ -32,7 +38,7 @@ def draw_samples(models: list[Model], data: Dataset, output_dir: Path, num: int 
     ):
         panels = {"test images": data.test["x"][:num]}
         for model in models:
-            panels[model.prior] = np.asarray(measures.generate(model, data, num, mean=mean))
+            panels[short_name(model.prior)] = np.asarray(measures.generate(model, data, num, mean=mean))
         figures.image_panels(output_dir / f"{name}.png", panels, num_columns=6, title=f"{data.name}: {description}")
     is_binary = data.num_levels == 2
     return [
@@ -57,7 +63,7 @@ def draw_scores(rows: Rows, output_dir: Path) -> Figure:
     """Draws every score of every seed, beside those of training images and of reconstructions."""
     scored = [row["samples"] for row in rows if "samples" in row]
     levels = {"floor (training images)": scored[0]["floor"]}
-    scores = {name: by_prior(rows, "samples", name) for name in SAMPLES}
+    scores = {name: named(by_prior(rows, "samples", name)) for name in SAMPLES}
     means = {}
     for name in SAMPLES:
         means[name] = float(np.mean([samples["reconstructions"][name] for samples in scored]))

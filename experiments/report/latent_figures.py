@@ -1,4 +1,7 @@
-"""The figure of `prior_visualization`: encodings and prior in the latent plane, one row a prior, on the same axes."""
+"""The figure of `prior_visualization`: encodings and prior in the latent plane, two rows a prior.
+
+Three panels in a row, and large letters: it can be read on a phone.
+"""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,18 +10,22 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
+from matplotlib.figure import SubFigure
+from matplotlib.ticker import MaxNLocator
 
 from experiments.report.figures import LEVELS, NATS, known_difference, tile
+from experiments.report.parts import WIDTH
 from vaepriors_jax.evaluation.latents.hole_maps import HoleMap
 
 DEPTH = 12  # nats below the highest point that the colours of a density reach
+HOW_TO_READ = "Blue: holes, where samples come from\nand no image is encoded. Green: contours of the prior."
 
 
 class Portrait(NamedTuple):
-    """The parts of portrait model's row in the figure.
+    """What is drawn of one model.
 
     Attributes:
-        name: its prior.
+        name: its prior, as the reader calls it.
         map: the two log-densities and their difference on the plane.
         points: encodings in the plane [N, 2], one sample of q(z|x) each.
         labels: their classes [N], or None.
@@ -26,7 +33,6 @@ class Portrait(NamedTuple):
         grid: the decoded plane [G * G, height, width], from the top left.
         hole_mass: the hole mass and its standard error.
         divergence: Jensen-Shannon divergence of the encodings from the prior in nats, and its standard error.
-        accuracy: accuracy of the classifier that estimates it, and its standard error.
     """
 
     name: str
@@ -37,65 +43,58 @@ class Portrait(NamedTuple):
     grid: np.ndarray
     hole_mass: tuple[float, float]
     divergence: tuple[float, float]
-    accuracy: tuple[float, float]
 
 
 def draw(path: Path, portraits: list[Portrait], dataset: str, latent_dim: int) -> None:
     """Draws encodings, both densities, their difference, and decoded samples and plane of each prior."""
-    columns = ("encodings", "q(z)", "p(z)", "log q - log p", "samples", "grid")
-    figure, axes = plt.subplots(
-        len(portraits),
-        len(columns),
-        figsize=(3.1 * len(columns), 3.3 * len(portraits) + 1),
-        layout="constrained",
-        squeeze=False,
+    figure = plt.figure(figsize=(WIDTH, 4.9 * len(portraits) + 1.4), layout="constrained")
+    parts = figure.subfigures(len(portraits) + 1, 1, height_ratios=[*[4.9] * len(portraits), 0.8], squeeze=False)[:, 0]
+    for part, portrait in zip(parts[:-1], portraits, strict=True):
+        density, difference = _draw_portrait(part, portrait, latent_dim)
+    left, right = parts[-1].subplots(1, 2)
+    parts[-1].colorbar(density, cax=left, orientation="horizontal", label="log-density, nats below the top")
+    parts[-1].colorbar(
+        difference, cax=right, orientation="horizontal", extend="both", label="log q(z) - log p(z), nats"
     )
-    for row, portrait in zip(axes, portraits, strict=True):
-        density, difference = _draw_row(row, portrait, latent_dim)
-    for axis in axes[-1][:4]:
-        axis.set_xlabel(f"1st {_coordinate(latent_dim)}", fontsize=9)
-    figure.colorbar(density, ax=axes[:, 1:3], location="bottom", shrink=0.5, label="log-density, nats below the top")
-    figure.colorbar(
-        difference, ax=axes[:, 3], location="bottom", shrink=0.9, extend="both", label="log q(z) - log p(z), nats"
-    )
-    figure.suptitle(
-        f"{dataset}: where the encodings lie and where the prior samples, {latent_dim} latent dimensions.\n"
-        "Blue in the fourth column: the prior's holes, where samples are decoded that no image is encoded to.",
-        fontsize=12,
-    )
-    figure.savefig(path, dpi=110)
+    for axis in (left, right):
+        axis.set_box_aspect(0.06)
+    figure.suptitle(f"{dataset}, {latent_dim} latents. {HOW_TO_READ}", fontsize=12)
+    figure.savefig(path, dpi=180)
     plt.close(figure)
 
 
-def _draw_row(row: np.ndarray, portrait: Portrait, latent_dim: int) -> tuple[QuadMesh, QuadMesh]:
-    """Draws one model on a row of axes; returns what the colour bars are of: a density, and the difference."""
-    _draw_points(row[0], portrait)
-    _draw_density(row[1], portrait, portrait.map.log_q)
-    density = _draw_density(row[2], portrait, portrait.map.log_p)
-    difference = _draw_difference(row[3], portrait)
-    for axis in row[:4]:
+def _draw_portrait(part: SubFigure, portrait: Portrait, latent_dim: int) -> tuple[QuadMesh, QuadMesh]:
+    """Draws one model; returns what the colour bars are of: a density, and the difference."""
+    axes = part.subplots(2, 3)
+    points, log_q, log_p, difference, samples, plane = axes.flat
+    _draw_points(points, portrait)
+    _draw_density(log_q, portrait, portrait.map.log_q)
+    of_density = _draw_density(log_p, portrait, portrait.map.log_p)
+    of_difference = _draw_difference(difference, portrait)
+    for axis in (points, log_q, log_p, difference):
         _share_axes(axis, portrait)
-    _draw_images(row[4], portrait.samples, "decoded prior samples")
-    _draw_images(row[5], portrait.grid, "decoded plane")
-    row[0].set_ylabel(f"{portrait.name}\n2nd {_coordinate(latent_dim)}", fontsize=10)
-    by_class = "" if portrait.labels is None else " by class"
-    (divergence, error), (accuracy, _), (hole_mass, _) = portrait.divergence, portrait.accuracy, portrait.hole_mass
-    measures = f"divergence {divergence:z.3f} ± {error:.3f} nats\naccuracy {accuracy:.2f}, hole mass {hole_mass:.3f}"
-    titles = (f"{len(portrait.points)} encodings{by_class}", "aggregated posterior q(z)", "prior p(z)", measures)
-    for axis, title in zip(row, titles, strict=False):
-        axis.set_title(title, fontsize=10)
-    return density, difference
+        axis.tick_params(labelbottom=axis is difference, labelleft=axis in (points, difference), labelsize=9)
+    _draw_images(samples, portrait.samples)
+    _draw_images(plane, portrait.grid)
+    titles = ("encodings", "q(z), of encodings", "prior p(z)", "log q(z) - log p(z)", "samples", "plane, decoded")
+    for axis, title in zip(axes.flat, titles, strict=True):
+        axis.set_title(title, fontsize=11)
+    points.set_ylabel(f"2nd {_coordinate(latent_dim)}", fontsize=10)
+    difference.set_xlabel(f"1st {_coordinate(latent_dim)}", fontsize=10)
+    (divergence, error), (hole_mass, _) = portrait.divergence, portrait.hole_mass
+    measures = f"divergence {divergence:z.3f} ± {error:.3f} nats, hole mass {hole_mass:.3f}"
+    part.suptitle(f"{portrait.name}: {measures}", fontsize=12, fontweight="bold")
+    return of_density, of_difference
 
 
-def _draw_images(axis: Axes, images: np.ndarray, title: str) -> None:
+def _draw_images(axis: Axes, images: np.ndarray) -> None:
     """Draws a square grid of images."""
     axis.imshow(tile(images, round(len(images) ** 0.5)), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axis.set_title(title, fontsize=10)
     axis.axis("off")
 
 
 def _coordinate(latent_dim: int) -> str:
-    return "coordinate of z" if latent_dim == 2 else "principal component of z"
+    return "coordinate" if latent_dim == 2 else "principal component"
 
 
 def _share_axes(axis: Axes, portrait: Portrait) -> None:
@@ -103,7 +102,8 @@ def _share_axes(axis: Axes, portrait: Portrait) -> None:
     axis.set_xlim(first[0], first[-1])
     axis.set_ylim(second[0], second[-1])
     axis.set_aspect("equal")
-    axis.tick_params(labelsize=8)
+    for line in (axis.xaxis, axis.yaxis):
+        line.set_major_locator(MaxNLocator(5, integer=True))
 
 
 def _draw_points(axis: Axes, portrait: Portrait) -> None:

@@ -20,6 +20,8 @@ from experiments.measures.holes import encode, without_label
 from experiments.measures.paths import dense_path, straight_line
 from experiments.models.trained import Model
 from experiments.report.figures import tile
+from experiments.report.parts import WIDTH
+from experiments.report.recommendation import short_name
 from vaepriors_jax.priors.vamp import has_pseudo_inputs
 from vaepriors_jax.vae import without_prior
 
@@ -46,9 +48,9 @@ def _projector(name: str, z: np.ndarray) -> Any:
 
 def draw_planes(path: Path, models: list[Model], data: Dataset, projection: str) -> None:
     """Draws encodings of test images by class, and samples of each prior on the same plane."""
-    per_row = min(3, len(models))
+    per_row = min(2, len(models))
     num_rows = -(-len(models) // per_row)
-    size = (3.6 * per_row, 3.6 * num_rows + 0.6)
+    size = (WIDTH, 3.7 * num_rows + 0.8)
     figure, axes = plt.subplots(num_rows, per_row, figsize=size, layout="constrained", squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
@@ -59,14 +61,14 @@ def draw_planes(path: Path, models: list[Model], data: Dataset, projection: str)
         axis.scatter(*samples.T, s=9, marker="x", linewidths=0.5, color="0.65", label="samples of the prior")
         colours = {"c": y % 10, "cmap": "tab10", "vmin": 0, "vmax": 9} if y is not None else {"color": "black"}
         axis.scatter(*points.T, s=6, linewidths=0, alpha=0.8, **colours)
-        axis.set_title(model.prior, fontsize=11)
+        axis.set_title(short_name(model.prior), fontsize=12)
         axis.set_aspect("equal", adjustable="datalim")
     handles = [Line2D([], [], marker="x", ls="", color="0.65", label="samples of the prior")]
     colour = plt.get_cmap("tab10")
     for label in range(min(data.num_classes or 0, 10)):
         handles.append(Line2D([], [], marker="o", ls="", color=colour(label), label=str(label)))
-    figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=9)
-    figure.savefig(path, dpi=130)
+    figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=10)
+    figure.savefig(path, dpi=180)
     plt.close(figure)
 
 
@@ -112,15 +114,16 @@ def _two_images(data: Dataset) -> np.ndarray:
 
 def draw_interpolations(path: Path, models: list[Model], data: Dataset) -> None:
     """Draws two rows for each prior: decoded images along the line, and along the dense path."""
-    figure, axes = plt.subplots(len(models), 1, figsize=(7, 1.75 * len(models)), layout="constrained", squeeze=False)
+    size = (WIDTH, 1.8 * len(models))
+    figure, axes = plt.subplots(len(models), 1, figsize=size, layout="constrained", squeeze=False)
     for axis, model in zip(axes.flat, models, strict=True):
         (line, of_line), (dense, of_dense) = interpolate(model, data)
         _show_images(axis, np.concatenate([line, dense]), FRAMES)
         axis.set_title(
-            f"{model.prior}: mean log p(z) {of_line:.1f} nats on the line (above), {of_dense:.1f} on the path",
-            fontsize=10,
+            f"{short_name(model.prior)}: mean log p(z) {of_line:.1f} on the line (above), {of_dense:.1f} on the path",
+            fontsize=11,
         )
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=180)
     plt.close(figure)
 
 
@@ -148,11 +151,15 @@ def by_component(model: Model, data: Dataset) -> np.ndarray:
 
 def draw_components(path: Path, models: list[Model], data: Dataset) -> None:
     """Draws a panel for each mixture: a row is a component."""
-    size = (3.6 * len(models), 3.9)
-    figure, axes = plt.subplots(1, len(models), figsize=size, layout="constrained", squeeze=False)
-    for axis, model in zip(axes.flat, models, strict=True):
+    per_row = min(2, len(models))
+    num_rows = -(-len(models) // per_row)
+    size = (WIDTH, 3.9 * num_rows)
+    figure, axes = plt.subplots(num_rows, per_row, figsize=size, layout="constrained", squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, model in zip(axes.flat, models, strict=False):
         _show_images(axis, by_component(model, data), DRAWS + 1)
         first = "pseudo-input" if has_pseudo_inputs(model.vae.prior) else "mean"
-        axis.set_title(f"{model.prior}: {first}, then samples", fontsize=10)
-    figure.savefig(path, dpi=130)
+        axis.set_title(f"{short_name(model.prior)}: {first}, samples", fontsize=11)
+    figure.savefig(path, dpi=180)
     plt.close(figure)

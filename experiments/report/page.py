@@ -14,6 +14,7 @@ from markdown_it.token import Token
 from PIL import Image
 
 from experiments.report.markdown import FOLD, UNFOLD
+from experiments.report.parts import WIDTH
 from experiments.report.printable import printable
 
 STYLE = """
@@ -28,7 +29,7 @@ th, td { padding: .25rem .55rem; text-align: right; white-space: nowrap; border-
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 thead th { border-bottom: 2px solid #777; }
 div.scroll + p, p:has(> .scroll) + p { font-size: .875rem; color: #444; }
-img { max-width: 100%; height: auto; } img.wide { min-width: 48rem; } img.large { min-width: 36rem; }
+img { max-width: 100%; height: auto; } img.wide { min-width: 48rem; }
 details { margin: 1rem 0; } summary { cursor: pointer; padding: .35rem 0; font-weight: 600; }
 li { overflow-wrap: anywhere; margin-bottom: .6rem; }
 @media print { .scroll { overflow: visible; } }
@@ -75,8 +76,7 @@ def _image(self: RendererHTML, tokens: Sequence[Token], index: int, options: Any
     path = env["folder"] / unquote(str(tokens[index].attrs["src"]))
     title = html.escape(self.renderInlineAsText(tokens[index].children, options, env))
     with Image.open(path) as opened:
-        width, height = opened.size
-    kind = "wide" if width > 1.8 * height else "large" if width > 1000 else ""
-    wide = f' class="{kind}"' if kind else ""  # on a phone it scrolls: its text would be too small
+        inches = opened.width / opened.info.get("dpi", (100, 100))[0]
+    wide = ' class="wide"' if inches > 1.1 * WIDTH else ""  # on a phone it scrolls: its letters would be too small
     data = base64.b64encode(path.read_bytes()).decode()
     return f'<span class="scroll"><img{wide} alt="{title}" src="data:image/png;base64,{data}"></span>'

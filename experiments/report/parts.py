@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+WIDTH = 7  # inches of a figure: on a phone, as wide as the screen, a letter of 11 points then has 8 pixels
+
 
 class Table(NamedTuple):
     """A table: cells are plain text, the first column names the rows, and the notes say how to read it."""

@@ -25,10 +25,10 @@ def holes_table(content: dict[str, Any]) -> Table:
 def describe(content: dict[str, Any]) -> list[Section]:
     """The sections of the report."""
     caption = (
-        "A row for each prior, all on the same axes: encodings of training images, the aggregated posterior q(z), the "
-        "prior p(z), their difference, samples of the prior and the plane, decoded. Blue in the fourth column, within "
-        "the green contours of the prior, is a hole: samples come from there, and no image is encoded there. A prior "
-        "that fits has white where it has mass."
+        "Two rows for each prior: encodings of training images, the aggregated posterior q(z) and "
+        "the prior p(z); below, their difference, samples of the prior and the plane, decoded. Blue in the difference, "
+        "within the green contours of the prior, is a hole: samples come from there, and no image is encoded there. A "
+        "prior that fits has white where it has mass."
     )
     picture = Figure("latent_plane.png", "The latent plane", caption)
     return [Section("Prior holes", (), [of_plane(content["rows"])], [picture], [holes_table(content)])]

@@ -4,6 +4,7 @@ from experiments.report import paired
 from experiments.report.comparison_tables import SAMPLES
 from experiments.report.document import Section, Table
 from experiments.report.generation import by_prior
+from experiments.report.recommendation import display_name, short_name
 from experiments.report.results import Rows
 
 
@@ -29,9 +30,9 @@ def verdict(prior: str, baseline: str, by_score: dict[str, paired.Difference]) -
     size = (
         "larger than the noise between seeds"
         if fid.clear
-        else "within the noise between seeds: it shows no difference in either direction"
+        else "within the noise between seeds, so it shows no difference in either direction"
     )
-    text = f"The FID of {prior} is {way} than that of {baseline} ({fid})"
+    text = f"The FID of {display_name(prior)} is {way} than that of {display_name(baseline)}: {fid}"
     return f"{text}; of one seed, nothing more can be said." if fid.p_value != fid.p_value else f"{text}, {size}."
 
 
@@ -50,5 +51,6 @@ def tests(rows: Rows) -> Section:
         f"FID and KID. Of {num_tests} tests at 5 %, {0.05 * num_tests:.1f} come out clear by chance alone."
     ]
     words = [verdict(prior, baseline, by_score) for prior, by_score in tested.items()]
-    tables = [Table(f"Difference to {baseline}, paired by seed", ["score", *tested], cells, notes)] if tested else []
+    title = f"Difference to {short_name(baseline)}, paired by seed"
+    tables = [Table(title, ["score", *map(short_name, tested)], cells, notes)] if tested else []
     return Section("Is the difference larger than the noise?", [*words, paired.strength(num_seeds)], tables)

@@ -24,10 +24,11 @@ SCORES = {"fid": ("FID", -1, ""), "elbo": ("ELBO", 1, " nats")}  # name, which s
 
 
 class Recommendation(NamedTuple):
-    """The recommended prior, the reasons for it, and how certain they are."""
+    """The recommended prior, the reasons for it in three sentences, what else was found, and how certain it is."""
 
     prior: str
     reasons: list[str]
+    findings: list[str]
     certainty: list[str]
 
 
@@ -37,9 +38,14 @@ def recommend(measured: Measurements) -> Recommendation:
     both = [prior for prior in measured if all(prior in names for names in kept.values())]
     contenders = both or next(iter(kept.values()))
     prior = cheapest(measured, contenders)
-    reasons = [hole_reason(measured), cluster_reason(measured), generation_reason(measured)]
-    reasons += [choice_reason(measured, kept, contenders, prior), cost_reason(measured)]
-    return Recommendation(prior, [reason for reason in reasons if reason], certainty(measured, prior))
+    reasons = [hole_reason(measured), choice_reason(measured, kept, contenders, prior), cost_reason(measured)]
+    findings = [refit_finding(measured), cluster_finding(measured), generation_finding(measured)]
+    return Recommendation(
+        prior,
+        [reason for reason in reasons if reason],
+        [finding for finding in findings if finding],
+        certainty(measured, prior),
+    )
 
 
 def _has(measured: Measurements, name: str) -> bool:
@@ -66,6 +72,11 @@ def display_name(prior: str) -> str:
     if prior == STANDARD:
         return "N(0, I)"
     return prior.replace(REFIT, "N(0, I) refitted with ")
+
+
+def short_name(prior: str) -> str:
+    """A prior's name in a narrow column, or above a picture."""
+    return f"{prior.removeprefix(REFIT)}, refitted" if prior.startswith(REFIT) else display_name(prior)
 
 
 def _display_names(priors: Iterable[str]) -> str:
@@ -106,29 +117,34 @@ def hole_reason(measured: Measurements) -> str:
     hole = known and _mean(measured, STANDARD, "divergence") > NO_HOLE
     if known and not hole and _few_encodings(measured):
         known = False  # a divergence near 0 says nothing then
-    facts = "the divergence between its samples and the encodings was not measured"
+    facts = "how far its samples are from the encodings was not measured"
     if "divergence" in measured[STANDARD] and not known:
         number = _mean(measured, STANDARD, "num_encodings")
         facts = f"{number:.0f} encodings of held-out images are too few to tell whether it leaves a hole"
     if known:
         divergence, accuracy = (_mean(measured, STANDARD, name) for name in ("divergence", "accuracy"))
         facts = (
-            f"the Jensen-Shannon divergence between encodings of held-out images and its samples is {divergence:.3f} "
-            f"nats (0 where p = q, at most 0.693), and a classifier tells them apart with an accuracy of {accuracy:.2f}"
+            f"a classifier tells its samples from encodings of held-out images with an accuracy of {accuracy:.2f}, a "
+            f"divergence of {divergence:.3f} nats (0 where p = q, at most 0.693)"
         )
-    refits = _refits(measured) if _has(measured, "fid") else []
-    if refits:
-        return _refit_verdict(measured, hole if known else None, facts, refits)
+    refit = _best_refit(measured)
+    if refit:
+        near = not _worse(measured, STANDARD, refit, "fid")
+        return f"{_verdict(hole if known else None, near)}: {facts}."
     if not known:
         return ""
     return f"N(0, I) {'leaves a hole' if hole else 'shows no hole'}: {facts}."
 
 
-def _refit_verdict(measured: Measurements, hole: bool | None, facts: str, refits: list[str]) -> str:
-    """A sentence on N(0, I) beside the best prior fitted afterwards to its VAE; `hole` is None if not measured."""
-    refit = min(refits, key=lambda prior: _mean(measured, prior, "fid"))
-    near = not _worse(measured, STANDARD, refit, "fid")
-    verdict = {
+def _best_refit(measured: Measurements) -> str | None:
+    """The prior fitted afterwards to the VAE with N(0, I) that has the best FID, if one was scored."""
+    refits = _refits(measured) if _has(measured, "fid") else []
+    return min(refits, key=lambda prior: _mean(measured, prior, "fid"), default=None)
+
+
+def _verdict(hole: bool | None, near: bool) -> str:
+    """What is said of N(0, I), by whether it leaves a hole (None: not measured) and by its FID beside a refit's."""
+    return {
         (None, True): "N(0, I) is good enough by its samples",
         (None, False): "N(0, I) is not good enough",
         (False, True): "N(0, I) is good enough",
@@ -136,15 +152,20 @@ def _refit_verdict(measured: Measurements, hole: bool | None, facts: str, refits
         (True, True): "N(0, I) leaves a hole that its samples do not show",
         (True, False): "N(0, I) is not good enough",
     }[hole, near]
+
+
+def refit_finding(measured: Measurements) -> str:
+    """A sentence on what a prior fitted afterwards gains."""
+    refit = _best_refit(measured)
+    if refit is None:
+        return ""
+    end = " - a gain for nothing but the fit" if _worse(measured, STANDARD, refit, "fid") else ""
     gain = _difference(measured, STANDARD, refit, "fid")
-    end = "." if near else " - a gain for nothing but the fit."
-    return (
-        f"{verdict}: {facts}. Its FID less that of the same VAE with a {refit.removeprefix(REFIT)} fitted afterwards "
-        f"is {gain}{end}"
-    )
+    name = refit.removeprefix(REFIT)
+    return f"The FID of N(0, I) less that of the same VAE with a {name} fitted afterwards is {gain}{end}."
 
 
-def cluster_reason(measured: Measurements) -> str:
+def cluster_finding(measured: Measurements) -> str:
     """A sentence on whether the encodings have clusters; none where the classifier saw too few of them to tell."""
     if "gaussian_divergence" not in measured[STANDARD] or not _has(measured, "divergence"):
         return ""
@@ -163,7 +184,7 @@ def cluster_reason(measured: Measurements) -> str:
     )
 
 
-def generation_reason(measured: Measurements) -> str:
+def generation_finding(measured: Measurements) -> str:
     """A sentence on whether generation is poor though reconstruction is good."""
     if not _has(measured, "fid"):
         return "Without labels there are no features to score samples with: the choice rests on the ELBO alone."
@@ -180,15 +201,17 @@ def generation_reason(measured: Measurements) -> str:
 
 def choice_reason(measured: Measurements, kept: dict[str, list[str]], contenders: list[str], prior: str) -> str:
     """A sentence on why this prior is chosen."""
-    parts = []
+    parts, shown = [], display_name(prior)
     for score, names in kept.items():
         name, _, unit = SCORES[score]
         best = _best(measured, score)
         others = [other for other in names if other != best]
         text = f"the best mean {name} is that of {display_name(best)} ({_mean(measured, best, score):.2f}{unit})"
         parts.append(text + (f", and not far enough behind to tell: {_display_names(others)}" if others else ""))
+    if len(kept) > 1 and not set.intersection(*map(set, kept.values())):
+        parts.append(f"none is near the best in both, so the {SCORES[next(iter(kept))][0]} decides")
     why = "the only one left" if len(contenders) == 1 else "the cheapest that is left, or the simplest at equal cost"
-    return f"Chosen: {'; '.join(parts)}. {display_name(prior)} is {why}."
+    return f"{shown} is {why}: {'; '.join(parts)}."
 
 
 def cost_reason(measured: Measurements) -> str:

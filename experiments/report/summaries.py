@@ -11,7 +11,7 @@ from experiments.report.comparison_tables import without_old_holes
 from experiments.report.document import Table
 from experiments.report.normalizers import estimated_mark, estimated_note
 from experiments.report.quality import differences
-from experiments.report.recommendation import REFIT, STANDARD, display_name
+from experiments.report.recommendation import STANDARD, short_name
 from experiments.report.results import mean_and_error
 
 ALIKE = ("share_within_pixels", "share_within_features", "share_within_entropy")
@@ -33,11 +33,6 @@ def _over_seeds(values: Sequence[float] | None, most: int = 2) -> str:
 
 def _of_entry(entry: Mapping[str, Any] | None, most: int = 2) -> str:
     return "–" if entry is None else short(entry["mean"], entry["standard_error"], most)
-
-
-def _name(prior: str) -> str:
-    """A prior's name in a narrow column."""
-    return f"{prior.removeprefix(REFIT)}, refitted" if prior.startswith(REFIT) else display_name(prior)
 
 
 def _refitted(names: Iterable[str]) -> str:
@@ -62,7 +57,7 @@ def of_comparison(summary: Sequence[Mapping[str, Any]], marks: Mapping[str, Mapp
     # Given the label, the ELBO bounds log p(x|y).
     elbos = [None if "log_marginal_given_label" in entry else entry.get("elbo") for entry in summary]
     columns = {
-        "prior": [_name(entry["prior"]) for entry in summary],
+        "prior": [short_name(entry["prior"]) for entry in summary],
         "log p(x)": [_of_entry(entry.get("log_marginal")) + estimated_mark(entry) for entry in summary],
         "FID": [_of_entry(entry.get("generated", {}).get("fid")) for entry in summary],
         "divergence": [_of_entry(without_old_holes(entry).get("divergence"), 3) for entry in summary],
@@ -111,7 +106,7 @@ def of_choice(content: Mapping[str, Any]) -> Table:
     measured = content["measured"]
     seconds = {row["prior"]: row["seconds_per_epoch"] for row in content["rows"]}
     columns = {
-        "prior": [_name(prior) for prior in measured],
+        "prior": [short_name(prior) for prior in measured],
         "FID": [_over_seeds(values.get("fid")) for values in measured.values()],
         "ELBO": [_over_seeds(values["elbo"]) for values in measured.values()],
         "divergence": [_over_seeds(without_old_holes(values).get("divergence"), 3) for values in measured.values()],
@@ -135,7 +130,7 @@ def of_choice(content: Mapping[str, Any]) -> Table:
 
 def of_plane(rows: Sequence[Mapping[str, Any]]) -> Table:
     """How large the hole of each prior is."""
-    columns = {"prior": [_name(row["prior"]) for row in rows]}
+    columns = {"prior": [short_name(row["prior"]) for row in rows]}
     for name in ("divergence", "hole_mass"):
         columns[name.replace("_", " ")] = [
             short(*without_old_holes(row).get(name, (None, None)), most=3) for row in rows
@@ -151,18 +146,24 @@ def of_holes(content: Mapping[str, Any]) -> Table:
     """What the README's picture shows, in numbers."""
     rows = content["rows"]
     columns = {
-        "prior": [_name(row["prior"]) for row in rows],
-        "hole mass, 2 latents": [short(*row["hole_mass"], most=3) for row in rows],
-        f"divergence, {content['config']['latent_dim']} latents": [short(*row["divergence"], most=3) for row in rows],
+        "prior": [short_name(row["prior"]) for row in rows],
+        "hole mass in the plane": [short(*row["hole_mass"], most=3) for row in rows],
+        "divergence": [short(*row["divergence"], most=3) for row in rows],
     }
-    return _table(columns, _refitted(columns["prior"]))
+    return _table(
+        columns,
+        f"On {content['dataset']}, {content['config']['latent_dim']} latents. Hole mass: share of the prior's mass "
+        "where its density in the plane is more than 5 times that of the encodings. Divergence of encodings and prior "
+        f"in nats, in all dimensions: 0 where they agree, at most 0.69. {few_encodings_note(rows[0]['num_encodings'])}",
+        _refitted(columns["prior"]),
+    )
 
 
 def of_quality(content: Mapping[str, Any]) -> Table:
     """FID and coverage, with the difference in FID to the first prior."""
     summary = content["summary"]
     by_prior = differences(content["rows"], summary[0]["prior"])
-    rows = [(_name(entry["prior"]), entry["generated"]) for entry in summary]
+    rows = [(short_name(entry["prior"]), entry["generated"]) for entry in summary]
     rows.append(
         ("training images", {name: {**value, "standard_error": None} for name, value in summary[0]["floor"].items()})
     )
@@ -175,8 +176,8 @@ def of_quality(content: Mapping[str, Any]) -> Table:
     }
     return _table(
         columns,
-        f"FID: smaller is better. Difference: to the FID of {_name(summary[0]['prior'])}, with p of a paired t-test "
-        f"over {summary[0]['num_seeds']} seeds. Coverage: share of test images with a sample beside them.",
+        f"FID: smaller is better. Difference: to the FID of {short_name(summary[0]['prior'])}, with p of a paired "
+        f"t-test over {summary[0]['num_seeds']} seeds. Coverage: share of test images with a sample beside them.",
         _refitted(columns["samples of"]),
     )
 

@@ -25,20 +25,7 @@ PROGRAMS = {
     "choose_prior": (*SMALL, *FEW, "--priors", "standard", "mixture"),
     "pseudo_inputs": (*ON_DIGITS, "--epochs", "4", "--num-components", "6", "--output-dir", "run"),
     "conditional_generation": (*SMALL, "--num-by-class", "20", "--num-test", "100", "--seeds", "1"),
-    "prior_holes": (
-        "--dataset",
-        "digits",
-        "--num-images",
-        "300",
-        "--epochs",
-        "12",
-        "--epochs-of-plane",
-        "12",
-        "--latent-dim",
-        "3",
-        "--output-dir",
-        "run",
-    ),  # fmt: skip
+    "prior_holes": (*ON_DIGITS, "--epochs", "4", "--latent-dim", "3", "--num-components", "6", "--output-dir", "run"),
 }
 
 needs_signals = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")

@@ -99,7 +99,7 @@ def test_pseudo_inputs_are_followed_and_measured(tmp_path, capsys):
         (
             generation_quality,
             {"samples", "means", "scores"},
-            "The FID of mixture is smaller than that of standard (-1.00 ± 0.00 (p &lt; 0.001)), larger than",
+            "The FID of mixture is smaller than that of N(0, I): -1.00 ± 0.00 (p &lt; 0.001), larger than",
         ),
         (choose_prior, {"samples", "means", "scores", "hole_maps"}, "Recommended: mixture"),
     ],

@@ -32,11 +32,12 @@ def test_recommendation_follows_from_the_numbers():
         flow=(5, -87, 0.15, 3.0),
     )
     found = recommend(clusters)
-    text = " ".join([*found.reasons, *found.certainty])
+    text = " ".join([*found.reasons, *found.findings, *found.certainty])
     assert found.prior == "mixture"
-    assert "N(0, I) is not good enough: the Jensen-Shannon divergence between encodings of held-out images" in text
-    assert "and its samples is 0.250 nats" in text
-    assert "with an accuracy of 0.80" in text
+    assert "N(0, I) is not good enough: a classifier tells its samples from encodings of held-out images" in text
+    assert "with an accuracy of 0.80, a divergence of 0.250 nats" in text
+    assert "mixture is the only one left: the best mean FID is that of mixture (2.00); the best mean ELBO is" in text
+    assert len(re.findall(r"\.(?= |$)", " ".join(found.reasons))) == 3  # sentences
     assert "are 0.200 nats away, from the best prior fitted afterwards 0.100: they have clusters" in text
     assert "fewer than 10,000" not in text
     assert "generation is poor though reconstruction is good" in text
@@ -52,10 +53,10 @@ def test_recommendation_follows_from_the_numbers():
     )
     alike["standard"]["gaussian_divergence"] = [0.001] * 3
     found = recommend(alike)
-    text = " ".join([*found.reasons, *found.certainty])
+    text = " ".join([*found.reasons, *found.findings, *found.certainty])
     assert found.prior == "standard"
     assert "N(0, I) is good enough by its samples: 300 encodings of held-out images are too few to tell" in text
-    assert "Jensen-Shannon" not in text
+    assert "classifier tells" not in text
     assert "one Gaussian" not in text
     assert "encodings of 300 held-out images: fewer than 10,000 show gross differences only" in text
     assert "a better prior has little room" in text
@@ -63,13 +64,18 @@ def test_recommendation_follows_from_the_numbers():
 
     # The same from enough encodings: the classifier shows that there is no hole.
     alike["standard"]["num_encodings"] = [10_000] * 3
-    text = " ".join(recommend(alike).reasons)
-    assert "N(0, I) is good enough: the Jensen-Shannon divergence" in text
+    text = " ".join([*recommend(alike).reasons, *recommend(alike).findings])
+    assert "N(0, I) is good enough: a classifier tells" in text
     assert "no more than one Gaussian shows" in text
 
     # The refit is as good as the mixture that was trained, and costs no epoch.
     cured = measured(standard=(9, -90, 0.25, 1.0), refit=(2, -85, 0.05, 1.0), mixture=(2, -85, 0.05, 2.0))
     assert recommend(cured).prior == "standard, refit mixture"
+
+    # The best FID and the best ELBO are of different priors: it says which of them decides.
+    split = recommend(measured(standard=(9, -90, 0.25, 1.0), mixture=(2, -88, 0.05, 1.0), flow=(4, -85, 0.05, 1.0)))
+    assert split.prior == "mixture"
+    assert "none is near the best in both, so the FID decides" in " ".join(split.reasons)
 
 
 def test_recommendation_without_labels_or_seeds():
@@ -78,7 +84,7 @@ def test_recommendation_without_labels_or_seeds():
         del values["fid"]
     found = recommend(unlabelled)
     assert found.prior == "mixture"
-    assert "Without labels there are no features" in " ".join(found.reasons)
+    assert "Without labels there are no features" in " ".join(found.findings)
     single = {
         prior: {name: value[:1] for name, value in values.items()}
         for prior, values in measured(standard=(2, -90, 0.25, 1.0), mixture=(2.5, -85, 0.05, 2.0)).items()
@@ -96,7 +102,7 @@ def test_results_that_lack_the_divergence_are_read_without_it():
         for name in ("divergence", "accuracy", "gaussian_divergence", "num_encodings"):
             values.pop(name, None)
     found = recommend(old)
-    text = " ".join([*found.reasons, *found.certainty])
+    text = " ".join([*found.reasons, *found.findings, *found.certainty])
     assert found.prior == "mixture"
     assert "was not measured" in text
     assert not re.search("hole mass|KL|0.99|20.0", text)

@@ -130,6 +130,14 @@ def test_a_map_is_blank_where_samples_do_not_tell():
     np.testing.assert_allclose(figures.known_difference(found), [[2.0, 29.0, np.nan]])
 
 
+@pytest.mark.parametrize(("inches", "scrolls"), [(7, False), (12, True)])
+def test_figures_fit_a_phone_unless_their_letters_would_be_too_small(tmp_path, inches, scrolls):
+    Image.fromarray(np.zeros((50, 100 * inches), np.uint8)).save(tmp_path / "one.png", dpi=(100, 100))
+    (attributes,) = [found for tag, found in Page(page.to_html("", "![a](one.png)", tmp_path)).tags if tag == "img"]
+    assert (attributes.get("class") == "wide") == scrolls
+    assert attributes["alt"] == "a"
+
+
 HOSTILE = "a\x1b[2J[/b]$b^{$c\n<i>|`x`\u202e"
 
 

@@ -42,7 +42,6 @@ def without_training() -> Iterator[None]:
                     stack.enter_context(mock.patch.object(module, name, stop))
         stack.enter_context(mock.patch.object(vp, "fit", stop))
         stack.enter_context(mock.patch.object(MODULES["benchmark"], "measure", stop))
-        stack.enter_context(mock.patch.object(MODULES["prior_holes"].Encoder, "init", stop))
         stack.enter_context(mock.patch.object(command_line, "keep_compiled"))
         yield
 

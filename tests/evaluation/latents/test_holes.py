@@ -138,8 +138,12 @@ def test_hole_map_in_two_dimensions_and_on_principal_components():
     np.testing.assert_allclose(found.difference, found.log_q - found.log_p, atol=1e-6)
     assert found.explained == 1
     wide_map = vp.hole_map(prior, aggregated, num_points=5, half_width=7.0)
-    np.testing.assert_allclose(wide_map.first, [-7, -3.5, 0, 3.5, 7])
-    np.testing.assert_allclose(wide_map.second, wide_map.first)
+    # The mean of the encodings is at the center, and the map is a square.
+    center = np.mean(jax.vmap(lambda x: vae.posterior(params, x).mean())(means(500)), axis=0)
+    for line, place in ((wide_map.first, center[0]), (wide_map.second, center[1])):
+        np.testing.assert_allclose(line, place + np.array([-7, -3.5, 0, 3.5, 7]), atol=1e-5)
+    far = vp.DiagonalMixture(jnp.zeros(1), jnp.array([[30.0, -50.0]]), jnp.ones((1, 2)))
+    np.testing.assert_allclose(vp.hole_map(prior, far, num_points=3).second, [-54, -50, -46], atol=1e-4)
     # Three dimensions, of which two carry the encodings.
     loc = jnp.asarray(np.c_[3 * means(500), np.full(500, 7.0)] @ np.linalg.qr(np.arange(9.0).reshape(3, 3) ** 2)[0])
     wide = vp.DiagonalMixture(jnp.full(500, -jnp.log(500)), loc.astype(jnp.float32), jnp.full((500, 3), 0.5))

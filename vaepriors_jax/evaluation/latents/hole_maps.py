@@ -70,13 +70,14 @@ def hole_map(
     $\sum_k w_k \mathcal{N}(\mu_k, \Sigma_k)$ is $\sum_k w_k \mathcal{N}(A (\mu_k - o), A \Sigma_k A^\top)$, so that the
     map is exact for Gaussians and their mixtures, VampPriors and aggregated posteriors. For other distributions, such
     as flows, it shows a kernel density of samples, which smooths details smaller than about a fifth of a standard
-    deviation and means nothing far from all samples.
+    deviation and means nothing far from all samples. The mean of the encodings is at the center of the grid.
 
     Args:
         prior: p(z).
         aggregated: q(z), the mixture from `aggregated_posterior`.
         num_points: points of the grid along each axis.
-        extent: half-width of the grid, in standard deviations of the encodings (at least those of N(0, 1)).
+        extent: half-width of the grid, in standard deviations of the encodings (at least those of N(0, 1)); with two
+            latent dimensions the larger of both, so that the map is a square.
         half_width: half-width of the grid along both axes in units of z, instead of `extent`, for maps of equal size.
         chunk_size: points at a time.
         plane: "principal" is the plane of the first two principal components of the encodings, through their mean;
@@ -180,8 +181,14 @@ def choose_area(
         axes = difference_axes(chosen_with.sample(seed=keys.q, sample_shape=num_samples), from_p)
     in_plane = coordinates(axes, means - origin)
     explained = jnp.ones(()) if dim == 2 else jnp.sum(in_plane**2) / jnp.sum((means - origin) ** 2)
-    widths = extent * jnp.maximum(1.0, jnp.std(in_plane, axis=0)) if half_width is None else jnp.full(2, half_width)
-    first, second = (width * jnp.linspace(-1, 1, num_points) for width in widths)
+    # Two coordinates of z have the same scale and any mean; principal components have the mean 0.
+    center = jnp.mean(in_plane, axis=0) if dim == 2 else jnp.zeros(2)
+    widths = extent * jnp.maximum(1.0, jnp.std(in_plane, axis=0))
+    widths = jnp.full(2, jnp.max(widths)) if dim == 2 else widths
+    widths = widths if half_width is None else jnp.full(2, half_width)
+    first, second = (
+        place + width * jnp.linspace(-1, 1, num_points) for place, width in zip(center, widths, strict=True)
+    )
     return Area(first, second, origin, axes, explained), aggregated
 
 
