@@ -166,6 +166,13 @@ PRIORS = [
         estimated=True,
     ),
     PriorCase(
+        "reweighted",
+        lambda: vp.reweighted(vp.standard_normal(2), 2, num_proposals=200, hidden=(4,), num_draws=64),
+        {"normalizer": 0.886770, "normalizer_error": 0.0, "normalizer_key": np.zeros(2, np.uint32)},  # by quadrature
+        state=("normalizer", "normalizer_error", "normalizer_key"),
+        estimated=True,
+    ),
+    PriorCase(
         "snis",
         lambda: vp.snis(vp.standard_normal(2), 2, num_proposals=2, hidden=(4,)),
         SNIS_STATE,

@@ -228,6 +228,11 @@ CALLS = {
             batch_size=8,
         )
     ),
+    "reweight_prior": with_vamp(
+        lambda vae, params, key, x: vp.reweight_prior(
+            vp.reweighted(vae.prior, 2, hidden=(4,)), vae, params, key, x, num_steps=2, batch_size=8
+        )
+    ),
     "init_from_data": start_from_data,
     "freeze": with_vamp(
         lambda vae, params, key, x: vp.freeze(vae.prior, params.prior, encode=lambda u: encode(params.encoder, u))

@@ -92,6 +92,7 @@ def make_prior(name: str, sizes: Sizes, data: Dataset) -> vp.Prior:
         "resampled": lambda: vp.resampled(vp.standard_normal(dim), dim, hidden=sizes.flow_hidden),
         "resampled_flow": lambda: vp.resampled(makers["flow"](), dim, hidden=sizes.flow_hidden),
         "snis": lambda: vp.snis(vp.standard_normal(dim), dim, hidden=sizes.flow_hidden),
+        "reweighted": lambda: vp.reweighted(vp.standard_normal(dim), dim, hidden=sizes.flow_hidden),
         "laplace": lambda: vp.laplace(dim, learned=("loc", "scale")),
         "generalized_normal": lambda: vp.generalized_normal(dim, learned=("loc", "scale", "exponent")),
         "student_t": lambda: vp.student_t_prior(dim, learned=("loc", "scale", "df")),

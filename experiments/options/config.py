@@ -72,10 +72,10 @@ class Config:
     `images` and, if you like, `labels`."""
     priors: tuple[str, ...] | None = None
     """Which priors: standard, mixture, vamp, flow, conditional, by default those five (without labels, all but
-    conditional); glow, autoregressive, resampled, resampled_flow, snis, laplace, generalized_normal, student_t,
-    vamp_mixture, weighted_coreset; vamp_data and vamp_kmeans (pseudo-inputs that stay training images, or centres of
-    k-means); or your own as module:function. The function gets what it asks for of dim, num_components, input_shape and
-    num_classes."""
+    conditional); glow, autoregressive, resampled, resampled_flow, snis, reweighted, laplace, generalized_normal,
+    student_t, vamp_mixture, weighted_coreset; vamp_data and vamp_kmeans (pseudo-inputs that stay training images, or
+    centres of k-means); or your own as module:function. The function gets what it asks for of dim, num_components,
+    input_shape and num_classes."""
     seeds: int = 2
     """How many seeds; they are trained at once."""
     seed: int = 0
@@ -156,7 +156,7 @@ class Config:
     """Where results go; by default a new folder under runs/."""
     refit: tuple[str, ...] = ()
     """Priors (mixture, vamp, flow, or your own) that are fitted afterwards to the aggregated posterior of the standard
-    VAE, as rows of their own."""
+    VAE, as rows of their own. The weights of reweighted are fitted by a classifier (noise-contrastive prior)."""
     metrics: Literal["likelihood", "all"] = "all"
     """Only log p(x) and the ELBO, or prior holes and the quality of samples as well."""
     projection: Literal["pca", "umap"] = "pca"

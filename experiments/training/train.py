@@ -24,7 +24,7 @@ from vaepriors_jax.parallel.sharding import make_mesh
 from vaepriors_jax.training.progress import is_live
 from vaepriors_jax.vae import split_states
 
-NUM_DRAWS = 2**20  # of a base prior, for the normaliser of a `resampled` prior after training
+NUM_DRAWS = 2**20  # of a base prior, for an estimated normaliser after training
 
 
 @names_prior_and_seed
@@ -147,12 +147,13 @@ def refit(name: str, standard: Trained, config: Settings, data: Dataset, output_
     trained = kept.read(new_name, vae, standard.seeds, output_dir)
     if trained is not None:
         return trained
+    fit = vp.reweight_prior if prior.config.get("factory") == "reweighted" else vp.fit_prior
     refitted = []
     seeds = tqdm(standard.seeds, desc=f"refit {name}", unit="seed", leave=False, disable=not is_live())
     for replica, seed in enumerate(seeds):
         model = standard.model(replica)
         key = jax.random.fold_in(jax.random.key(seed), 1)
-        refitted.append(vp.fit_prior(prior, model.vae, model.params, key, data.fixed_train["x"]))
+        refitted.append(fit(prior, model.vae, model.params, key, data.fixed_train["x"]))
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *refitted)
     result = standard.result._replace(params=params)
     return kept.write(standard._replace(name=new_name, vae=vae, result=result, grid=()), output_dir)

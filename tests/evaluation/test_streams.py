@@ -96,7 +96,7 @@ def test_what_needs_arrays_says_so():
 
 def test_every_evaluation_of_examples_is_among_these_tests():
     tested_below = {"pseudo_input_distances", "fit_prior"}
-    need_arrays = {"boost_prior", "report", "train_feature_network"}
+    need_arrays = {"boost_prior", "report", "reweight_prior", "train_feature_network"}
     rooms = (vp.evaluation, vp.evaluation.likelihood, latents, samples)
     functions = {name for room in rooms for name in room.__all__ if inspect.isfunction(getattr(room, name))}
     of_examples = {

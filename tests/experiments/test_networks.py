@@ -56,6 +56,7 @@ def test_patches_are_a_convolution(stride, shape):
         "resampled",
         "resampled_flow",
         "snis",
+        "reweighted",
         "laplace",
         "generalized_normal",
         "student_t",

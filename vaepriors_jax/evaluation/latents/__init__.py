@@ -11,6 +11,7 @@ from vaepriors_jax.evaluation.latents.divergence import ClassifierDivergence, cl
 from vaepriors_jax.evaluation.latents.ex_post import fit_prior
 from vaepriors_jax.evaluation.latents.hole_maps import HoleMap, hole_map
 from vaepriors_jax.evaluation.latents.hole_mass import HoleMass, hole_mass
+from vaepriors_jax.evaluation.latents.noise_contrastive import reweight_prior
 from vaepriors_jax.evaluation.latents.surgery import Surgery, elbo_surgery
 from vaepriors_jax.evaluation.latents.two_sample import TwoSampleTest, maximum_mean_discrepancy, two_sample_test
 
@@ -41,5 +42,6 @@ __all__ = [
     "mixture_usage",
     "posterior_means",
     "pseudo_input_distances",
+    "reweight_prior",
     "two_sample_test",
 ]
