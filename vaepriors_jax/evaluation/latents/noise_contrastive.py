@@ -189,8 +189,8 @@ def reweight_prior(
 
 def _check_prior(prior: Prior, vae: VAE) -> None:
     """Raises ValueError unless the prior is `reweighted`, and over the prior of the VAE."""
-    is_reweighted = prior.config.get("factory") == "reweighted" and prior.inner is not None
-    if not is_reweighted or prior.inner.prior != vae.prior:
+    is_reweighted = prior.config.get("factory") == "reweighted"
+    if not is_reweighted or prior.inner is None or prior.inner.prior != vae.prior:
         raise ValueError(
             f"Expected `vp.reweighted(vae.prior, dim)`, over the prior of the VAE, {vae.prior!r}; got {prior!r}."
         )
