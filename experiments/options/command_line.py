@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import absl.logging
 import jax
 import tyro
 
@@ -56,6 +57,7 @@ def run(
                 chosen = typed(options)
             else:
                 chosen = resumed(folder) if resumed else of_run(folder, subfolder, options)
+            absl.logging.set_verbosity(absl.logging.ERROR)  # Orbax warns of each wait for the disk.
             keep_compiled()
             check_options(chosen)
             main(chosen)
