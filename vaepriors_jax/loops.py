@@ -39,15 +39,24 @@ def scan(
 
 
 def map_chunks(function: Callable[[Any], Any], arrays: Any, chunk_size: int) -> Any:
-    """Maps a function over the leading axis, `chunk_size` slices at a time: `jax.lax.map` with a `batch_size`."""
+    """Maps a function over the leading axis, in equal chunks of at most `chunk_size` slices.
+
+    Unlike `jax.lax.map` with a `batch_size` it compiles the function once, not a second time for the remainder: where
+    the slices do not fill the last chunk, that repeats some of them.
+    """
     size = jax.tree.leaves(arrays)[0].shape[0]
-    if size <= chunk_size:
+    num_chunks = -(-size // chunk_size)
+    if num_chunks <= 1:
         return jax.vmap(function)(arrays)
+    rows = -(-size // num_chunks)
+    if repeated := num_chunks * rows - size:
+        arrays = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[-repeated:]]), arrays)
     if is_compiling():
-        return jax.lax.map(function, arrays, batch_size=chunk_size)
-    starts = range(0, size, chunk_size)
-    chunks = [jax.vmap(function)(_slices(arrays, i, min(chunk_size, size - i))) for i in starts]
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *chunks)
+        chunks = jax.tree.map(lambda leaf: leaf.reshape(num_chunks, rows, *leaf.shape[1:]), arrays)
+        outputs = jax.lax.map(jax.vmap(function), chunks)
+        return jax.tree.map(lambda leaf: leaf.reshape(num_chunks * rows, *leaf.shape[2:])[:size], outputs)
+    parts = [jax.vmap(function)(_slices(arrays, start, rows)) for start in range(0, num_chunks * rows, rows)]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:size], *parts)
 
 
 def _slices(arrays: Any, start: int, size: int | None = None) -> Any:

@@ -23,11 +23,13 @@ from vaepriors_jax.evaluation.latents.hole_maps import (
     marginal_on,
 )
 from vaepriors_jax.evaluation.latents.hole_mass import mass_of_holes, sample_encodings
+from vaepriors_jax.loops import map_chunks
 from vaepriors_jax.vae import without_prior
 
 Arrays = dict[str, Any]  # images "x" and, for a conditional model, labels "y"
 Plane = Literal["principal", "difference"]
 NUM_SAMPLES = 5000  # of prior and encodings, for the hole mass
+NUM_DRAWN = 20_000  # samples of the prior in one program; all measures take the first ones of such a draw
 ENOUGH = 10_000  # encodings from which the classifier sees more than gross differences in 40 dimensions
 
 
@@ -47,13 +49,13 @@ def _sample_encodings(
 
 
 @partial(jax.jit, static_argnums=0)
-def _sample_prior(
-    vae: vp.VAE, params: vp.VAEParams, key: jax.Array, from_q: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Samples of the prior, and log p(z) at these and at samples of q(z)."""
-    prior = vae.latent_prior(params)
-    from_p = prior.sample(seed=key, sample_shape=NUM_SAMPLES)
-    return from_p, vp.log_prob_in_chunks(prior, from_p), vp.log_prob_in_chunks(prior, from_q)
+def _sample(vae: vp.VAE, params: vp.VAEParams, key: jax.Array) -> jax.Array:
+    return vae.latent_prior(params).sample(seed=key, sample_shape=NUM_DRAWN)
+
+
+@partial(jax.jit, static_argnums=0)
+def _log_prior(vae: vp.VAE, params: vp.VAEParams, z: jax.Array) -> jax.Array:
+    return vp.log_prob_in_chunks(vae.latent_prior(params), z)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -66,13 +68,9 @@ def _hole_mass(vae: vp.VAE, params: vp.VAEParams, key: jax.Array, data: Arrays) 
     key_p, key_q = jax.random.split(key)
     networks = without_prior(vae, params)
     from_q, log_q_of_q = _sample_encodings(*networks, key_q, data)
-    from_p, log_p_of_p, log_p_of_q = _sample_prior(vae, params, key_p, from_q)
+    from_p = _sample(vae, params, key_p)[:NUM_SAMPLES]
+    log_p_of_p, log_p_of_q = (_log_prior(vae, params, z) for z in (from_p, from_q))
     return mass_of_holes(log_q_of_q, _log_q(*networks, data, from_p), log_p_of_p, log_p_of_q)
-
-
-@partial(jax.jit, static_argnums=(0, 3))
-def _sample(vae: vp.VAE, params: vp.VAEParams, key: jax.Array, num: int) -> jax.Array:
-    return vae.latent_prior(params).sample(seed=key, sample_shape=num)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -102,7 +100,7 @@ def hole_map(model: Model, data: Dataset, plane: Plane = "principal") -> HoleMap
     """log q(z), log p(z) and their difference, marginals on a plane; by default that of two principal components."""
     vae, params, keys = without_label(model, data), model.params, MapKeys.split(jax.random.key(0))
     encoded = {"x": data.fixed_train["x"], **model.context(data.fixed_train)}
-    from_p = _sample(vae, params, keys.p, 20_000) if plane == "difference" else None
+    from_p = _sample(vae, params, keys.p) if plane == "difference" else None
     area, log_q, q_is_exact = _map_q(*without_prior(vae, params), encoded, keys, from_p)
     marginal, p_is_exact = _marginal(vae, params, jax.random.fold_in(keys.p, 1), area)
     log_p = _log_p(vae, params, area) if marginal is None else _log_marginal(area, marginal)
@@ -118,7 +116,7 @@ def encode(networks: vp.VAE, params: vp.VAEParams, key: jax.Array, x: jax.Array,
         return networks.posterior(params, x, **context).sample(seed=key)
 
     keys = jax.random.split(key, x.shape[0])
-    return jax.lax.map(encode_one, (keys, jnp.asarray(x), context), batch_size=min(1000, x.shape[0]))
+    return map_chunks(encode_one, (keys, jnp.asarray(x), context), min(1000, x.shape[0]))
 
 
 def divergence(model: Model, data: Dataset, prior: distrax.Distribution | None = None) -> dict[str, float]:
@@ -135,7 +133,7 @@ def divergence(model: Model, data: Dataset, prior: distrax.Distribution | None =
     # More samples of the prior show where it sits on single encodings.
     num_train = max(len(q_train), min(len(data.fixed_train["x"]), ENOUGH))
     p_train, p_test = (
-        _sample(vae, model.params, key, num) if prior is None else prior.sample(seed=key, sample_shape=num)
+        _sample(vae, model.params, key)[:num] if prior is None else prior.sample(seed=key, sample_shape=num)
         for key, num in zip(keys[2:4], (num_train, len(q_test)), strict=True)
     )
     separation = vp.classifier_divergence(keys[4], q_train, p_train, q_test, p_test)

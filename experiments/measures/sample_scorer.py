@@ -18,6 +18,7 @@ from vaepriors_jax.evaluation.samples import (
     train_feature_network,
 )
 from vaepriors_jax.evaluation.samples.classifier import Classifier
+from vaepriors_jax.loops import map_chunks
 
 NUM_RESAMPLES = 10
 
@@ -88,5 +89,5 @@ def feature_network(data: Dataset) -> FeatureNetwork | None:
 def class_log_probabilities(network: FeatureNetwork, images: Any) -> jax.Array:
     """Log-probabilities [N, classes] that the feature network gives to images [N, ...]."""
     classifier = Classifier(network.architecture, network.num_classes)
-    logits = jax.lax.map(lambda image: classifier.apply(network.params, image)[1], jnp.asarray(images), batch_size=500)
+    logits = map_chunks(lambda image: classifier.apply(network.params, image)[1], jnp.asarray(images), 500)
     return jax.nn.log_softmax(logits)

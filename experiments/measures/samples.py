@@ -13,6 +13,7 @@ from experiments.measures.sample_scorer import NUM_RESAMPLES, sample_keys
 from experiments.measures.settings import EvaluationSettings
 from experiments.models.trained import Model
 from vaepriors_jax.evaluation.samples import Interval, sample_quality
+from vaepriors_jax.loops import map_chunks
 from vaepriors_jax.vae import without_prior
 
 AT_ONCE = 500  # images that are drawn at a time
@@ -24,7 +25,7 @@ def _draw_latents(vae: vp.VAE, params: vp.VAEParams, keys: jax.Array, context: A
         key, context = inputs
         return vae.latent_prior(params, **context).sample(seed=jax.random.split(key)[0], sample_shape=1)[0]
 
-    return jax.lax.map(draw_one, (keys, context), batch_size=AT_ONCE)
+    return map_chunks(draw_one, (keys, context), AT_ONCE)
 
 
 @partial(jax.jit, static_argnums=(0, 5))
@@ -36,20 +37,20 @@ def _decode(
         likelihood = networks.likelihood(params, z, **context)
         return likelihood.mean() if mean else likelihood.sample(seed=jax.random.split(jax.random.split(key)[1], 1)[0])
 
-    return jax.lax.map(decode_one, (keys, z, context), batch_size=AT_ONCE)
-
-
-def draw(vae: vp.VAE, params: vp.VAEParams, keys: jax.Array, context: Any, *, mean: bool) -> jax.Array:
-    """What `vp.generate` draws, one for each key and context, in two programs: priors share that of the decoder."""
-    z = _draw_latents(vae, params, keys, context)
-    return _decode(*without_prior(vae, params), keys, z, context, mean)
+    return map_chunks(decode_one, (keys, z, context), AT_ONCE)
 
 
 def generate(model: Model, data: Dataset, num: int, *, mean: bool = False) -> jax.Array:
-    """Samples x ~ p(x|z), or their means, with the same decoder noise for every model; labels of the test images."""
-    keys = jax.random.split(sample_keys()[0], len(data.test["x"]))[:num]
-    context = {name: array[:num] for name, array in model.context(data.test).items()}
-    return draw(model.vae, model.params, keys, context, mean=mean)
+    """Samples x ~ p(x|z), or their means, with the same decoder noise for every model; labels of the test images.
+
+    They are those of `vp.generate`, one for each key. Latents for all test images are drawn, so that all calls share a
+    program; priors share that of the decoder.
+    """
+    keys = jax.random.split(sample_keys()[0], len(data.test["x"]))
+    context = model.context(data.test)
+    z = _draw_latents(model.vae, model.params, keys, context)[:num]
+    context = {name: array[:num] for name, array in context.items()}
+    return _decode(*without_prior(model.vae, model.params), keys[:num], z, context, mean)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -60,7 +61,7 @@ def _reconstruct(networks: vp.VAE, params: vp.VAEParams, keys: jax.Array, x: jax
         z = networks.posterior(params, x, **context).sample(seed=key_z)
         return networks.likelihood(params, z, **context).sample(seed=key_x)
 
-    return jax.lax.map(reconstruct_one, (keys, x, context), batch_size=AT_ONCE)
+    return map_chunks(reconstruct_one, (keys, x, context), AT_ONCE)
 
 
 def samples(model: Model, data: Dataset, settings: EvaluationSettings) -> dict[str, dict[str, float]]:

@@ -11,7 +11,6 @@ import numpy as np
 import vaepriors_jax as vp
 from experiments import measures
 from experiments.data.dataset import Dataset
-from experiments.measures.samples import draw as draw_samples
 from experiments.models.trained import Model, Trained
 from experiments.report import figures, latent_space
 from experiments.report.document import Figure
@@ -122,14 +121,11 @@ def _draw_images(trained: list[Trained], data: Dataset, output_dir: Path) -> lis
     x = data.test["x"][:num]
     samples: dict[str, np.ndarray] = {"test images": x}
     reconstructions: dict[str, np.ndarray] = {}
-    keys = jax.random.split(jax.random.key(4), num)
     for prior in trained:
         model = prior.model(0)
         context = {name: jnp.asarray(value[:num]) for name, value in model.context(data.test).items()}
         labels = " (labels of the test images)" if context else ""
-        samples[short_name(prior.name) + labels] = np.asarray(
-            draw_samples(model.vae, model.params, keys, context, mean=True)
-        )
+        samples[short_name(prior.name) + labels] = np.asarray(measures.generate(model, data, num, mean=True))
         networks = without_prior(model.vae, model.params)
         images = np.asarray(_reconstruct(*networks, jnp.asarray(x), context))
         reconstructions[short_name(prior.name)] = figures.interleave(x[:24], images[:24], 8)

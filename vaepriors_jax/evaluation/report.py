@@ -25,6 +25,7 @@ from vaepriors_jax.evaluation.per_example import refuse_weights
 from vaepriors_jax.evaluation.report_table import Hole, Latents, Likelihood, Report
 from vaepriors_jax.evaluation.samples.quality import SampleQuality, sample_quality
 from vaepriors_jax.generation import generate
+from vaepriors_jax.loops import map_chunks
 from vaepriors_jax.parallel.sharding import example_keys
 from vaepriors_jax.priors.marginalize import marginalize
 from vaepriors_jax.training.streams import is_stream
@@ -189,7 +190,7 @@ def _draw_encodings(vae: VAE, params: VAEParams, key: jax.Array, data: Examples)
         key, example = inputs
         return posterior_of(vae, params, example).sample(seed=key)
 
-    return jax.lax.map(draw, inputs, batch_size=AT_ONCE)
+    return map_chunks(draw, inputs, AT_ONCE)
 
 
 def _hole(
@@ -258,7 +259,7 @@ def _draw_examples(vae: VAE, params: VAEParams, keys: jax.Array, context: Exampl
         key, context = inputs
         return generate(vae, params, key, 1, mean=False, **context)[0]
 
-    return jax.lax.map(draw, (keys, context), batch_size=AT_ONCE)
+    return map_chunks(draw, (keys, context), AT_ONCE)
 
 
 def _samples(

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from vaepriors_jax.loops import map_chunks
 from vaepriors_jax.objectives import ELBO, elbo_of
 from vaepriors_jax.parallel.sharding import Data, map_examples
 from vaepriors_jax.vae import VAE, VAEParams, context_of
@@ -34,6 +35,6 @@ def map_elbo(
             prior = vae.latent_prior(params, **context) if common_prior is None else common_prior
             return elbo_of(posterior, prior, vae, params, key, x, **context)
 
-        return jax.lax.map(evaluate, (keys, data["x"], context), batch_size=chunk_size)
+        return map_chunks(evaluate, (keys, data["x"], context), chunk_size)
 
     return map_examples(mesh, of_device, key, data, params, places=places)

@@ -10,13 +10,14 @@ from vaepriors_jax.checks import check_positive, check_positive_integer
 from vaepriors_jax.distributions.posterior_mixture import moments
 from vaepriors_jax.evaluation.latents.aggregated_posterior import posterior_of
 from vaepriors_jax.evaluation.per_example import map_data
+from vaepriors_jax.loops import map_chunks
 from vaepriors_jax.objectives import weighted_mean
 from vaepriors_jax.vae import VAE, VAEParams, without_prior
 
 
 @partial(jax.jit, static_argnums=(0, 3))
 def _means(vae: VAE, params: VAEParams, data: dict[str, jax.Array], chunk_size: int) -> jax.Array:
-    return jax.lax.map(lambda example: moments(posterior_of(vae, params, example))[0], data, batch_size=chunk_size)
+    return map_chunks(lambda example: moments(posterior_of(vae, params, example))[0], data, chunk_size)
 
 
 def posterior_means(vae: VAE, params: VAEParams, x: Any, *, chunk_size: int = 500, **context: Any) -> jax.Array:

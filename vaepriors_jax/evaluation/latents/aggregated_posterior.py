@@ -14,7 +14,7 @@ from vaepriors_jax.distributions.numerics import full_precision_as
 from vaepriors_jax.distributions.posterior_mixture import gaussian_arrays, mixture_of_posteriors
 from vaepriors_jax.evaluation.latents.latent_samples import check_distributions
 from vaepriors_jax.evaluation.per_example import concatenate, map_stream, open_examples
-from vaepriors_jax.loops import scan
+from vaepriors_jax.loops import map_chunks, scan
 from vaepriors_jax.training.placed_stream import PlacedStream
 from vaepriors_jax.training.streams import is_stream
 from vaepriors_jax.trees import num_rows
@@ -30,7 +30,7 @@ def posterior_of(vae: VAE, params: VAEParams, example: dict[str, jax.Array]) -> 
 @partial(jax.jit, static_argnums=(0, 3))
 def _encode_all(vae: VAE, params: VAEParams, data: dict[str, jax.Array], chunk_size: int) -> Any:
     """Means and scales of all posteriors if they are diagonal Gaussians, otherwise None."""
-    return jax.lax.map(lambda example: gaussian_arrays(posterior_of(vae, params, example)), data, batch_size=chunk_size)
+    return map_chunks(lambda example: gaussian_arrays(posterior_of(vae, params, example)), data, chunk_size)
 
 
 def mixture_of_all(vae: VAE, params: VAEParams, data: dict[str, jax.Array], chunk_size: int = 1000) -> Mixture:

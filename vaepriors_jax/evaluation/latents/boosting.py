@@ -13,6 +13,7 @@ from vaepriors_jax.checks import check_positive, check_positive_integer
 from vaepriors_jax.data_checks import check_data, check_model
 from vaepriors_jax.distributions.posterior_mixture import gaussian_arrays, mixture_of_posteriors
 from vaepriors_jax.factories import check_is
+from vaepriors_jax.loops import map_chunks
 from vaepriors_jax.priors.bounds import UNIT, from_bounds, to_bounds
 from vaepriors_jax.training.streams import is_stream
 from vaepriors_jax.vae import VAE, VAEParams
@@ -42,7 +43,7 @@ class _Boosting(NamedTuple):
     def target(self, params: VAEParams, references: jax.Array) -> distrax.Distribution:
         """The aggregated posterior of some examples [M, ...]."""
         posterior = partial(self.vae.posterior, params)
-        encoded = jax.lax.map(lambda one: gaussian_arrays(posterior(one)), references, batch_size=100)
+        encoded = map_chunks(lambda one: gaussian_arrays(posterior(one)), references, 100)
         equal = jnp.full(len(references), -jnp.log(len(references)))
         return mixture_of_posteriors(equal, posterior, references, encoded)
 
@@ -119,7 +120,7 @@ def _add_component(
     def gain(raw: jax.Array) -> jax.Array:
         return mean_log_prob(logit, boosting.component(params, raw).log_prob(z), log_p)
 
-    start = candidates[jnp.argmax(jax.lax.map(gain, candidates, batch_size=50))], logit
+    start = candidates[jnp.argmax(map_chunks(gain, candidates, 50))], logit
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, boosting.num_steps))
 
     def step(carry: tuple[Any, Any], key: jax.Array) -> tuple[tuple[Any, Any], None]:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from vaepriors_jax.loops import map_chunks
+
 # Standardised inputs beyond this are clipped: the square of an outlier would decide the logit by itself.
 _LARGEST_INPUT = 10.0
 # Distances that are in memory at a time: 32 MiB of float32.
@@ -93,5 +95,5 @@ def _log_distances(z: jax.Array, reference: jax.Array, *, own: bool) -> jax.Arra
 
     squares = jnp.sum(reference**2, axis=1)
     rows = max(1, min(len(z), _CHUNK_ENTRIES // len(reference)))
-    nearest = jax.lax.map(nearest_squared, (z, jnp.arange(len(z))), batch_size=rows)
+    nearest = map_chunks(nearest_squared, (z, jnp.arange(len(z))), rows)
     return jnp.log(nearest + 1e-8 * z.shape[1])

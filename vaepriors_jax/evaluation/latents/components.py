@@ -16,6 +16,7 @@ from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.distributions.two_level import TwoLevel
 from vaepriors_jax.evaluation.latents.aggregated_posterior import posterior_of
 from vaepriors_jax.evaluation.per_example import map_stream, open_examples
+from vaepriors_jax.loops import map_chunks
 from vaepriors_jax.objectives import weighted_mean
 from vaepriors_jax.parallel.sharding import example_keys
 from vaepriors_jax.priors.vamp import pseudo_inputs
@@ -59,7 +60,7 @@ def assign_components(
             raise ValueError(f"Expected a prior that is a mixture; {vae.prior!r} gives {prior.name}.")
         return prior.responsibilities(z), jnp.exp(prior.log_weights)
 
-    return jax.lax.map(assign, (example_keys(key, num_rows(data), places), data), batch_size=chunk_size)
+    return map_chunks(assign, (example_keys(key, num_rows(data), places), data), chunk_size)
 
 
 @partial(jax.jit, static_argnums=(0, 4))

@@ -14,6 +14,7 @@ from vaepriors_jax.distributions.posterior_mixture import moments
 from vaepriors_jax.evaluation.latents.aggregated_posterior import posterior_of
 from vaepriors_jax.evaluation.latents.marginals import draw_marginals, marginal_log_prob, marginal_mixture
 from vaepriors_jax.evaluation.per_example import concatenate, map_stream, open_examples, pick_examples, refuse_weights
+from vaepriors_jax.loops import map_chunks
 from vaepriors_jax.parallel.sharding import example_keys
 from vaepriors_jax.training.placed_stream import PlacedStream
 from vaepriors_jax.training.streams import is_stream
@@ -77,7 +78,7 @@ def _encode(
             )
         return (*drawn, moments(posterior)[0])
 
-    return jax.lax.map(encode, (example_keys(key, num_rows(data), places), data), batch_size=500)
+    return map_chunks(encode, (example_keys(key, num_rows(data), places), data), 500)
 
 
 def _statistics(
@@ -108,7 +109,7 @@ def _statistics(
         return own - log_q, z, own
 
     inputs = rows, jax.random.split(key, len(rows)), examples
-    information, z, own = jax.lax.map(draw, inputs, batch_size=chunk_size)
+    information, z, own = map_chunks(draw, inputs, chunk_size)
     return jnp.var(means, axis=0), jnp.mean(information, axis=0), z, own
 
 
@@ -131,7 +132,7 @@ def _kl(
         return own - (jnp.full_like(z, jnp.nan) if marginals is None else marginal_log_prob(marginals, z))
 
     inputs = jax.random.split(key, len(z)), z, own, context
-    return jnp.mean(jax.lax.map(log_ratio, inputs, batch_size=chunk_size), axis=0)
+    return jnp.mean(map_chunks(log_ratio, inputs, chunk_size), axis=0)
 
 
 _encode_batch = jax.jit(_encode, static_argnums=0)

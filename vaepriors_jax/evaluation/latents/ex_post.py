@@ -16,6 +16,7 @@ from vaepriors_jax.data_checks import check_data, check_model
 from vaepriors_jax.evaluation.latents.aggregated_posterior import posterior_of
 from vaepriors_jax.evaluation.per_example import concatenate, map_stream, open_examples, pick_examples
 from vaepriors_jax.factories import check_is
+from vaepriors_jax.loops import map_chunks
 from vaepriors_jax.networks.variables import join, split
 from vaepriors_jax.objectives import weighted_mean
 from vaepriors_jax.parallel.sharding import example_keys
@@ -203,7 +204,7 @@ def _sample_latents(
         key, example = inputs
         return posterior_of(vae, params, example).sample(seed=key)
 
-    return jax.lax.map(draw, (example_keys(key, num_rows(data), places), data), batch_size=1000)
+    return map_chunks(draw, (example_keys(key, num_rows(data), places), data), 1000)
 
 
 def _start(prior: Prior, vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array]) -> Any:

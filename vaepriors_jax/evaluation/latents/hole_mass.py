@@ -13,6 +13,7 @@ from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.evaluation.estimates import Estimate, share
 from vaepriors_jax.evaluation.latents.aggregated_posterior import log_prob_in_chunks
 from vaepriors_jax.evaluation.latents.latent_samples import check_distributions, check_samples
+from vaepriors_jax.loops import map_chunks
 
 
 class HoleMass(NamedTuple):
@@ -53,7 +54,7 @@ def _leave_one_out(mixture: Mixture, key: jax.Array, num: int, chunk_size: int) 
         return z, mixture.with_log_weights(mixture.log_weights.at[row].set(-jnp.inf) - rest).log_prob(z)
 
     keys = jax.random.split(key_noise, num)
-    return jax.lax.map(of_component, (rows, keys), batch_size=min(chunk_size, num))
+    return map_chunks(of_component, (rows, keys), min(chunk_size, num))
 
 
 def _mass_below(log_own: jax.Array, log_other: jax.Array, quantile: float) -> Estimate:

@@ -10,6 +10,7 @@ from jax.lax import Precision
 from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.distributions.normal import is_normal_diag, location_and_scale
 from vaepriors_jax.distributions.numerics import LOG_2PI
+from vaepriors_jax.loops import map_chunks
 
 COMPONENTS_AT_ONCE = 4096
 
@@ -37,7 +38,7 @@ def exact_marginal(distribution: Any, origin: jax.Array, axes: jax.Array) -> Pla
         if jax.eval_shape(of_component, jax.tree.map(lambda leaf: leaf[0], distribution.parameters)) is None:
             return None
         batch_size = min(COMPONENTS_AT_ONCE, distribution.num_components)
-        components = jax.lax.map(of_component, distribution.parameters, batch_size=batch_size)
+        components = map_chunks(of_component, distribution.parameters, batch_size)
         return PlaneMarginal(
             (distribution.log_weights[:, None] + components.log_weights).reshape(-1),
             components.means.reshape(-1, 2),
@@ -94,4 +95,4 @@ def log_density(marginal: PlaneMarginal, points: jax.Array, chunk_size: int) -> 
 
         return jax.lax.scan(add, jnp.full((), -jnp.inf, points.dtype), chunks)[0]
 
-    return jax.lax.map(at, points, batch_size=min(chunk_size, points.shape[0]))
+    return map_chunks(at, points, min(chunk_size, points.shape[0]))

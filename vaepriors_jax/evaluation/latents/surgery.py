@@ -15,6 +15,7 @@ from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.evaluation.estimates import Estimate, estimate
 from vaepriors_jax.evaluation.latents.aggregated_posterior import mixture_of_all, mixture_of_stream, posterior_of
 from vaepriors_jax.evaluation.per_example import open_examples, pick_examples, refuse_weights
+from vaepriors_jax.loops import map_chunks
 from vaepriors_jax.training.placed_stream import PlacedStream
 from vaepriors_jax.training.streams import is_stream
 from vaepriors_jax.trees import num_rows, take_rows
@@ -88,7 +89,7 @@ def _points(
         return z, log_posterior, q.log_prob(z)
 
     inputs = rows, jax.random.split(key, num_points), examples
-    return jax.lax.map(draw, inputs, batch_size=min(chunk_size, num_points))
+    return map_chunks(draw, inputs, min(chunk_size, num_points))
 
 
 @partial(jax.jit, static_argnums=(0, 6, 7))
@@ -106,7 +107,7 @@ def _log_prior(vae: VAE, params: VAEParams, z: jax.Array, context: dict[str, jax
         z, context = inputs
         return vae.latent_prior(params, **context).log_prob(z)
 
-    return jax.lax.map(log_prior, (z, context), batch_size=min(chunk_size, len(z)))
+    return map_chunks(log_prior, (z, context), min(chunk_size, len(z)))
 
 
 Drawn = tuple[Points, dict[str, jax.Array], int]  # the points, the context of their examples, and N

@@ -11,6 +11,7 @@ from jax.scipy.stats import norm
 from vaepriors_jax.checks import check_choice, check_key, check_positive_integer
 from vaepriors_jax.evaluation.latents.density_ratio import density_ratio
 from vaepriors_jax.evaluation.latents.latent_samples import check_samples
+from vaepriors_jax.loops import map_chunks
 
 
 class TwoSampleTest(NamedTuple):
@@ -112,10 +113,10 @@ def _mmd(
 
     is_first = (jnp.arange(2 * num) < num).astype(gram.dtype)
     observed = statistic(is_first)
-    permuted = jax.lax.map(
+    permuted = map_chunks(
         lambda key: statistic(jax.random.permutation(key, is_first)),
         jax.random.split(key_permute, num_permutations),
-        batch_size=50,
+        50,
     )
     # A statistic that is equal up to rounding counts as equal, and NaN counts against a difference.
     tolerance = 4 * jnp.finfo(gram.dtype).eps

@@ -9,6 +9,7 @@ import numpy as np
 
 from vaepriors_jax.checks import check_choice, check_positive, check_positive_integer
 from vaepriors_jax.evaluation.likelihood.hamiltonian import AnnealingPath, annealing_path, move_chains
+from vaepriors_jax.loops import map_chunks
 from vaepriors_jax.parallel.sharding import example_keys
 from vaepriors_jax.trees import num_rows
 from vaepriors_jax.vae import VAE, VAEParams, context_of
@@ -136,7 +137,7 @@ def anneal_examples(
 
     keys = example_keys(key, num_rows(data), places)
     examples_at_once = max(1, settings.chunk_size // settings.num_chains)
-    return jax.lax.map(anneal_example, (keys, data["x"], exact, context), batch_size=examples_at_once)
+    return map_chunks(anneal_example, (keys, data["x"], exact, context), examples_at_once)
 
 
 def log_mean_exp(log_weights: jax.Array) -> jax.Array:

@@ -19,6 +19,7 @@ from vaepriors_jax.evaluation.likelihood.importance_weights import (
 )
 from vaepriors_jax.evaluation.likelihood.normalizer import with_normalizer_error
 from vaepriors_jax.evaluation.per_example import map_data
+from vaepriors_jax.loops import map_chunks
 from vaepriors_jax.objectives import log_importance_weights, weighted_mean
 from vaepriors_jax.parallel.sharding import Data, check_mesh, map_examples
 from vaepriors_jax.vae import VAE, VAEParams, context_of
@@ -110,7 +111,7 @@ def _weigh_given(
         return summarize(stream, num_samples, block)
 
     examples_at_once = max(1, chunk_size // num_samples)
-    summary = jax.lax.map(weigh_example, (keys, data["x"], context), batch_size=examples_at_once)
+    summary = map_chunks(weigh_example, (keys, data["x"], context), examples_at_once)
     return summary._replace(weight=data.get("weight"))
 
 

@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from vaepriors_jax.checks import check_finite, check_positive_integer
 from vaepriors_jax.evaluation.samples.classifier import Classifier
+from vaepriors_jax.loops import map_chunks
 from vaepriors_jax.training.streams import is_stream
 
 
@@ -53,7 +54,7 @@ def check_images(name: str, images: Any, shape: tuple[int, ...] | None = None) -
 @partial(jax.jit, static_argnums=(0, 1))
 def apply_in_chunks(model: Classifier, chunk_size: int, params: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Features [N, F] and class logits of images [N, H, W] or [N, H, W, C]."""
-    return jax.lax.map(partial(model.apply, params), images, batch_size=min(chunk_size, len(images)))
+    return map_chunks(partial(model.apply, params), images, min(chunk_size, len(images)))
 
 
 def make_network(
