@@ -90,11 +90,11 @@ def main() -> None:
         "N(0, I)": vp.standard_normal(dim),
         "VampPrior, 100 pseudo-inputs": vp.vamp(100, shape, weights="learned"),
     }
-    test = {"x": data.test["x"][:1000]}
+    x = data.test["x"][:1000]
     for name, prior in priors.items():
         vae, params = train(prior, data, options)
-        found = vp.log_marginal(vae, params, jax.random.key(9), **test, num_samples=options.num_samples)
-        elbo = vp.evaluate_elbo(vae, params, jax.random.key(9), **test)
+        found = vp.log_marginal(vae, params, jax.random.key(9), x, num_samples=options.num_samples)
+        elbo = vp.evaluate_elbo(vae, params, jax.random.key(9), x)
         table.add(name, 0, found.values, {"ELBO": elbo.elbo.mean(), "KL": elbo.kl.mean()})
     print(table.text())
     if options.results:
