@@ -32,7 +32,8 @@ CAPTIONS = {  # title of a figure, and what to see in it
     ),
     "reconstructions": (
         "Reconstructions",
-        "Each row of test images has its reconstructions below it. They bound what a better prior can gain: samples "
+        "Each row of test images has its reconstructions below it, from the mean of q(z|x) to that of p(x|z). They "
+        "bound what a better prior can gain: samples "
         "that look worse than these are the prior's fault, not the decoder's.",
     ),
     "training_curves": (
@@ -48,8 +49,9 @@ CAPTIONS = {  # title of a figure, and what to see in it
     ),
     "hole_differences": (
         "Where prior and encodings differ most",
-        "The same on a plane for each prior, that of the two directions in which it differs most from the encodings, "
-        "chosen with one half of them and drawn from the other. A prior that fits is white there, too.",
+        "log q(z) - log p(z) on a plane for each prior: that of the two directions in which it differs most from the "
+        "encodings, chosen with one half of them and drawn from the other. Blue inside the prior's green contours is a "
+        "hole: the prior samples there, and no image is encoded there. A prior that fits is white. " + MARGINALS,
     ),
     "encodings": (
         "The encodings",
@@ -84,7 +86,7 @@ def _reconstruct(networks: vp.VAE, params: vp.VAEParams, x: jax.Array, context: 
     return jax.vmap(reconstruct_one)(x, context)
 
 
-ORDER = ("samples", "hole_maps", "encodings", "interpolations", "components", "pseudo_inputs", "hole_differences")
+ORDER = ("samples", "hole_differences", "hole_maps", "encodings", "interpolations", "components", "pseudo_inputs")
 
 
 def draw(
@@ -131,7 +133,7 @@ def _draw_images(trained: list[Trained], data: Dataset, output_dir: Path) -> lis
         reconstructions[short_name(prior.name)] = figures.interleave(x[:24], images[:24], 8)
     title = f"{data.name}: means of p(x|z), z from each prior"
     figures.image_panels(output_dir / "samples.png", samples, num_columns=6, title=title)
-    title = f"{data.name}: test images, and below each its reconstruction (mean of q to mean of p)"
+    title = f"{data.name}: test images, and below each its reconstruction"
     figures.image_panels(output_dir / "reconstructions.png", reconstructions, num_columns=8, title=title)
     return ["samples", "reconstructions"]
 
