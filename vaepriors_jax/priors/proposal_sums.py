@@ -13,6 +13,9 @@ from vaepriors_jax.loops import scan
 from vaepriors_jax.priors.weighting import DRAWN_AT_ONCE, NUM_DRAWS, Weighting, key_of
 
 NUM_GROUPS = 16  # of sums, from whose differences the error is computed
+# Sums that a training step renews in the state, so that 272 of them belong to the last 68 steps. At a learning rate of
+# 1e-3 the validation ELBO of 5,000 images of MNIST was then too high by 0.11 nats, and by 0.24 with one sum a step.
+NUM_RENEWED = 4
 
 
 class ProposalSums(NamedTuple):
@@ -25,7 +28,7 @@ class ProposalSums(NamedTuple):
     Attributes:
         weighting: the base prior and the function.
         num_proposals: K.
-        num_sums: how many draws of W each step of training makes anew.
+        num_sums: how many draws of W the gradient of a training step takes.
     """
 
     weighting: Weighting
@@ -82,7 +85,7 @@ class ProposalSums(NamedTuple):
         renewed, base = self.weighting.renewed(state, params, batch)
         key = key_of(state["normalizer_key"])
         old = state["log_sums"]
-        new = self._draw(params, base, key, self.num_sums).astype(old.dtype)
+        new = self._draw(params, base, key, max(self.num_sums, NUM_RENEWED)).astype(old.dtype)
         moved = jnp.concatenate([new, old.reshape(-1)])[: old.size].reshape(old.shape)
         return {**renewed, "log_sums": moved, "normalizer_key": jax.random.key_data(jax.random.split(key)[0])}
 

@@ -39,8 +39,8 @@ def snis(
     **The density is an estimate**: the expectation is a mean over M draws of W. That mean has no bias, and so its log
     is **too low in expectation**: a lower bound on log p(z), and in an ELBO a lower bound on log p(x). Training,
     validation and evaluation use this one estimate, and differ in M. Where a gradient is taken, a step of training
-    draws `num_sums` sums anew; with one sum its objective is the bound of the paper. Validation takes the sums of the
-    last steps, which belong to earlier parameters.
+    draws `num_sums` sums anew; with one sum its objective is the bound of the paper. Validation takes sums of the
+    last 68 steps or so, which belong to earlier parameters.
 
     The sums are in the prior's state, which `vp.init_prior_state(vae, params)` makes before training. Call it once more
     after training: it draws sums for the trained parameters, from $2^{18}$ samples of the base in all or from
@@ -51,7 +51,7 @@ def snis(
         dim: dimension of z.
         num_proposals: K, the number of proposals for a sample, at least 2.
         hidden: widths of the hidden layers of the network.
-        num_sums: number of draws of W in each step, of K - 1 samples of the base each.
+        num_sums: number of draws of W for the gradient of a step, of K - 1 samples of the base each.
 
     Context:
         What the base prior reads.
