@@ -170,6 +170,6 @@ def _draw_pseudo_inputs(trained: Trained, data: Dataset, output_dir: Path) -> st
     """Draws the pseudo-inputs of a VampPrior beside training images."""
     inputs = np.asarray(vp.pseudo_inputs(trained.vae.prior, trained.model(0).params.prior))[:50]
     panels = {f"{len(inputs)} pseudo-inputs": inputs, "training images": data.train["x"][: len(inputs)]}
-    title = f"{data.name}: learned pseudo-inputs of the VampPrior beside training images"
+    title = f"{data.name}: pseudo-inputs of the VampPrior beside training images"
     figures.image_panels(output_dir / "pseudo_inputs.png", panels, num_columns=10, title=title)
     return "pseudo_inputs"

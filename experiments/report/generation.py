@@ -33,7 +33,7 @@ def draw_samples(models: list[Model], data: Dataset, output_dir: Path, num: int 
     """Draws grids of samples side by side, all with the same decoder noise, and their means."""
     num = min(num, len(data.test["x"]))
     for name, mean, description in (
-        ("samples", False, "samples x ~ p(x|z), with the same decoder noise for every prior"),
+        ("samples", False, "samples x ~ p(x|z), one decoder noise for all"),
         ("means", True, "means of p(x|z) for the same z"),
     ):
         panels = {"test images": data.test["x"][:num]}

@@ -29,7 +29,7 @@ th, td { padding: .25rem .55rem; text-align: right; white-space: nowrap; border-
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 thead th { border-bottom: 2px solid #777; }
 div.scroll + p, p:has(> .scroll) + p { font-size: .875rem; color: #444; }
-img { max-width: 100%; height: auto; } img.wide { min-width: 48rem; }
+img { max-width: min(100%, 48rem); height: auto; } img.wide { min-width: 48rem; max-width: 100%; }
 details { margin: 1rem 0; } summary { cursor: pointer; padding: .35rem 0; font-weight: 600; }
 li { overflow-wrap: anywhere; margin-bottom: .6rem; }
 @media print { .scroll { overflow: visible; } }

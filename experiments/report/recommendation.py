@@ -39,7 +39,7 @@ def recommend(measured: Measurements) -> Recommendation:
     contenders = both or next(iter(kept.values()))
     prior = cheapest(measured, contenders)
     reasons = [hole_reason(measured), choice_reason(measured, kept, contenders, prior), cost_reason(measured)]
-    findings = [refit_finding(measured), cluster_finding(measured), generation_finding(measured)]
+    findings = [refit_finding(measured, prior), cluster_finding(measured), generation_finding(measured)]
     return Recommendation(
         prior,
         [reason for reason in reasons if reason],
@@ -154,10 +154,10 @@ def _verdict(hole: bool | None, near: bool) -> str:
     }[hole, near]
 
 
-def refit_finding(measured: Measurements) -> str:
-    """A sentence on what a prior fitted afterwards gains."""
+def refit_finding(measured: Measurements, prior: str) -> str:
+    """A sentence on what a prior fitted afterwards gains, unless it is the one that is chosen."""
     refit = _best_refit(measured)
-    if refit is None:
+    if refit is None or refit == prior:
         return ""
     end = " - a gain for nothing but the fit" if _worse(measured, STANDARD, refit, "fid") else ""
     gain = _difference(measured, STANDARD, refit, "fid")
@@ -206,7 +206,8 @@ def choice_reason(measured: Measurements, kept: dict[str, list[str]], contenders
         name, _, unit = SCORES[score]
         best = _best(measured, score)
         others = [other for other in names if other != best]
-        text = f"the best mean {name} is that of {display_name(best)} ({_mean(measured, best, score):.2f}{unit})"
+        whose = "its own" if best == prior else f"that of {display_name(best)}"
+        text = f"the best mean {name} is {whose} ({_mean(measured, best, score):.2f}{unit})"
         parts.append(text + (f", and not far enough behind to tell: {_display_names(others)}" if others else ""))
     if len(kept) > 1 and not set.intersection(*map(set, kept.values())):
         parts.append(f"none is near the best in both, so the {SCORES[next(iter(kept))][0]} decides")

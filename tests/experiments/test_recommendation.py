@@ -36,7 +36,7 @@ def test_recommendation_follows_from_the_numbers():
     assert found.prior == "mixture"
     assert "N(0, I) is not good enough: a classifier tells its samples from encodings of held-out images" in text
     assert "with an accuracy of 0.80, a divergence of 0.250 nats" in text
-    assert "mixture is the only one left: the best mean FID is that of mixture (2.00); the best mean ELBO is" in text
+    assert "mixture is the only one left: the best mean FID is its own (2.00); the best mean ELBO is" in text
     assert len(re.findall(r"\.(?= |$)", " ".join(found.reasons))) == 3  # sentences
     assert "are 0.200 nats away, from the best prior fitted afterwards 0.100: they have clusters" in text
     assert "fewer than 10,000" not in text
