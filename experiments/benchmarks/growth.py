@@ -13,6 +13,7 @@ from experiments.benchmarks import paper  # noqa: E402
 from experiments.benchmarks.common import Part, format_seconds
 from experiments.models.vaes import Sizes  # noqa: E402
 from experiments.report.document import Table  # noqa: E402
+from experiments.report.parts import WIDTH  # noqa: E402
 
 
 class Settings(NamedTuple):
@@ -63,23 +64,24 @@ def _seconds(axis: str, value: int, prior: str, settings: Settings, data: Any) -
 
 def draw(curves: dict[str, dict[str, Any]], path: Path) -> None:
     """One panel for each size, both axes logarithmic."""
-    figure, panels = pyplot.subplots(2, 3, figsize=(12, 7), layout="constrained")
+    figure, panels = pyplot.subplots(-(-len(curves) // 2), 2, figsize=(WIDTH, 8.5), layout="constrained")
     for panel, (axis, of_axis) in zip(panels.flat, curves.items(), strict=False):
         for prior, curve in of_axis.items():
-            label = f"{prior}: exponent {curve['exponent']:.2f} (end {curve['last_exponent']:.2f})"
+            label = f"{prior}: {curve['exponent']:.2f} (end {curve['last_exponent']:.2f})"
             panel.loglog(curve["values"], curve["seconds"], "o-", label=label)
         panel.set_xticks(curve["values"], [f"{value:,}" for value in curve["values"]])
         panel.minorticks_off()
         panel.set_xlabel(AXES[axis][0])
-        panel.set_ylabel("seconds per epoch")
         panel.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
         panel.yaxis.set_major_formatter("{x:g}")
         panel.set_ylim(panel.get_ylim()[0] / 1.5, panel.get_ylim()[1] * 2.5)
-        panel.legend(loc="upper left", frameon=False, fontsize=9)
+        panel.legend(loc="upper left", frameon=False, fontsize=10)
     for panel in panels.flat[len(curves) :]:
         panel.set_visible(False)
-    figure.suptitle("Cost of an epoch as one size grows (the others as in Tomczak & Welling 2018)")
-    figure.savefig(path, dpi=120)
+    figure.suptitle(
+        "Seconds of an epoch as one size grows, and the exponents\n(other sizes as in Tomczak & Welling 2018)"
+    )
+    figure.savefig(path, dpi=180)
     pyplot.close(figure)
 
 
