@@ -1576,10 +1576,70 @@ DATA = [
     ),
 ]
 
+RESAMPLED = [
+    _fault(
+        "resampling-without-truncation",
+        "distributions/resampled.py",
+        "return jnp.logaddexp(log_acceptance + log_factor, log_rejected)",
+        "return log_acceptance + log_factor",
+        "priors/test_resampled.py::test_the_density_is_that_of_truncated_rejection",
+    ),
+    _fault(
+        "normaliser-without-the-score-of-its-base",
+        "priors/normalizer.py",
+        "centre + jnp.mean(weight.astype(values.dtype) * (values - centre))",
+        "centre + jnp.mean(values - centre)",
+        "priors/test_resampled.py::test_the_estimate_of_the_normalizer_has_its_error_and_its_gradient",
+    ),
+    _fault(
+        "density-of-a-choice-without-the-chosen",
+        "distributions/self_normalized.py",
+        "jax.nn.log_sigmoid(log_weight[..., None, None] - log_sums)",
+        "(log_weight[..., None, None] - log_sums)",
+        "priors/test_snis.py::test_constant_weights_give_the_base_and_no_density_is_above_k_times_the_base",
+    ),
+    _fault(
+        "sums-without-the-score-of-their-base",
+        "priors/proposal_sums.py",
+        "+ jnp.sum(above_mean * score, axis=-1)",
+        "+ 0 * jnp.sum(above_mean * score, axis=-1)",
+        "priors/test_snis.py::test_the_gradient_is_that_of_the_density_for_many_proposals",
+    ),
+    _fault(
+        "choice-without-noise",
+        "distributions/proposals.py",
+        "scores = log_f + jax.random.gumbel(key_noise, (block, n), log_f.dtype)",
+        "scores = log_f + 0 * jax.random.gumbel(key_noise, (block, n), log_f.dtype)",
+        "priors/test_snis.py::test_a_choice_in_blocks_takes_the_proposals_by_their_weights",
+    ),
+    _fault(
+        "bias-of-a-normaliser-twice",
+        "evaluation/likelihood/normalizer.py",
+        "normalizer_bias=jnp.sum(curvatures, axis=0) / 2)",
+        "normalizer_bias=jnp.sum(curvatures, axis=0))",
+        "priors/test_resampled.py::test_log_marginal_says_what_the_error_means",
+    ),
+    _fault(
+        "reweighted-without-its-normaliser",
+        "distributions/reweighted.py",
+        "self._log_weight(value) - jnp.log(self.normalizer)",
+        "self._log_weight(value)",
+        "priors/test_reweighted.py::test_the_density_is_the_product_divided_by_its_integral",
+    ),
+    _fault(
+        "classifier-that-is-always-kept",
+        "evaluation/latents/noise_contrastive.py",
+        "weight = weight if bool(is_better) else own",
+        "weight = weight if True else own",
+        "priors/test_reweighted.py::test_where_encodings_have_the_prior_nothing_changes",
+    ),
+]
+
 FAULTS = [
     *DENSITIES,
     *GRADIENT_RULES,
     *PRIORS,
+    *RESAMPLED,
     *CONDITIONAL,
     *FLOWS,
     *LIKELIHOODS,
