@@ -93,7 +93,7 @@ def _train(name: str, made: Made, seeds: tuple[int, ...], config: Settings, data
 
 
 def _with_new_state(vae: vp.VAE, params: vp.VAEParams, data: Dataset) -> vp.VAEParams:
-    """The parameters of all seeds, with a state of the prior that belongs to them, where training moved one along."""
+    """The parameters of all seeds, with a state of the prior that belongs to them, where training moves one along."""
     if vae.prior.update_state is None:
         return params
     states = []
@@ -154,7 +154,7 @@ def refit(name: str, standard: Trained, config: Settings, data: Dataset, output_
         model = standard.model(replica)
         key = jax.random.fold_in(jax.random.key(seed), 1)
         refitted.append(fit(prior, model.vae, model.params, key, data.fixed_train["x"]))
-    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *refitted)
+    params = _with_new_state(vae, jax.tree.map(lambda *leaves: jnp.stack(leaves), *refitted), data)
     result = standard.result._replace(params=params)
     return kept.write(standard._replace(name=new_name, vae=vae, result=result, grid=()), output_dir)
 
