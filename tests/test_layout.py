@@ -20,7 +20,7 @@ LEVELS = (
     ("version", "base", "checks", "loops", "made", "moved", "parallel"),
     ("factories", "conditioning", "distributions", "networks"),
     ("configuration", "flows", "likelihoods", "priors", "vae"),
-    ("unread",),
+    ("importance_bound", "unread"),
     ("adapters", "objectives", "data_checks", "generation"),
     ("training",),
     ("evaluation",),

@@ -14,6 +14,7 @@ from vaepriors_jax.checks import check_choice, check_not_negative, check_positiv
 from vaepriors_jax.distributions.kl_divergence import KL_METHODS, kl_divergence
 from vaepriors_jax.distributions.normal import NormalDiag
 from vaepriors_jax.distributions.spaces import check_same_space
+from vaepriors_jax.importance_bound import BOUNDS, GRADIENTS, importance_bound
 from vaepriors_jax.likelihoods.pixelwise import Pixelwise
 from vaepriors_jax.moved import moved_keywords
 from vaepriors_jax.networks.variables import split
@@ -23,7 +24,7 @@ from vaepriors_jax.vae import VAE, VAEParams
 
 @dataclass(frozen=True)
 class Objective:
-    r"""The options of the training objective, the ELBO with a weighted KL.
+    r"""The options of the training objective: the ELBO with a weighted KL, or the importance-weighted bound.
 
     `elbo`, `make_train_step` and `fit` take them as `objective=`. With the defaults the objective is the ELBO. To
     change some options of an objective, use `dataclasses.replace(objective, beta=0.5)`.
@@ -37,20 +38,31 @@ class Objective:
         kl_method: "analytic", "monte_carlo", or "auto" for the closed form where `kl_divergence` knows one.
         warmup_epochs: in `fit`, the weight of the KL rises linearly from 0 and is exactly `beta` from the end of this
             epoch on.
+        bound: "elbo", or "iwae" for the importance-weighted bound of the `num_samples` samples,
+            $\log \frac1S \sum_s w_s$ with $\log w_s = \log p(x|z_s) + \beta (\log p(z_s) - \log q(z_s|x))$. It is at
+            least the ELBO, and tighter the more samples. The metrics `elbo`, `reconstruction` and `kl` stay what they
+            are.
+        gradient: how the gradient of "iwae" is estimated. "reparameterized" is that of the bound at the samples, whose
+            signal for the encoder drowns in noise as samples get more. "doubly_reparameterized" (DReG) has the same
+            expectation and no such loss.
 
     Raises:
-        ValueError: an option out of range.
+        ValueError: an option out of range, or one that does not fit the bound.
 
     Example:
         >>> import vaepriors_jax as vp
-        >>> vp.Objective(beta=0.5, warmup_epochs=10)
-        Objective(beta=0.5, free_bits=0.0, num_samples=1, kl_method='auto', warmup_epochs=10)
+        >>> vp.Objective(beta=0.5, warmup_epochs=10).warmup_epochs
+        10
+        >>> iwae = vp.Objective(bound="iwae", num_samples=10, gradient="doubly_reparameterized")
 
     References:
         beta: Higgins et al. (2017), eq. 4. Warm-up: Sonderby et al. (2016), Ladder variational autoencoders. Cycles: Fu
         et al. (2019), Cyclical annealing schedule: a simple approach to mitigating KL vanishing. Free bits:
         Kingma et al. (2016), Improved variational inference with inverse autoregressive flow, eq. 15, here with one
-        group of all dimensions and one example instead of the mean over a minibatch.
+        group of all dimensions and one example instead of the mean over a minibatch. "iwae": Burda, Grosse &
+        Salakhutdinov (2016), Importance weighted autoencoders, eq. 8. "doubly_reparameterized": Tucker et al. (2019),
+        Doubly reparameterized gradient estimators for Monte Carlo objectives, eq. 8, here for any beta; the decoder and
+        the prior, with what the prior reads of the encoder, keep the gradient of "reparameterized".
     """
 
     beta: float | jax.Array | Callable[[jax.Array], Any] = 1.0
@@ -58,6 +70,8 @@ class Objective:
     num_samples: int = 1
     kl_method: str = "auto"
     warmup_epochs: int = 0
+    bound: str = "elbo"
+    gradient: str = "reparameterized"
 
     def __post_init__(self) -> None:
         """Checks all options but a schedule, which `make_train_step` and `fit` call to check it."""
@@ -69,6 +83,12 @@ class Objective:
             check_positive_integer(warmup_epochs=self.warmup_epochs)
         check_positive_integer(num_samples=self.num_samples)
         check_choice("kl_method", self.kl_method, KL_METHODS)
+        check_choice("bound", self.bound, BOUNDS)
+        check_choice("gradient", self.gradient, GRADIENTS)
+        if self.bound == "iwae" and self.free_bits:
+            raise ValueError(f'Expected no `free_bits` with bound="iwae", which has no KL term; got {self.free_bits}.')
+        if self.bound == "elbo" and self.gradient != "reparameterized":
+            raise ValueError(f'Expected bound="iwae" with gradient="{self.gradient}"; got bound="elbo".')
 
 
 def check_objective(objective: Any) -> None:
@@ -91,8 +111,8 @@ class ELBO(NamedTuple):
         elbo: reconstruction - KL, without beta and free bits.
         reconstruction: E_q[log p(x|z)].
         kl: KL(q(z|x) || p(z)).
-        objective: reconstruction - beta * max(KL, free bits), which training maximises. A prior with a
-            `log_hyperprior` adds it here.
+        objective: what training maximises: reconstruction - beta * max(KL, free bits), or the bound that the
+            `Objective` names. A prior with a `log_hyperprior` adds it here.
     """
 
     elbo: jax.Array
@@ -174,7 +194,32 @@ def elbo(
         )
     posterior = vae.posterior(params, x, **context)
     prior = vae.latent_prior(params, **context)
-    return with_hyperprior(vae, params, elbo_of(posterior, prior, vae, params, key, x, objective, **context))
+    terms = elbo_of(posterior, prior, vae, params, key, x, objective, **context)
+    if objective.bound == "iwae":
+        terms = terms._replace(objective=_importance_bound(posterior, prior, vae, params, key, x, objective, **context))
+    return with_hyperprior(vae, params, terms)
+
+
+def _importance_bound(
+    posterior: distrax.Distribution,
+    prior: distrax.Distribution,
+    vae: VAE,
+    params: VAEParams,
+    key: jax.Array,
+    x: Any,
+    objective: Objective,
+    **context: Any,
+) -> jax.Array:
+    """The importance-weighted bound of one example, from the samples of `elbo_of`."""
+
+    def weigh(z: jax.Array, q_has_gradient: bool) -> tuple[jax.Array, jax.Array]:
+        q = posterior if q_has_gradient else vae.posterior(jax.lax.stop_gradient(params), x, **context)
+        nats = jax.vmap(lambda z: log_likelihood(vae, params, z, x, **context))(z)
+        return nats, prior.log_prob(z) - q.log_prob(z)
+
+    check_same_space(posterior, prior)
+    z = posterior.sample(seed=key, sample_shape=objective.num_samples)
+    return importance_bound(weigh, z, objective.beta, objective.gradient)
 
 
 def elbo_of(

@@ -20,6 +20,7 @@ Network = Literal["dense", "tanh", "conv", "resnet"]
 
 # The average of `quick` was measured on mnist_5k, with 16 latents and two seeds: it raises the ELBO of test images by
 # 1.8 nats with N(0, I), by 2.1 with a VampPrior and by 2.3 with a flow; a learning rate that falls at the end by 1.1.
+# On all of MNIST, ten epochs, one seed, it raises the validation ELBO by 2.9 with N(0, I), by 3.0 with a VampPrior.
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "epochs": 40,

@@ -16,8 +16,9 @@ from experiments.report.summaries import of_example
 class ExampleTable:
     """log p(x) of test examples with each prior, and the paired difference to the first prior of the same seed."""
 
-    def __init__(self) -> None:
-        """Starts the clock."""
+    def __init__(self, compared: str = "prior") -> None:
+        """Starts the clock; `compared` says what the rows differ in."""
+        self._compared = compared
         self._began = time.perf_counter()
         self._first: dict[int, np.ndarray] = {}
         self.rows: list[dict[str, Any]] = []
@@ -28,6 +29,7 @@ class ExampleTable:
         first = self._first.setdefault(seed, values)
         self.rows.append(
             {
+                "compared": self._compared,
                 "prior": prior,
                 "seed": seed,
                 "log_marginal": _mean_and_error(values),

@@ -222,14 +222,18 @@ def of_classes(content: Mapping[str, Any]) -> Table:
     return _table(columns, "Share of samples that a classifier puts into the class asked for. FID: smaller is better.")
 
 
+def _count_or_mean(value: float) -> str:
+    return str(int(value)) if value == int(value) else short(value, most=3)
+
+
 def of_example(rows: Sequence[Mapping[str, Any]]) -> Table:
     """log p(x) with each prior, and how much more it is than with the first."""
     first, seeds = rows[0]["prior"], [str(row["seed"]) for row in rows]
-    columns = {"prior": [row["prior"] for row in rows]}
+    columns = {rows[0].get("compared", "prior"): [row["prior"] for row in rows]}
     columns |= {"seed": seeds} if len(set(seeds)) > 1 else {}
     columns["log p(x)"] = [short(*row["log_marginal"]) for row in rows]
     columns["difference"] = [signed(row["difference"]) if row["difference"] else "–" for row in rows]
-    columns |= {title: [short(row["more"][title], most=3) for row in rows] for title in rows[0]["more"]}
+    columns |= {title: [_count_or_mean(row["more"][title]) for row in rows] for title in rows[0]["more"]}
     return _table(
         columns,
         f"log p(x) of test data in nats: larger is better, ± over the test data. Difference to {first}, paired: both "

@@ -14,6 +14,7 @@ ARGUMENTS = {
     "counts": ["--num-epochs", "2", "--num-cells", "200"],
     "colour_images": ["--num-epochs", "1", "--num-images", "200", "--num-samples", "2"],
     "spherical_latent": ["--num-epochs", "2"],
+    "objectives": ["--num-epochs", "1", "--num-samples", "2"],
     "batch_norm_linen": ["--num-epochs", "1", "--num-samples", "2"],
 }
 # What is in no extra of the tests.

@@ -871,9 +871,23 @@ NETWORKS = [
     _fault(
         "statistics-of-the-first-sample",
         "training/batch.py",
-        "z = z.reshape(-1, z.shape[-1])",
-        "z = jnp.repeat(z[:, 0], num_samples, axis=0)",
+        "flat = z.reshape(-1, z.shape[-1])",
+        "flat = jnp.repeat(z[:, 0], num_samples, axis=0)",
         "networks/test_training.py::test_parameters_and_running_statistics_are_those_of_the_frameworks_own_loop[nnx]",
+    ),
+    _fault(
+        "a-doubly-reparameterized-gradient-of-beta-1",
+        "importance_bound.py",
+        "(1 - beta + beta * share)[..., None]",
+        "share[..., None]",
+        "test_importance_bound.py::test_both_gradients_have_the_same_expectation[standard_normal-0.5]",
+    ),
+    _fault(
+        "a-doubly-reparameterized-gradient-with-the-score-of-the-encoder",
+        "importance_bound.py",
+        "log_weights = _log_weights(weigh, z, beta, False)",
+        "log_weights = _log_weights(weigh, z, beta, True)",
+        "test_importance_bound.py::test_both_gradients_have_the_same_expectation[standard_normal-1.0]",
     ),
     _fault(
         "an-nnx-module-that-trains-in-evaluation-mode",

@@ -1,6 +1,7 @@
 """The ELBO of each example of a training batch."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from vaepriors_jax.distributions.kl_divergence import kl_divergence
+from vaepriors_jax.importance_bound import importance_bound
 from vaepriors_jax.networks.variables import BATCH_AXIS, State, split
 from vaepriors_jax.objectives import ELBO, Objective, elbo, log_prob_of_example, terms_of, with_hyperprior
 from vaepriors_jax.parallel.sharding import over_devices, share_batch
@@ -54,6 +56,10 @@ def _elbo_in_training(
         z = posterior.sample(seed=key, sample_shape=num_samples)
         return (z, kl_divergence(posterior, prior, samples=z, method=objective.kl_method)), state
 
+    def log_ratio(q_params: VAEParams, key: jax.Array, z: jax.Array, x: jax.Array, context: Any) -> Any:
+        posterior, state = vae.train_posterior(q_params, jax.random.fold_in(key, 1), x, **context)
+        return vae.latent_prior(params, **context).log_prob(z) - posterior.log_prob(z), state
+
     def decode(key: jax.Array, z: jax.Array, x: jax.Array, context: dict[str, Any]) -> tuple[jax.Array, State]:
         likelihood, state = vae.train_likelihood(params, key, z, **context)
         return log_prob_of_example(likelihood, x), state
@@ -61,12 +67,23 @@ def _elbo_in_training(
     def of_each_sample(array: jax.Array) -> jax.Array:
         return jnp.repeat(array, num_samples, axis=0)
 
+    def reconstruct(z: jax.Array) -> tuple[jax.Array, State]:
+        """log p(x|z) at z [B, S, dim]: [B, S]."""
+        of_samples = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, 2), num_samples))(keys).reshape(-1)
+        flat = z.reshape(-1, z.shape[-1])
+        nats, state = _over_batch(decode, of_samples, flat, *jax.tree.map(of_each_sample, (x, context)))
+        return nats.reshape(-1, num_samples), state
+
+    def weigh(z: jax.Array, q_has_gradient: bool) -> tuple[jax.Array, jax.Array]:
+        q_params = params if q_has_gradient else jax.lax.stop_gradient(params)
+        return reconstruct(z)[0], _over_batch(partial(log_ratio, q_params), keys, z, x, context)[0]
+
     (z, kl), encoder_state = _over_batch(encode, keys, x, context)
-    keys = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, 2), num_samples))(keys).reshape(-1)
-    z = z.reshape(-1, z.shape[-1])
-    nats, decoder_state = _over_batch(decode, keys, z, *jax.tree.map(of_each_sample, (x, context)))
-    reconstruction = jnp.mean(nats.reshape(-1, num_samples), axis=1)
-    terms = with_hyperprior(vae, params, terms_of(reconstruction, kl, objective))
+    nats, decoder_state = reconstruct(z)
+    terms = terms_of(jnp.mean(nats, axis=1), kl, objective)
+    if objective.bound == "iwae":
+        terms = terms._replace(objective=importance_bound(weigh, z, objective.beta, objective.gradient))
+    terms = with_hyperprior(vae, params, terms)
     return terms, States(encoder_state, decoder_state, split(params.prior)[1])
 
 
