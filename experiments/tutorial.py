@@ -34,6 +34,7 @@ STEPS = {
     "picture": Step("prior_holes", ("prior_holes",)),
     "hole": Step("prior_visualization --priors standard", ("latent_plane",)),
     "hole_longer": Step("prior_visualization --priors standard --epochs 200", ()),
+    "picture_longer": Step("prior_holes --epochs 200", ()),
     "quality": Step("generation_quality", ("means", "scores")),
     "cure": Step("prior_visualization --priors mixture vamp flow", ("latent_plane",)),
     "pseudo_inputs": Step("pseudo_inputs", ("neighbours_random", "neighbours_data")),
