@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from vaepriors_jax.data_checks import check_data
 INTEGERS = ["bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))]
 DTYPES = [*INTEGERS, ml_dtypes.bfloat16, "float16", "float32", "float64"]
 SOME = ["bool", "uint8", "int64", ml_dtypes.bfloat16, "float16", "float64"]  # each is compiled anew
+WIDE = ["int64", "uint64", "float64"]  # what x64 changes
 X64 = pytest.mark.parametrize("x64", [False, True], ids=["", "x64"])
 KEY = jax.random.key(0)
 
@@ -93,21 +95,36 @@ def test_integers_that_are_no_levels_are_refused():
     fixed.check_support(np.array([False, True]))
 
 
+def exactly(leaf):
+    return jnp.asarray(leaf, jnp.float64)
+
+
+def points_of(dim, x64):
+    """The same two points in each dtype: zeros and ones where it holds no fractions. Those of half precision too."""
+    for dtype in [ml_dtypes.bfloat16, *WIDE] if x64 else SOME:
+        i = int(dtype not in INTEGERS)
+        yield i, both(np.resize(([1, 0, 1], [0.75, -1.25, 0.5])[i], dim), dtype)
+
+
+def check_dtypes(call, exact, dim, x64, tolerance):
+    """`call(point)` gives `exact[i]`, leaf by leaf, for point i as an array of numpy and of jax of every dtype."""
+    with jax.enable_x64(x64):
+        numbers, values = zip(*points_of(dim, x64), strict=True)
+        compiled = jax.jit(lambda values: [call(value) for value in values])  # one program for all dtypes
+        for found in (compiled([value[which] for value in values]) for which in (0, 1)):
+            for i, one in zip(numbers, found, strict=True):
+                for leaf, right in zip(jax.tree.leaves(one), jax.tree.leaves(exact), strict=True):
+                    check_close(leaf, right[i], tolerance)
+
+
 @X64
 @pytest.mark.parametrize("case", cases.PRIORS, ids=repr)
 def test_priors(case, x64):
     prior, params = case.make(), cases.params_of(case)
-    points = np.array([1, 0]), np.array([0.75, -1.25])
     with jax.enable_x64(True):
-        exact = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
-        distribution = prior.apply(exact, **case.context)
-        expected = [float(distribution.log_prob(jnp.asarray(z, jnp.float64))) for z in points]
-    with jax.enable_x64(x64):
-        log_prob = jax.jit(lambda z: prior.apply(params, **case.context).log_prob(z))
-        for dtype in SOME:
-            i = int(dtype not in INTEGERS)
-            for value in both(points[i], dtype):
-                check_close(log_prob(value), expected[i], 2e-5)
+        log_prob = jax.jit(lambda params, z: prior.apply(params, **case.context).log_prob(z))
+        exact = log_prob(jax.tree.map(exactly, params), exactly([[1, 0], [0.75, -1.25]]))
+    check_dtypes(lambda z: prior.apply(params, **case.context).log_prob(z), exact, 2, x64, 2e-5)
 
 
 @X64
@@ -115,19 +132,14 @@ def test_priors(case, x64):
 @pytest.mark.parametrize("case", cases.FLOWS, ids=repr)
 def test_flows(case, direction, x64):
     flow, params = case.make(), cases.params_of(case)
-    points = [np.resize(values, case.dim) for values in ([1, 0, 1], [0.75, -1.25, 0.5])]
+
+    def call(params, value):
+        return getattr(flow.apply(params, **case.context), direction)(value)
+
     with jax.enable_x64(True):
-        exact = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
-        bijector = flow.apply(exact, **case.context)
-        expected = [jax.jit(getattr(bijector, direction))(jnp.asarray(z, jnp.float64)) for z in points]
-        expected = jax.tree.map(np.asarray, expected)
-    with jax.enable_x64(x64):
-        compiled = jax.jit(getattr(flow.apply(params, **case.context), direction))
-        for dtype in SOME:
-            i = int(dtype not in INTEGERS)
-            for value in both(points[i], dtype):
-                for found, right in zip(compiled(value), expected[i], strict=True):
-                    check_close(found, right, 3e-5)
+        points = exactly([np.resize(values, case.dim) for values in ([1, 0, 1], [0.75, -1.25, 0.5])])
+        exact = jax.jit(call)(jax.tree.map(exactly, params), points)
+    check_dtypes(lambda value: call(params, value), exact, case.dim, x64, 3e-5)
 
 
 @pytest.mark.parametrize("case", cases.FLOWS, ids=repr)
@@ -153,8 +165,9 @@ WEIGHTS = vp.VAEParams(
 LEVELS = np.random.default_rng(3).integers(0, 128, (8, 6))
 
 
-@X64
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "uint16", "int64"])
+@pytest.mark.parametrize(
+    ("dtype", "x64"), [("int8", False), ("uint8", False), ("uint16", False), ("int64", False), ("int64", True)]
+)
 def test_objectives_and_evaluation_of_integer_levels(dtype, x64):
     """Those of the same images as floating numbers: the network scales levels, the likelihood is given k / 255."""
     scaled = of_images(lambda loc: vp.discretized_logistic(loc, 0.2))._replace(
@@ -180,22 +193,29 @@ def test_objectives_and_evaluation_of_integer_levels(dtype, x64):
             check_close(a, np.asarray(b, np.float64), 2e-5)
 
 
-@X64
+@cache
+def trained_on_zeros_and_ones(dtype, x64):
+    vae = of_images(vp.bernoulli, vp.transformed(vp.standard_normal(2), vp.masked_autoregressive(2, hidden=(4,))))
+    options = {"num_epochs": 2, "batch_size": 4, "progress": False}
+    with jax.enable_x64(x64):
+        params = WEIGHTS._replace(prior=vae.prior.init(KEY))
+        fitted = vp.fit(vae, params, KEY, {"x": (LEVELS % 2).astype(dtype)}, optax.sgd(0.1), **options)
+    return [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(fitted.params)]
+
+
 @pytest.mark.parametrize(
-    "dtype", ["bool", "int8", "uint8", "uint64", ml_dtypes.bfloat16, "float16", "float64"], ids=str
+    ("dtype", "x64"),
+    [
+        *((dtype, False) for dtype in ("bool", "int8", "uint8", "uint64", ml_dtypes.bfloat16, "float16", "float64")),
+        *((dtype, True) for dtype in (ml_dtypes.bfloat16, *WIDE)),
+    ],
+    ids=str,
 )
 def test_fit_of_zeros_and_ones(dtype, x64):
     """Training on any dtype takes the steps that it takes on float32."""
-    vae = of_images(vp.bernoulli, vp.transformed(vp.standard_normal(2), vp.masked_autoregressive(2, hidden=(4,))))
-    x = LEVELS % 2
-    with jax.enable_x64(x64):
-        params = WEIGHTS._replace(prior=vae.prior.init(KEY))
-        runs = [
-            vp.fit(vae, params, KEY, {"x": x.astype(d)}, optax.sgd(0.1), num_epochs=2, batch_size=4, progress=False)
-            for d in (dtype, "float32")
-        ]
-    for a, b in zip(jax.tree.leaves(runs[0].params), jax.tree.leaves(runs[1].params), strict=True):
-        check_close(a, np.asarray(b, np.float64), 1e-4)
+    expected = trained_on_zeros_and_ones("float32", x64)
+    for a, b in zip(trained_on_zeros_and_ones(dtype, x64), expected, strict=True):
+        check_close(a, b, 1e-4)
 
 
 def test_binarize_of_every_dtype():

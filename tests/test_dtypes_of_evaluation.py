@@ -4,16 +4,18 @@ import re
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 
 import vaepriors_jax as vp
 from tests import cases
-from tests.test_dtypes import DTYPES, SOME, X64, both, check_close
+from tests.test_dtypes import WIDE, X64, both, check_close
 from vaepriors_jax.evaluation import samples
 
 KEY = jax.random.key(0)
-WIDE = ["int64", "uint64", "float64"]  # what x64 changes
+# bfloat16, which numpy does not count among floating numbers, is the hardest of the narrow ones.
+FEW = ["uint8", "int64", ml_dtypes.bfloat16, "float64"]
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 2, (40, 6))
 # Whole numbers that int8 and bfloat16 hold, as encodings and features; uint8 differences of these wrap around.
@@ -26,7 +28,7 @@ def encode(params, x):
     return vp.normal_diag(loc, jnp.exp(0.1 * log_scale))
 
 
-VAMP, FLOW = vp.vamp(5, (6,)), vp.transformed(vp.mixture(2, 2), vp.affine_coupling(2, hidden=(4,)))
+VAMP = vp.vamp(5, (6,))
 VAE = vp.VAE(encode, lambda params, z: vp.normal_diag(params @ z, jnp.ones(6)), VAMP)
 PARAMS = vp.VAEParams(
     jnp.asarray(RNG.normal(size=(4, 6)), jnp.float32), jnp.asarray(RNG.normal(size=(6, 2)), jnp.float32), VAMP.init(KEY)
@@ -50,7 +52,6 @@ OF_IMAGES = {
     "mixture_usage": lambda x: vp.mixture_usage(VAE, PARAMS, KEY, x),
     "pseudo_input_distances": lambda x: vp.pseudo_input_distances(VAMP, PARAMS.prior, x),
     "fit_prior": lambda x: vp.fit_prior(VAMP, VAE, PARAMS, KEY, x, num_steps=3, batch_size=8).prior,
-    "fit_prior of a flow": lambda x: vp.fit_prior(FLOW, VAE, PARAMS, KEY, x, num_steps=3, batch_size=8).prior,
     "init_from_data": lambda x: vp.init_from_data(VAMP, KEY, x=x),
 }
 
@@ -108,7 +109,7 @@ def check_same(found, expected, tolerance=2e-5):
 def test_zeros_and_ones(name, x64):
     with jax.enable_x64(x64):
         expected = OF_IMAGES[name](IMAGES.astype(np.float32))
-        for dtype in WIDE if x64 else SOME:
+        for dtype in WIDE if x64 else ["bool", *FEW]:
             for x in both(IMAGES, dtype):
                 check_same(OF_IMAGES[name](x), expected)
 
@@ -118,7 +119,7 @@ def test_zeros_and_ones(name, x64):
 def test_points(name, x64):
     with jax.enable_x64(x64):
         expected = OF_POINTS[name](*POINTS.astype(np.float32))
-        for dtype in WIDE if x64 else DTYPES[1:]:
+        for dtype in WIDE if x64 else ["int8", *FEW, "uint64"]:
             for which in (0, 1):
                 # In float64 training takes other steps by rounding.
                 tolerance = 0.05 if x64 and dtype == "float64" else 2e-5
