@@ -49,16 +49,12 @@ class Derivatives(NamedTuple):
         return Derivatives(*(leaf[rows] for leaf in tuple(self)))
 
 
-class Programs(NamedTuple):
-    """What is compiled once for each row and dtype."""
-
-    value: Callable[[Any], jax.Array]
-    derivatives: Callable[[Any, Any], tuple[jax.Array, ...]]
-
-
 @cache
-def programs(row: Row, structure: Any, shapes: tuple[tuple[int, ...], ...]) -> Programs:
-    """The programs of a row; they read flat vectors, whatever the tree of its arguments is."""
+def program(row: Row, structure: Any, shapes: tuple[tuple[int, ...], ...]) -> Callable[[Any, Any], Any]:
+    """What is compiled once for each row and dtype; it reads flat vectors, whatever the tree of its arguments is.
+
+    It gives the number at the first point, which is computed without derivatives, and the derivatives at all points.
+    """
     sizes = np.cumsum([int(np.prod(shape)) for shape in shapes])
 
     def value(flat: jax.Array) -> jax.Array:
@@ -70,7 +66,10 @@ def programs(row: Row, structure: Any, shapes: tuple[tuple[int, ...], ...]) -> P
         (number, gradient), (_, curvature) = jax.jvp(jax.value_and_grad(value), (flat,), (direction,))
         return number, gradient, curvature
 
-    return Programs(jax.jit(value), jax.jit(jax.vmap(derivatives, (0, None))))
+    def both(points: jax.Array, direction: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+        return value(points[0]), jax.vmap(derivatives, (0, None))(points, direction)
+
+    return jax.jit(both)
 
 
 def shifts(rng: np.random.Generator, num_params: int, num_values: int) -> np.ndarray:
@@ -87,7 +86,7 @@ def shifts(rng: np.random.Generator, num_params: int, num_values: int) -> np.nda
 def check(row: Row, params: Any, value: np.ndarray, seed: int) -> None:
     """Raises AssertionError where a property does not hold."""
     leaves, structure = jax.tree.flatten((params, value))
-    compiled = programs(row, structure, tuple(np.shape(leaf) for leaf in leaves))
+    compiled = program(row, structure, tuple(np.shape(leaf) for leaf in leaves))
     flat = np.concatenate([np.ravel(leaf) for leaf in leaves]).astype(np.float32)
     rng, num_values = np.random.default_rng(seed), np.size(value)
     direction = rng.normal(size=flat.size) / np.sqrt(flat.size)
@@ -96,11 +95,12 @@ def check(row: Row, params: Any, value: np.ndarray, seed: int) -> None:
         [flat[None].astype(np.float64), beside, beside + STEP * direction, beside - STEP * direction]
     )
     with jax.enable_x64(True):
-        found = Derivatives(*map(np.asarray, compiled.derivatives(points, direction)))
+        found = Derivatives(*map(np.asarray, compiled(points, direction)[1]))
     at, (near, ahead, behind) = found[0], (found[part] for part in np.split(np.arange(1, len(points)), 3))
-    batch = Derivatives(*map(np.asarray, compiled.derivatives(points[:3].astype(np.float32), np.float32(direction))))
+    alone, batch = compiled(points[:3].astype(np.float32), np.float32(direction))
+    batch = Derivatives(*map(np.asarray, batch))
     assert (found.value.dtype, batch.value.dtype) == (np.float64, np.float32)
-    np.testing.assert_allclose(compiled.value(flat), batch.value[0], rtol=row.tolerance, atol=row.tolerance)
+    np.testing.assert_allclose(alone, batch.value[0], rtol=row.tolerance, atol=row.tolerance)
     for one in (at, batch[0]):
         assert np.isfinite(one.gradient).all(), one
         assert np.isfinite(one.curvature).all(), one

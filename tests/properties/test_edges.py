@@ -34,7 +34,7 @@ def try_row(name, max_examples):
     finite()
 
 
-@pytest.mark.parametrize("name", edges.ROWS)
+@pytest.mark.parametrize("name", [name for name in edges.ROWS if name.rsplit("_", 1)[0] not in cases.COMPOSED])
 def test_numbers_and_gradients_are_finite(name):
     try_row(name, 6)
 
