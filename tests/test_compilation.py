@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import vaepriors_jax as vp
-from tests.cases import FLOWS, PRIORS, params_of, perturbed
+from tests.cases import COMPOSED, FLOWS, PRIORS, params_of, perturbed
 from tests.support.trainable_networks import trainable_vae
 from vaepriors_jax import loops
 from vaepriors_jax.distributions.posterior_mixture import EncodedMixture
@@ -313,6 +313,7 @@ def test_every_public_function_is_tried():
     assert not missing, f"give these functions a row in CALLS: {sorted(missing)}"
 
 
+moved = jax.jit(perturbed)
 REBUILT = 2  # the seed whose prior is made anew
 
 
@@ -324,7 +325,7 @@ def use_prior(case):
         key = jax.random.key(seed)
         prior, params, z = (
             case.make() if seed == REBUILT else made,
-            perturbed(start, key),
+            moved(start, key),
             jax.random.normal(key, (5, 2)),
         )
         distribution = prior.apply(params, **case.context)
@@ -341,13 +342,13 @@ def test_a_prior_compiles_once(case, lowered):
     check_compiles_once(use_prior(case), lowered, calls=REBUILT + 1)
 
 
-@pytest.mark.parametrize("case", FLOWS, ids=repr)
+@pytest.mark.parametrize("case", [case for case in FLOWS if case.name not in COMPOSED], ids=repr)
 def test_a_flow_compiles_once(case, lowered):
     start, flow = params_of(case), case.make()
 
     def run(seed):
         key = jax.random.key(seed)
-        params, value = perturbed(start, key), jax.random.normal(key, (5, case.dim))
+        params, value = moved(start, key), jax.random.normal(key, (5, case.dim))
         flow.init(key)
         flow.apply(params, **case.context).forward_and_log_det(value)
         flow.apply(params, **case.context).inverse_and_log_det(value)
@@ -501,7 +502,7 @@ def test_calls_leave_no_arrays_and_no_programs_behind(lowered):
         gc.collect()
         return len(jax.live_arrays()), len(jax.devices()[0].client.live_executables())
 
-    keys = list(jax.random.split(key, 20))
+    keys = list(jax.random.split(key, 6))
     for key in keys[:2]:
         run(key)
     before = count()

@@ -198,22 +198,25 @@ TABLE = [*SPELLINGS, *laplaces(), *others()]
 
 @pytest.mark.parametrize("q_name", TABLE)
 def test_kl_of_all_pairs_is_that_of_monte_carlo(q_name):
+    """Pairs without a closed form are estimated from two log-densities: a quarter has each q and each p seven times."""
     distributions = table()
     q = distributions[q_name]
     z, own = (q.sample(seed=jax.random.key(seed), sample_shape=2000) for seed in (4, 5))
     log_q = np.asarray(q.log_prob(z), np.float64)
-    for p_name in TABLE:
+    for number, p_name in enumerate(TABLE):
         p = distributions[p_name]
-        terms = log_q - np.asarray(p.log_prob(z), np.float64)
         is_exact = closed_form_kl(q, p) is not None
         assert is_exact == is_listed(q_name, p_name), p_name
+        if not is_exact:
+            with pytest.raises(ValueError, match="No closed form"):
+                vp.kl_divergence(q, p, method="analytic")
+            if (number + TABLE.index(q_name)) % 4:
+                continue
+        terms = log_q - np.asarray(p.log_prob(z), np.float64)
         # The standard deviation of the other estimate is the same, as both are of 2,000 samples.
         error = terms.std() / np.sqrt(len(terms)) * (1 if is_exact else np.sqrt(2))
         kl = float(vp.kl_divergence(q, p, samples=own))
         assert abs(kl - terms.mean()) <= 5 * error + 1e-5, p_name
-        if not is_exact:
-            with pytest.raises(ValueError, match="No closed form"):
-                vp.kl_divergence(q, p, method="analytic")
 
 
 def test_two_flows_with_other_parameters_differ():

@@ -39,13 +39,13 @@ def assert_zero(found, errors=3.0):
     assert found.accuracy.standard_error > 0
 
 
-@pytest.mark.parametrize("dim", [2, 10, 20, 40])
+@pytest.mark.parametrize("dim", [2, 40])  # at night those between them, with more points
 def test_equal_distributions_have_divergence_zero(dim):
     assert_zero(divergence(normal(dim), normal(dim), 1000))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dim", [2, 40, *(pytest.param(dim, marks=pytest.mark.nightly) for dim in (10, 20))])
+@pytest.mark.parametrize("dim", [40, *(pytest.param(dim, marks=pytest.mark.nightly) for dim in (2, 10, 20))])
 def test_equal_distributions_have_divergence_zero_at_ten_thousand(dim):
     assert_zero(divergence(normal(dim), normal(dim), 10_000))
 
@@ -82,14 +82,14 @@ def test_divergence_of_two_gaussians_is_that_by_quadrature():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dim", [2, 10, 40])
+@pytest.mark.parametrize("dim", [2, 40, pytest.param(10, marks=pytest.mark.nightly)])
 def test_a_slab_that_is_empty_in_q_is_found(dim):
     found = divergence(outside_slab(dim), normal(dim), 10_000)
     assert found.jensen_shannon.mean > 5 * found.jensen_shannon.standard_error
     assert found.accuracy.mean > 0.5 + 5 * found.accuracy.standard_error
 
 
-@pytest.mark.parametrize("dim", [2, 20, 40])
+@pytest.mark.parametrize("dim", [2, 40])
 def test_a_prior_that_memorises_training_encodings_is_told_from_a_good_one(dim):
     seen = normal(dim)(jax.random.key(5), 1000)
 
