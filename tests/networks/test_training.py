@@ -187,7 +187,7 @@ def test_four_devices_give_what_one_gives(parts, tmp_path):
     """Statistics are over the whole batch, of which each device has a part."""
     given = (str(tmp_path / "found"), *parts)
     program = f"from tests.networks.test_training import run_on_mesh; run_on_mesh(*{given!r})"
-    flags = "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=4"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     process = subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=subprocess.PIPE, text=True)
     expected = {}

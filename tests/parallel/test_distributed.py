@@ -290,7 +290,7 @@ def run_job(job, output, *arguments):
 
 
 def start(tmp_path, job, *arguments, devices, number=0, **environment):
-    flags = f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices}"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"} | environment
     arguments = [job, str(tmp_path / str(number)), *map(str, arguments)]
     with printed_by(tmp_path, number).open("w") as output:
