@@ -1,4 +1,5 @@
 import gc
+import itertools
 import os
 import tempfile
 from importlib.metadata import version
@@ -36,16 +37,14 @@ def _quiet_progress(monkeypatch):
     monkeypatch.setenv("TQDM_DISABLE", "1")
 
 
-# Programs take a few memory maps each, of about 100 kB. Linux allows a process 65,530.
-MOST_MAPS = 12_000
-_MAPS = Path("/proc/self/maps")
+# Programs take a few memory maps each, of about 100 kB. Linux allows a process 65,530; looking at them takes time.
+MOST_MAPS, LOOK_EVERY = 12_000, 25
+_MAPS, _tests = Path("/proc/self/maps"), itertools.count(1)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _drop_compiled_programs():
-    """Keeps the memory of a long run of tests small. Modules share their programs until there are many."""
-    yield
-    if not _MAPS.exists() or _MAPS.read_bytes().count(b"\n") > MOST_MAPS:
+def pytest_runtest_teardown():
+    """Keeps the memory of a long run of tests small. Tests share their programs until there are many."""
+    if next(_tests) % LOOK_EVERY == 0 and (not _MAPS.exists() or _MAPS.read_bytes().count(b"\n") > MOST_MAPS):
         jax.clear_caches()
 
 

@@ -502,7 +502,7 @@ def test_calls_leave_no_arrays_and_no_programs_behind(lowered):
         gc.collect()
         return len(jax.live_arrays()), len(jax.devices()[0].client.live_executables())
 
-    keys = list(jax.random.split(key, 6))
+    keys = list(jax.random.split(key, 20))
     for key in keys[:2]:
         run(key)
     before = count()
