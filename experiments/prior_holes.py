@@ -35,6 +35,7 @@ from vaepriors_jax.vae import without_prior
 KEY = jax.random.key(9)
 NUM_SAMPLES, CHUNK = 20_000, 500
 NUM_POINTS, HALF_WIDTH = 200, 4.5  # of the grid on which the plane is drawn
+MOST_DOTS = 2000  # encodings that are drawn
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,8 @@ def plane_of(model: Model, view: View, hole_mass: tuple[float, float]) -> Plane:
     is_exact = jnp.asarray(True)
     return Plane(
         map=join_map(view.area, log_q, log_p, is_exact, is_exact),
-        encodings=np.asarray(view.encodings),
-        labels=view.labels,
+        encodings=np.asarray(view.encodings[:MOST_DOTS]),
+        labels=view.labels[:MOST_DOTS],
         levels=np.quantile(np.asarray(at_samples), (0.01, 0.1, 0.5)),
         hole_mass=hole_mass,
     )
