@@ -170,6 +170,8 @@ def _likelihood(
         kl=_number(estimate(terms.kl)),
         rise=float(best.mean - best.curve[sizes[-1]]) if sizes else float("nan"),
         unreliable=_unreliable(best, num_samples),
+        normalizer_error=None if best.normalizer_error is None else float(jnp.mean(best.normalizer_error)),
+        normalizer_bias=None if best.normalizer_bias is None else float(jnp.mean(best.normalizer_bias)),
     )
 
 

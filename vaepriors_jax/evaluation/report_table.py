@@ -22,6 +22,8 @@ class Likelihood(NamedTuple):
         kl: its second term, KL(q(z|x) || p(z)).
         rise: what the importance-weighted bound gained over the last tenfold increase of samples.
         unreliable: share of examples whose importance weights are unequal, with a Pareto k above 0.7.
+        normalizer_error: what one standard error of the prior's normaliser adds to log p(x), where that is an estimate.
+        normalizer_bias: what the estimate adds to log p(x) in expectation; above 0 where log p(x) is too high.
     """
 
     log_marginal: Estimate[float] | None
@@ -31,6 +33,8 @@ class Likelihood(NamedTuple):
     kl: Estimate[float]
     rise: float
     unreliable: float
+    normalizer_error: float | None = None
+    normalizer_bias: float | None = None
 
 
 class Hole(NamedTuple):
@@ -147,6 +151,8 @@ def _rows(report: Report) -> list[Row]:
 def _likelihood_rows(report: Report) -> list[Row]:
     likelihood, given = report.likelihood, f"log p(x|{', '.join(report.context)})"
     bound = "lower bound in expectation; larger is better"
+    if likelihood.normalizer_error is not None:
+        bound += "; with an estimated normaliser of the prior, as the ELBO and the KL"
     bounded = given if report.context else "log p(x)"
     return [
         *_row("log p(x)", likelihood.log_marginal, 2, "nats", bound),
@@ -173,6 +179,12 @@ def _caveats(report: Report) -> list[str]:
     if not math.isnan(likelihood.rise):
         weighted += f", of which the last tenfold raised it by {likelihood.rise:.2f} nats"
     said = [f"{weighted}."]
+    if likelihood.normalizer_error is not None and likelihood.normalizer_bias is not None:
+        way = "high" if likelihood.normalizer_bias >= 0 else "low"
+        said.append(
+            f"The prior's normaliser is an estimate: its error in log p(x), {likelihood.normalizer_error:.2g} nats, is "
+            f"not in ±, and on average log p(x) is too {way} by {abs(likelihood.normalizer_bias):.1g} nats."
+        )
     if likelihood.unreliable > 0:
         said.append(f"For {likelihood.unreliable:.0%} of the examples it is not reliable (Pareto k above 0.7).")
     if hole.divergence is not None and hole.num_encodings < ENOUGH_ENCODINGS:
