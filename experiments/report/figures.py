@@ -21,9 +21,9 @@ from experiments.report.parts import WIDTH
 plt.rcParams["text.parse_math"] = False  # a dollar sign in the name of a data set is one
 
 
-def headline(title: str) -> str:
-    """A figure's title in lines that fit."""
-    return textwrap.fill(title, 66)
+def headline(title: str, per_row: int = 1) -> str:
+    """The title of a figure, or of one of several panels in a row, in lines that fit."""
+    return textwrap.fill(title, 78 // per_row if per_row > 1 else 66)
 
 
 def tile(images: np.ndarray, num_columns: int) -> np.ndarray:
@@ -53,7 +53,7 @@ def image_panels(path: Path, panels: Mapping[str, np.ndarray], *, num_columns: i
         axis.axis("off")
     for axis, (name, grid) in zip(flat, grids.items(), strict=False):
         axis.imshow(grid, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axis.set_title(textwrap.fill(name, 72 // per_row), fontsize=11)
+        axis.set_title(headline(name, max(per_row, 2)), fontsize=11)
     figure.suptitle(headline(title), fontsize=12)
     figure.savefig(path, dpi=200)
     plt.close(figure)
@@ -133,7 +133,7 @@ def hole_maps(path: Path, maps: Mapping[str, Any], *, title: str) -> None:
         for log_density, colour in ((hole_map.log_q, "black"), (hole_map.log_p, "tab:green")):
             depth = np.asarray(log_density) - np.max(log_density)
             axis.contour(first, second, depth, levels=LEVELS, colors=colour, linewidths=1, linestyles="-")
-        axis.set_title(f"{name} ({100 * float(hole_map.explained):.0f} % of variance)", fontsize=11)
+        axis.set_title(headline(f"{name} ({100 * float(hole_map.explained):.0f} % of variance)", 2), fontsize=11)
         _make_square(axis)
         axis.set_aspect("equal")
         axis.tick_params(labelsize=9)
@@ -204,7 +204,7 @@ def _draw_scores(axis: Axes, names: list[str], by_prior: Mapping[str, Mapping[in
         points, colour = list(values.values()), plt.get_cmap("tab10")(place % 10)
         axis.scatter(points, [place] * len(points), s=20, color=colour, zorder=2)
         axis.vlines(np.mean(points), place - 0.3, place + 0.3, color=colour, lw=2, zorder=2)
-    axis.set_yticks(range(len(names)), names, fontsize=10)
+    axis.set_yticks(range(len(names)), [textwrap.fill(name, 20) for name in names], fontsize=10)
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.xaxis.set_major_locator(MaxNLocator(4))
     axis.tick_params(axis="x", labelsize=10)

@@ -19,7 +19,7 @@ from experiments.data.dataset import Dataset
 from experiments.measures.holes import encode, without_label
 from experiments.measures.paths import dense_path, straight_line
 from experiments.models.trained import Model
-from experiments.report.figures import tile
+from experiments.report.figures import headline, tile
 from experiments.report.parts import WIDTH
 from experiments.report.recommendation import short_name
 from vaepriors_jax.priors.vamp import has_pseudo_inputs
@@ -61,7 +61,7 @@ def draw_planes(path: Path, models: list[Model], data: Dataset, projection: str)
         axis.scatter(*samples.T, s=9, marker="x", linewidths=0.5, color="0.65", label="samples of the prior")
         colours = {"c": y % 10, "cmap": "tab10", "vmin": 0, "vmax": 9} if y is not None else {"color": "black"}
         axis.scatter(*points.T, s=6, linewidths=0, alpha=0.8, **colours)
-        axis.set_title(short_name(model.prior), fontsize=12)
+        axis.set_title(headline(short_name(model.prior), 2), fontsize=12)
         axis.set_aspect("equal", adjustable="datalim")
     handles = [Line2D([], [], marker="x", ls="", color="0.65", label="samples of the prior")]
     colour = plt.get_cmap("tab10")
@@ -160,6 +160,6 @@ def draw_components(path: Path, models: list[Model], data: Dataset) -> None:
     for axis, model in zip(axes.flat, models, strict=False):
         _show_images(axis, by_component(model, data), DRAWS + 1)
         first = "pseudo-input" if has_pseudo_inputs(model.vae.prior) else "mean"
-        axis.set_title(f"{short_name(model.prior)}: {first}, samples", fontsize=11)
+        axis.set_title(headline(f"{short_name(model.prior)}: {first}, samples", 2), fontsize=11)
     figure.savefig(path, dpi=180)
     plt.close(figure)
