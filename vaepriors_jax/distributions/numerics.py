@@ -41,6 +41,11 @@ def as_event(value: Any, event_shape: Sequence[int], dtype: Any) -> jax.Array:
     return full_precision_as(value, dtype)
 
 
+def on_support(inside: jax.Array, log_prob: jax.Array, value: jax.Array) -> jax.Array:
+    """Log-densities of values inside the support, minus infinity of others, and NaN of NaN."""
+    return jnp.where(inside, log_prob, jnp.where(jnp.isnan(value), jnp.nan, -jnp.inf))
+
+
 def log_sum_exp_and_softmax(values: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Log-sum-exp and softmax over the last axis; minus infinity and zeros where every value is minus infinity."""
     highest = jax.lax.stop_gradient(jnp.max(values, axis=-1, keepdims=True))

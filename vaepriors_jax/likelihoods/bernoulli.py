@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaepriors_jax.distributions.numerics import full_precision, full_precision_as
+from vaepriors_jax.distributions.numerics import full_precision, full_precision_as, on_support
 from vaepriors_jax.likelihoods.pixelwise import Pixelwise
 
 
@@ -37,8 +37,9 @@ class Bernoulli(Pixelwise):
 
     def _costs(self, value: jax.Array) -> jax.Array:
         value = full_precision_as(value, self.logits.dtype).astype(self.logits.dtype)
-        against = (1 - 2 * value) * self.logits
-        return _softplus(against)
+        is_binary = (value == 0) | (value == 1)
+        against = (1 - 2 * jnp.where(is_binary, value, 0)) * self.logits
+        return -on_support(is_binary, -_softplus(against), value)
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         """Log-probability in nats at x [..., *event_shape]: [...]; gradients are finite for every logit."""
@@ -75,7 +76,8 @@ class Bernoulli(Pixelwise):
 def bernoulli(logits: jax.Array) -> Bernoulli:
     r"""Independent Bernoulli variables over one array, stable at any logit.
 
-    $\log p(x) = -\sum_i \mathrm{softplus}((1 - 2 x_i)\, l_i)$ for $x_i \in \{0, 1\}$ with logits $l_i$.
+    $\log p(x) = -\sum_i \mathrm{softplus}((1 - 2 x_i)\, l_i)$ for $x_i \in \{0, 1\}$ with logits $l_i$; other values
+    have probability 0.
 
     Args:
         logits: $l$ [...], of any magnitude.

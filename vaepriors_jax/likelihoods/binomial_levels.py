@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import gammaln
 
-from vaepriors_jax.distributions.numerics import full_precision
+from vaepriors_jax.distributions.numerics import full_precision, on_support
 from vaepriors_jax.likelihoods.pixelwise import Levels, check_num_levels
 
 
@@ -42,9 +42,10 @@ class BinomialLevels(Levels):
         levels = np.arange(self.num_levels)
         # Computed in float64, since the terms are far larger than their sum.
         log_choices = gammaln(top + 1) - gammaln(levels + 1) - gammaln(top - levels + 1)
-        k = self.level(value, self.logits.dtype)
+        k, is_level, given = self.nearest_level(value, self.logits.dtype)
         log_odds = k * jax.nn.log_sigmoid(self.logits) + (top - k) * jax.nn.log_sigmoid(-self.logits)
-        return jnp.asarray(log_choices, self.logits.dtype)[k.astype(jnp.int32)] + log_odds
+        nats = jnp.asarray(log_choices, self.logits.dtype)[k.astype(jnp.int32)] + log_odds
+        return on_support(is_level, nats, given)
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
         num_trials = self.num_levels - 1

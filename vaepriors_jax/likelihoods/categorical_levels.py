@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.lax import Precision
 
-from vaepriors_jax.distributions.numerics import full_precision, over_leading_axes
+from vaepriors_jax.distributions.numerics import full_precision, on_support, over_leading_axes
 from vaepriors_jax.likelihoods.pixelwise import Levels, check_num_levels
 
 
@@ -27,7 +27,9 @@ class CategoricalLevels(Levels):
         def pick(level: jax.Array) -> jax.Array:
             return jnp.take_along_axis(self.log_probs, level[..., None], axis=-1)[..., 0]
 
-        return over_leading_axes(pick, self.level(value, jnp.int32), event_ndims=len(self.event_shape))
+        level, is_level, given = self.nearest_level(value, jnp.float32)
+        nats = over_leading_axes(pick, level.astype(jnp.int32), event_ndims=len(self.event_shape))
+        return on_support(is_level, nats, given)
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
         levels = jax.random.categorical(key, self.log_probs, shape=(n, *self.event_shape))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaepriors_jax.distributions.numerics import full_precision, full_precision_as
+from vaepriors_jax.distributions.numerics import full_precision, full_precision_as, on_support
 from vaepriors_jax.likelihoods.pixelwise import Pixelwise
 
 # For smaller |logit| the normaliser is a power series, accurate to 1e-11 with its derivatives; else a closed form.
@@ -49,10 +49,11 @@ class ContinuousBernoulli(Pixelwise):
     def pixel_log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats of each pixel."""
         value = full_precision_as(value, self.logits.dtype)
+        inside = (value >= 0) & (value <= 1)
         # l x - A(l), written with the distance of x from the end that the logit favours, so that nothing cancels.
         magnitude = _magnitude(self.logits)
         distance = jnp.where(self.logits > 0, 1 - value, value)
-        return -magnitude * distance - _log_ratio(magnitude)
+        return on_support(inside, -magnitude * jnp.where(inside, distance, 0) - _log_ratio(magnitude), value)
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
         uniform = jax.random.uniform(key, (n, *self.event_shape), self.logits.dtype)

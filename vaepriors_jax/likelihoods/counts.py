@@ -1,5 +1,6 @@
 """Poisson and negative binomial counts, with an exposure."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from vaepriors_jax.distributions.numerics import full_precision, full_precision_as
+from vaepriors_jax.distributions.numerics import full_precision, full_precision_as, on_support
 from vaepriors_jax.likelihoods.count_functions import negative_binomial_log_prob, poisson_log_prob
 from vaepriors_jax.likelihoods.pixelwise import Pixelwise
 
@@ -57,7 +58,7 @@ class Poisson(Counts):
 
     def pixel_log_prob(self, value: jax.Array) -> jax.Array:
         """Log-probability in nats of each count."""
-        return poisson_log_prob(*_same_type(value, self.mean_count))
+        return _of_counts(poisson_log_prob, value, self.mean_count)
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
         return _draw_poisson(key, jnp.broadcast_to(self.mean_count, (n, *self.event_shape)))
@@ -79,7 +80,7 @@ class NegativeBinomial(Counts):
 
     def pixel_log_prob(self, value: jax.Array) -> jax.Array:
         """Log-probability in nats of each count."""
-        return negative_binomial_log_prob(*_same_type(value, self.mean_count, self.inverse_dispersion))
+        return _of_counts(negative_binomial_log_prob, value, self.mean_count, self.inverse_dispersion)
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
         key_gamma, key_count = jax.random.split(key)
@@ -97,6 +98,13 @@ def _same_type(value: Any, *parameters: jax.Array) -> tuple[jax.Array, ...]:
     dtype = jnp.result_type(*parameters)
     value = full_precision_as(value, dtype).astype(dtype)
     return tuple(jnp.broadcast_arrays(value, *(parameter.astype(dtype) for parameter in parameters)))
+
+
+def _of_counts(log_prob: Callable[..., jax.Array], value: Any, *parameters: jax.Array) -> jax.Array:
+    """The log-probability of counts, and of values that are none."""
+    value, *parameters = _same_type(value, *parameters)
+    is_count = (value >= 0) & (value == jnp.round(value)) & jnp.isfinite(value)
+    return on_support(is_count, log_prob(jnp.where(is_count, value, 0), *parameters), value)
 
 
 def _draw_poisson(key: jax.Array, mean: jax.Array) -> jax.Array:

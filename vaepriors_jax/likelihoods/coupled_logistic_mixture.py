@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaepriors_jax.distributions.numerics import full_precision
+from vaepriors_jax.distributions.numerics import full_precision, on_support
 from vaepriors_jax.likelihoods.discretized_logistic import bin_log_prob, bin_moments, bins
 from vaepriors_jax.likelihoods.pixelwise import Levels
 
@@ -47,10 +47,12 @@ class CoupledLogisticMixture(Levels):
 
     def pixel_log_prob(self, value: jax.Array) -> jax.Array:
         """Log-probability in nats of each pixel, all channels together: x without its last axis."""
-        level = self.level(value, self.loc.dtype)[..., None]
+        level, is_level, given = self.nearest_level(value, self.loc.dtype)
+        level = level[..., None]
         loc = jnp.stack([self._location(channel, level) for channel in range(level.shape[-2])], axis=-2)
         of_channels = bin_log_prob(level, loc, self.scale, self.num_levels)
-        return jax.nn.logsumexp(self.log_weights + jnp.sum(of_channels, axis=-2), axis=-1)
+        nats = jax.nn.logsumexp(self.log_weights + jnp.sum(of_channels, axis=-2), axis=-1)
+        return on_support(jnp.all(is_level, axis=-1), nats, jnp.sum(given, axis=-1))
 
     def _location(self, channel: int, level: jax.Array) -> jax.Array:
         """Locations [..., M] of a channel, in units of levels, given the levels [..., C, M or 1] of those before it."""

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from vaepriors_jax.distributions.normal import check_scale
-from vaepriors_jax.distributions.numerics import full_precision
+from vaepriors_jax.distributions.numerics import full_precision, on_support
 from vaepriors_jax.likelihoods.pixelwise import Levels, check_num_levels
 
 # Scales are clipped to this range, in which densities and gradients are finite in float32.
@@ -69,7 +69,8 @@ class DiscretizedLogistic(Levels):
 
     def pixel_log_prob(self, value: jax.Array) -> jax.Array:
         """Log-probability in nats of each pixel."""
-        return bin_log_prob(self.level(value, self.loc.dtype), self.loc, self.scale, self.num_levels)
+        level, is_level, given = self.nearest_level(value, self.loc.dtype)
+        return on_support(is_level, bin_log_prob(level, self.loc, self.scale, self.num_levels), given)
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
         noise = jax.random.logistic(key, (n, *self.event_shape), self.loc.dtype)

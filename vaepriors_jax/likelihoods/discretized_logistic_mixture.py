@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from vaepriors_jax.distributions.normal import check_scale
-from vaepriors_jax.distributions.numerics import full_precision
+from vaepriors_jax.distributions.numerics import full_precision, on_support
 from vaepriors_jax.likelihoods.coupled_logistic_mixture import CoupledLogisticMixture
 from vaepriors_jax.likelihoods.discretized_logistic import bin_log_prob, bin_moments, bins, sampled_levels
 from vaepriors_jax.likelihoods.pixelwise import Levels, check_num_levels
@@ -26,9 +26,9 @@ class DiscretizedLogisticMixture(Levels):
 
     def pixel_log_prob(self, value: jax.Array) -> jax.Array:
         """Log-probability in nats of each pixel."""
-        level = self.level(value, self.loc.dtype)[..., None]
-        components = bin_log_prob(level, self.loc, self.scale, self.num_levels)
-        return jax.nn.logsumexp(self.log_weights + components, axis=-1)
+        level, is_level, given = self.nearest_level(value, self.loc.dtype)
+        components = bin_log_prob(level[..., None], self.loc, self.scale, self.num_levels)
+        return on_support(is_level, jax.nn.logsumexp(self.log_weights + components, axis=-1), given)
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
         key_component, key_value = jax.random.split(key)

@@ -40,6 +40,12 @@ class Levels(Pixelwise):
             return jnp.asarray(value).astype(dtype)
         return jnp.round(full_precision_as(value, jnp.float32) * (self.num_levels - 1)).astype(dtype)
 
+    def nearest_level(self, value: jax.Array, dtype: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The index k of `level`, with 0 for those that are none; which are levels; and `level` itself."""
+        level = self.level(value, dtype)
+        is_level = (level >= 0) & (level <= self.num_levels - 1)
+        return jnp.where(is_level, level, 0), is_level, level
+
     def check_support(self, x: Any) -> None:
         """Raises ValueError for data that are not on the levels."""
         values, top = np.asarray(x), self.num_levels - 1
