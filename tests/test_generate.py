@@ -30,6 +30,8 @@ def test_one_value_for_all_gives_what_the_same_value_for_each_gives():
     x = vp.generate(
         vae, params._replace(prior=narrow), KEY, 3, library=np.array([1.0, 2.0, -1.0]), y=jnp.arange(3)[::-1]
     )
+    listed = vp.generate(vae, params._replace(prior=narrow), KEY, 3, library=[1.0, 2.0, -1.0], y=[2, 1, 0])
+    np.testing.assert_array_equal(x, listed)
     expected = params.prior["loc"][::-1] * np.array([[1.0], [2.0], [-1.0]])
     np.testing.assert_allclose(x[:, :2], expected, atol=1e-4)
 

@@ -44,9 +44,10 @@ def check_boolean(**values: Any) -> None:
 def check_names(**values: Any) -> None:
     """Raises ValueError for the first of `values` that is not the name of an entry of a batch beside x."""
     for name, value in values.items():
-        if not isinstance(value, str) or not value.isidentifier() or value in ("x", *RESERVED):
+        if not isinstance(value, str) or not value.isidentifier() or value in ("x", "weight", *RESERVED):
             raise ValueError(
-                f"Expected `{name}` as the name of an entry of the batch beside 'x', such as 'batch'; got {value!r}."
+                f"Expected `{name}` as the name of an entry of the batch beside 'x' and 'weight', such as 'batch'; got "
+                f"{value!r}."
             )
 
 

@@ -25,8 +25,8 @@ def generate(
         num_samples: number of examples.
         mean: return the means of p(x|z), which look smoother than data, instead of samples of it.
         **context: what prior and decoder read: one value for all samples, such as `y=3`, or one for each, such as
-            `y=jnp.arange(num_samples)`. An array whose first axis has `num_samples` entries has one for each sample,
-            unless prior or decoder cannot read it so. A value that nothing reads gives a warning.
+            `y=[0, 1, 2]` or `y=jnp.arange(num_samples)`. An array whose first axis has `num_samples` entries has one
+            for each sample, unless prior or decoder cannot read it so. A value that nothing reads gives a warning.
 
     Returns:
         Examples [num_samples, ...]; a dict of them where p(x|z) is a `joint` likelihood.
@@ -35,6 +35,7 @@ def generate(
         ValueError: labels outside the classes, or another number of values than 1 and `num_samples`.
     """
     check_positive_integer(num_samples=num_samples)
+    context = {name: np.asarray(value) if isinstance(value, list) else value for name, value in context.items()}
     key_z, key_x = jax.random.split(key)
     per_sample = _per_sample(vae, params, key, num_samples, context)
     shared = {name: value for name, value in context.items() if name not in per_sample}
