@@ -102,9 +102,9 @@ def _same_type(value: Any, *parameters: jax.Array) -> tuple[jax.Array, ...]:
 
 def _of_counts(log_prob: Callable[..., jax.Array], value: Any, *parameters: jax.Array) -> jax.Array:
     """The log-probability of counts, and of values that are none."""
-    value, *parameters = _same_type(value, *parameters)
+    value, *same_type = _same_type(value, *parameters)
     is_count = (value >= 0) & (value == jnp.round(value)) & jnp.isfinite(value)
-    return on_support(is_count, log_prob(jnp.where(is_count, value, 0), *parameters), value)
+    return on_support(is_count, log_prob(jnp.where(is_count, value, 0), *same_type), value)
 
 
 def _draw_poisson(key: jax.Array, mean: jax.Array) -> jax.Array:
