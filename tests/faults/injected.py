@@ -44,8 +44,8 @@ DENSITIES = [
     _fault(
         "bernoulli-zeros-for-ones",
         "likelihoods/bernoulli.py",
-        "against = (1 - 2 * value) * self.logits",
-        "against = (2 * value - 1) * self.logits",
+        "against = (1 - 2 * jnp.where(is_binary, value, 0)) * self.logits",
+        "against = (2 * jnp.where(is_binary, value, 0) - 1) * self.logits",
         "distributions/test_distributions.py::test_bernoulli_against_scipy_and_its_samples",
     ),
     _fault(
@@ -564,10 +564,17 @@ LIKELIHOODS = [
         "likelihoods/test_likelihoods.py::test_against_scipy[float32-categorical_levels]",
     ),
     _fault(
+        "values-outside-the-support-as-the-nearest-inside",
+        "distributions/numerics.py",
+        "jnp.where(jnp.isnan(value), jnp.nan, -jnp.inf)",
+        "log_prob",
+        "likelihoods/test_outside_the_support.py::test_probability_zero_and_nan[poisson]",
+    ),
+    _fault(
         "continuous-bernoulli-without-its-constant",
         "likelihoods/continuous_bernoulli.py",
-        "return -magnitude * distance - _log_ratio(magnitude)",
-        "return -magnitude * distance",
+        "-magnitude * jnp.where(inside, distance, 0) - _log_ratio(magnitude)",
+        "-magnitude * jnp.where(inside, distance, 0)",
         "likelihoods/test_likelihoods.py::test_against_scipy[float32-continuous_bernoulli]",
     ),
     _fault(
