@@ -23,7 +23,7 @@ def made(base="standard_normal", **options):
     return prior, params
 
 
-@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("base", ["mixture", "flow"])
 def test_the_density_is_the_product_divided_by_its_integral(base):
     prior, params = made(base)
     probability, ratio = on_grid(prior, params)
@@ -36,9 +36,9 @@ def test_the_density_is_the_product_divided_by_its_integral(base):
     assert error == pytest.approx(np.sqrt((probability * (ratio - integral) ** 2).sum() / 20_000), rel=0.1)
 
 
-@pytest.mark.parametrize(("num_proposals", "num_langevin_steps"), [(200, 0), (1, 60), (20, 20)])
+@pytest.mark.parametrize(("num_proposals", "num_langevin_steps"), [(200, 0), (1, 60)])
 def test_samples_have_the_density(num_proposals, num_langevin_steps):
-    """Chi-square tests along two directions: of many proposals, of Langevin steps from the base, and of both."""
+    """Chi-square tests along two directions: of many proposals, and of Langevin steps from the base."""
     options = {"num_langevin_steps": num_langevin_steps, "step_size": 0.3}
     prior, params = made("mixture", num_proposals=num_proposals, **options)
     fixed = prior.apply(params, **prior.init_state(params=params, num_draws=100))
@@ -81,10 +81,9 @@ def test_where_encodings_have_the_prior_nothing_changes():
     assert changed <= 1  # a chance of about 2 % each
 
 
-@pytest.mark.parametrize("base", ["standard_normal", "mixture"])
-def test_the_ratio_that_is_learned_is_that_of_the_densities(base):
-    """q(z) is a Gaussian that the base is not; the fitted density comes near it, over a mixture, too."""
-    vae = vae_of(BASES[base](), scale=0.3)
+def test_the_ratio_that_is_learned_is_that_of_the_densities():
+    """q(z) is a Gaussian, and the base a mixture; the fitted density comes near q(z)."""
+    vae = vae_of(BASES["mixture"](), scale=0.3)
     start = vp.VAEParams({}, {}, perturbed(vae.prior.init(KEY), KEY, 0.2))
     x = np.array([0.8, -0.5]) + 0.4 * np.asarray(jax.random.normal(KEY, (4000, 2)))
     prior = vp.reweighted(vae.prior, 2, hidden=(16,))
@@ -102,8 +101,9 @@ def test_the_ratio_that_is_learned_is_that_of_the_densities(base):
     assert abs(total - 1) < 5 * relative + 1e-3
 
 
+@pytest.mark.nightly
 def test_training_stops_where_held_out_encodings_say_so():
-    """Twenty examples, with hardly any noise: a classifier that learned them by heart would give them its weight."""
+    """Few examples, with hardly any noise: a classifier that learned them by heart would give them its weight."""
     vae = vae_of(scale=0.01)
     x = np.asarray(jax.random.normal(KEY, (40, 2)))
     prior = vp.reweighted(vae.prior, 2, hidden=(100, 100))

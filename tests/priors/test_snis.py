@@ -40,7 +40,7 @@ def on_grid(prior, params):
     return probability / probability.sum(), np.exp(log_weight(params, GRID.astype(np.float64)))
 
 
-@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("base", ["mixture", "flow"])
 def test_the_density_of_two_proposals_is_that_of_the_pair_that_is_chosen_from(base):
     """p(z) = 2 pi(z) sum over the other proposal of pi f(z) / (f(z) + f): a double sum over a grid."""
     prior, params = made(base, num_proposals=2)
@@ -160,7 +160,7 @@ def test_a_step_renews_the_oldest_sums():
     assert (after["normalizer_key"] != before["normalizer_key"]).any()
 
 
-@pytest.mark.parametrize(("num_proposals", "n"), [(5, 3), (1000, 40), (700, 10_000)])
+@pytest.mark.parametrize(("num_proposals", "n"), [(5, 3), (700, 10_000)])
 def test_a_choice_in_blocks_takes_the_proposals_by_their_weights(num_proposals, n):
     """The proposals are 0 or 1 alike, with weights 1 and 3: the share of ones is known for many proposals."""
     base = vp.from_distribution(_coin()).apply({})
