@@ -36,7 +36,7 @@ def test_the_density_is_the_product_divided_by_its_integral(base):
     assert error == pytest.approx(np.sqrt((probability * (ratio - integral) ** 2).sum() / 20_000), rel=0.1)
 
 
-@pytest.mark.parametrize(("num_proposals", "num_langevin_steps"), [(200, 0), (1, 60)])
+@pytest.mark.parametrize(("num_proposals", "num_langevin_steps"), [(200, 0), (1, 200)])
 def test_samples_have_the_density(num_proposals, num_langevin_steps):
     """Chi-square tests along two directions: of many proposals, and of Langevin steps from the base."""
     options = {"num_langevin_steps": num_langevin_steps, "step_size": 0.3}

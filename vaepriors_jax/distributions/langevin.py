@@ -1,10 +1,21 @@
 """Langevin dynamics with Metropolis' correction."""
 
+import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from vaepriors_jax.loops import scan
+
+
+class Points(NamedTuple):
+    """Points z [n, dim] with their log-densities [n] and the gradients of these [n, dim]."""
+
+    z: jax.Array
+    values: jax.Array
+    gradients: jax.Array
 
 
 def langevin(
@@ -29,16 +40,27 @@ def langevin(
     Returns:
         Points [n, dim].
     """
-    from blackjax.mcmc import mala  # not at the top: the import takes a third of a second
 
-    kernel = mala.build_kernel()
+    def evaluate(z: jax.Array) -> Points:
+        values, gradients = jax.vmap(jax.value_and_grad(log_density))(z)
+        return Points(z, values, gradients)
 
-    def step(states: mala.MALAState, key: jax.Array) -> tuple[mala.MALAState, None]:
-        def of_one(key: jax.Array, state: mala.MALAState) -> mala.MALAState:
-            return kernel(key, state, log_density, step_size)[0]
+    def log_transition(end: jax.Array, start: Points) -> jax.Array:
+        """The log-density [n] of proposing `end` from `start`, up to a constant."""
+        return -jnp.sum((end - start.z - step_size * start.gradients) ** 2, axis=-1) / (4 * step_size)
 
-        return jax.vmap(of_one)(jax.random.split(key, len(z)), states), None
+    def step(points: Points, key: jax.Array) -> tuple[Points, None]:
+        key_noise, key_accept = jax.random.split(key)
+        noise = jax.random.normal(key_noise, points.z.shape, points.z.dtype)
+        new = evaluate(points.z + step_size * points.gradients + math.sqrt(2 * step_size) * noise)
+        log_ratio = new.values - points.values + log_transition(points.z, new) - log_transition(new.z, points)
+        uniform = jax.random.uniform(key_accept, log_ratio.shape, log_ratio.dtype)
+        is_accepted = jnp.log(uniform) < log_ratio  # False where the ratio is NaN
 
-    states = jax.vmap(lambda one: mala.init(one, log_density))(z)
-    states, _ = scan(step, states, jax.random.split(key, num_steps), num_steps)
-    return states.position
+        def chosen(new: jax.Array, old: jax.Array) -> jax.Array:
+            return jnp.where(is_accepted.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+        return jax.tree.map(chosen, new, points), None
+
+    points, _ = scan(step, evaluate(z), jax.random.split(key, num_steps), num_steps)
+    return points.z
