@@ -8,7 +8,8 @@ import scipy.stats
 
 import vaepriors_jax as vp
 from tests.priors.test_resampled import BASES, CELL, GRID, KEY
-from tests.priors.test_snis import on_grid, perturbed
+from tests.priors.test_snis import on_grid as unbounded_on_grid
+from tests.priors.test_snis import perturbed
 
 NEAR = np.abs(GRID).max(1) < 7
 
@@ -21,6 +22,12 @@ def made(base="standard_normal", **options):
     params = {"base": perturbed(params["base"], key_base, 0.3), "weight": perturbed(params["weight"], key_weight, 0.2)}
     params["weight"]["Dense_1"]["bias"] *= 0  # which the grid's function does not read
     return prior, params
+
+
+def on_grid(prior, params):
+    """The probability of the base in each cell in float64, and r, which is at most 1001."""
+    probability, ratio = unbounded_on_grid(prior, params)
+    return probability, 1.001 * ratio / (1 + ratio / 1000)
 
 
 @pytest.mark.parametrize("base", ["mixture", "flow"])
@@ -58,6 +65,18 @@ def test_samples_have_the_density(num_proposals, num_langevin_steps):
         assert p_value(base) < 1e-4, "the test would not see the base alone"
 
 
+def test_the_ratio_is_bounded():
+    """Weights that would overflow: the density stays finite, and the error of Z within its bound."""
+    prior, params = made(max_ratio=50.0)
+    steep = params | {"weight": jax.tree.map(lambda leaf: 20 * leaf, params["weight"])}
+    state = prior.init_state(params=steep, num_draws=10_000)
+    log_ratio = np.asarray(prior.apply(steep, **state).log_weight(GRID[::97]))
+    assert np.isfinite(log_ratio).all()
+    assert np.exp(log_ratio.max()) == pytest.approx(51, rel=1e-3)
+    normalizer, error = float(state["normalizer"]), float(state["normalizer_error"])
+    assert 0 < error < np.sqrt(51 * normalizer / 10_000)
+
+
 def vae_of(prior=None, scale=0.4):
     """A VAE whose encoder adds noise of a scale to its input."""
     return vp.VAE(
@@ -76,7 +95,7 @@ def test_where_encodings_have_the_prior_nothing_changes():
         x = np.sqrt(1 - 0.4**2) * np.asarray(jax.random.normal(key, (1000, 2)))
         params = vp.reweight_prior(prior, vae, vp.VAEParams({}, {}, {}), key, x, num_steps=200)
         found = np.asarray(vae._replace(prior=prior).latent_prior(params).log_prob(z))
-        changed += not np.array_equal(found, exact)
+        changed += not np.allclose(found, exact, atol=1e-4)
         assert np.abs(found - exact).mean() < 0.2
     assert changed <= 1  # a chance of about 2 % each
 
@@ -122,6 +141,7 @@ def test_what_is_wrong_is_said():
         ({"num_proposals": 0}, "`num_proposals` to be an integer >= 1; got 0"),
         ({"num_langevin_steps": -1}, "`num_langevin_steps` to be an integer >= 1; got -1"),
         ({"step_size": 0.0}, "`step_size`"),
+        ({"max_ratio": 1.0}, "`max_ratio` above 1, the ratio to start from; got 1.0"),
         ({"decay": -0.1}, "`decay` to be a number of at least 0 and below 1; got -0.1"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -1,5 +1,6 @@
 """The reweighted prior: a base prior times a learned positive function, as noise-contrastive priors have it."""
 
+import math
 from typing import Any
 
 import jax
@@ -24,20 +25,22 @@ def reweighted(
     num_proposals: int = 1024,
     num_langevin_steps: int = 0,
     step_size: float = 0.1,
+    max_ratio: float = 1000.0,
     hidden: tuple[int, ...] = (100, 100),
     num_draws: int = 1024,
     decay: float = 0.99,
 ) -> Prior:
     r"""Reweighted prior, $p(z) = \pi(z) r(z) / Z$ with $Z = E_\pi[r(z)]$, for a base prior $\pi$ and a learned r.
 
-    r is the exponential of a network, which starts at 0: the prior starts as its base. `vp.reweight_prior` fits r to a
+    With a network u(z), which starts at 0, $r(z) = (1 + 1 / R) / (e^{-u(z)} + 1 / R)$: about $e^{u(z)}$, and never above
+    R + 1 for R = `max_ratio`. The prior starts as its base. `vp.reweight_prior` fits r to a
     trained VAE by a classifier between encodings and samples of $\pi$, which makes it a noise-contrastive prior
     (NCP-VAE). It can also be trained with the VAE, by the gradient of Z.
 
     **Z is an estimate**, and so is the density. The estimate of Z has no bias, so that log p(z) is **too high in
     expectation**: to second order by $\varepsilon^2 / 2$, with $\varepsilon$ the relative error of Z. `vp.log_marginal`
-    returns what the error of Z means for log p(x). Where a few draws of the base carry most of Z, that error is itself
-    too small, as with any importance weights. Z is in the prior's state, which `vp.init_prior_state(vae, params)`
+    returns what the error of Z means for log p(x). Without a bound on r a few draws of the base could carry most of Z,
+    and hide its error; with S draws the relative error is at most about $\sqrt{R / (S Z)}$. Z is in the prior's state, which `vp.init_prior_state(vae, params)`
     makes before training and for the trained parameters after it, from $2^{18}$ draws of the base or from `num_draws=`.
     In training each step draws `num_draws` samples anew for a running mean, as in `resampled`.
 
@@ -52,6 +55,7 @@ def reweighted(
         num_proposals: K, the number of proposals for a sample.
         num_langevin_steps: number of Langevin steps for a sample; 0 for none.
         step_size: $\epsilon$ of Langevin steps, whose noise has the standard deviation $\sqrt{2 \epsilon}$.
+        max_ratio: R, above 1: the largest r, about.
         hidden: widths of the hidden layers of the network.
         num_draws: number of draws for the estimate of Z in each step of training.
         decay: weight of the past in the running mean of Z, at least 0 and below 1.
@@ -81,12 +85,15 @@ def reweighted(
 
     References:
         Aneja, Schwing, Kautz & Vahdat (2021), A contrastive learning approach for training variational autoencoder
-        priors, section 3: the prior, the classifier, and both samplers. There Langevin dynamics is not corrected.
+        priors, section 3: the prior, the classifier, and both samplers. There r has no bound, and Langevin dynamics is
+        not corrected.
     """
     check_positive_integer(dim=dim, num_proposals=num_proposals, num_draws=num_draws)
     if num_langevin_steps != 0:
         check_positive_integer(num_langevin_steps=num_langevin_steps)
-    check_positive(step_size=step_size)
+    check_positive(step_size=step_size, max_ratio=max_ratio)
+    if max_ratio <= 1:
+        raise ValueError(f"Expected `max_ratio` above 1, the ratio to start from; got {max_ratio!r}.")
     check_decay(decay)
     check_unconditional(base_prior)
     network = Conditioner(check_shape("hidden", hidden) if hidden != () else (), 1)
@@ -96,7 +103,8 @@ def reweighted(
         return {"base": base_prior.init(key_base), "weight": network.init(key_weight, jnp.zeros(dim))["params"]}
 
     def log_weight(params: Any, z: jax.Array) -> jax.Array:
-        return run_network(network, params["weight"], z)[..., 0]
+        raw = run_network(network, params["weight"], z)[..., 0]
+        return math.log1p(1 / max_ratio) - jnp.logaddexp(-raw, -math.log(max_ratio))
 
     weighting = Weighting(base_prior, dim, log_weight)
     estimate = Normalizer(weighting, num_draws, decay)
