@@ -32,17 +32,18 @@ def reweighted(
 ) -> Prior:
     r"""Reweighted prior, $p(z) = \pi(z) r(z) / Z$ with $Z = E_\pi[r(z)]$, for a base prior $\pi$ and a learned r.
 
-    With a network u(z), which starts at 0, $r(z) = (1 + 1 / R) / (e^{-u(z)} + 1 / R)$: about $e^{u(z)}$, and never above
-    R + 1 for R = `max_ratio`. The prior starts as its base. `vp.reweight_prior` fits r to a
-    trained VAE by a classifier between encodings and samples of $\pi$, which makes it a noise-contrastive prior
-    (NCP-VAE). It can also be trained with the VAE, by the gradient of Z.
+    With a network u(z), which starts at 0, $r(z) = (1 + 1 / R) / (e^{-u(z)} + 1 / R)$: about $e^{u(z)}$, and at most
+    R + 1 for R = `max_ratio`. The prior starts as its base. `vp.reweight_prior` fits r to a trained VAE by a classifier
+    between encodings and samples of $\pi$, which makes it a noise-contrastive prior (NCP-VAE). It can also be trained
+    with the VAE, by the gradient of Z.
 
     **Z is an estimate**, and so is the density. The estimate of Z has no bias, so that log p(z) is **too high in
     expectation**: to second order by $\varepsilon^2 / 2$, with $\varepsilon$ the relative error of Z. `vp.log_marginal`
     returns what the error of Z means for log p(x). Without a bound on r a few draws of the base could carry most of Z,
-    and hide its error; with S draws the relative error is at most about $\sqrt{R / (S Z)}$. Z is in the prior's state, which `vp.init_prior_state(vae, params)`
-    makes before training and for the trained parameters after it, from $2^{18}$ draws of the base or from `num_draws=`.
-    In training each step draws `num_draws` samples anew for a running mean, as in `resampled`.
+    and hide its error; with S draws the relative error is at most about $\sqrt{R / (S Z)}$. Z is in the prior's state,
+    which `vp.init_prior_state(vae, params)` makes before training and for the trained parameters after it, from
+    $2^{18}$ draws of the base or from `num_draws=`. In training each step draws `num_draws` samples anew for a running
+    mean, as in `resampled`.
 
     **Samples are approximate.** Each is one of K proposals from $\pi$, chosen with probabilities in proportion to r
     (sampling-importance resampling). Their density goes to p(z) as K grows, with an error of order 1 / K; it is that of
