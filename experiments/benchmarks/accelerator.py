@@ -8,7 +8,8 @@ import vaepriors_jax as vp
 from experiments.benchmarks import paper
 from experiments.benchmarks.common import Part, format_seconds, timed
 from experiments.data.dataset import Dataset
-from experiments.models.vaes import PRIORS, Sizes, make_vae
+from experiments.models.families import PRIORS
+from experiments.models.vaes import Sizes, make_vae
 from experiments.report.document import Table
 
 

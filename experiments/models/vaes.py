@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
+from experiments.models.families import families
 from experiments.models.image_networks import Down, Up
 from experiments.models.likelihoods import Likelihood
 from experiments.models.networks import Apply, Decoder, Encoder, TwoLevelEncoder
@@ -19,9 +20,6 @@ from experiments.models.user_priors import make_user_prior
 from vaepriors_jax.base import chain_of
 from vaepriors_jax.conditioning import conditions_read
 from vaepriors_jax.priors.init_from_data import required_data
-
-PRIORS = ("standard", "mixture", "vamp", "flow", "conditional")  # those of a comparison, if none are named
-
 
 Made = tuple[vp.VAE, Callable[[jax.Array], vp.VAEParams]]  # a VAE, and what makes its parameters from a key
 
@@ -64,57 +62,17 @@ class InBfloat16(NamedTuple):
         return self.apply(*jax.tree.map(half, (params, *inputs)), **context)
 
 
-def glow_step(dim: int, sizes: Sizes) -> vp.Flow:
-    """A coupling, a linear map and a normalisation: from data to noise in the order of Kingma & Dhariwal (2018)."""
-    return vp.chain(vp.affine_coupling(dim, hidden=sizes.flow_hidden), vp.lu_linear(dim), vp.act_norm(dim))
-
-
 def make_prior(name: str, sizes: Sizes, data: Dataset) -> vp.Prior:
     """Makes the prior of one family, or one of the user's own; for two levels it is the one on top.
 
     Raises:
         ValueError: neither a family nor the module:function of a prior.
     """
-    dim, num_components = sizes.latent_dim, sizes.num_components
-    makers: dict[str, Callable[[], vp.Prior]] = {
-        "standard": lambda: vp.standard_normal(dim),
-        "mixture": lambda: vp.mixture(dim, num_components),
-        # Where the start is random it is that of the VampPrior paper on MNIST; colours start at a middle grey.
-        "vamp": lambda: vp.vamp(
-            num_components, data.image_shape, initial_mean=0.5 if data.image_shape[2:] else 0.05, initial_scale=0.01
-        ),
-        "flow": lambda: vp.transformed(
-            vp.standard_normal(dim), vp.repeat(vp.affine_coupling(dim, hidden=sizes.flow_hidden), sizes.flow_layers)
-        ),
-        "conditional": lambda: vp.conditional_normal(dim, num_classes=data.num_classes),
-        "glow": lambda: vp.transformed(vp.standard_normal(dim), vp.repeat(glow_step(dim, sizes), sizes.flow_layers)),
-        "autoregressive": lambda: vp.autoregressive_mixture(dim, hidden=sizes.flow_hidden),
-        "resampled": lambda: vp.resampled(vp.standard_normal(dim), dim, hidden=sizes.flow_hidden),
-        "resampled_flow": lambda: vp.resampled(makers["flow"](), dim, hidden=sizes.flow_hidden),
-        "snis": lambda: vp.snis(vp.standard_normal(dim), dim, hidden=sizes.flow_hidden),
-        "reweighted": lambda: vp.reweighted(vp.standard_normal(dim), dim, hidden=sizes.flow_hidden),
-        "laplace": lambda: vp.laplace(dim, learned=("loc", "scale")),
-        "generalized_normal": lambda: vp.generalized_normal(dim, learned=("loc", "scale", "exponent")),
-        "student_t": lambda: vp.student_t_prior(dim, learned=("loc", "scale", "df")),
-        "weighted_coreset": lambda: vp.weighted_coreset(
-            dim, num_components, data.image_shape, initial_mean=0.5 if data.image_shape[2:] else 0.05
-        ),
-        "vamp_mixture": lambda: vp.vamp_mixture(
-            dim,
-            num_components,
-            data.image_shape,
-            len(data.train["x"]),
-            initial_mean=0.5 if data.image_shape[2:] else 0.05,
-        ),
-        "vamp_data": lambda: vp.stop_gradient(vp.vamp(num_components, data.image_shape, bounds=None)),
-        "vamp_kmeans": lambda: vp.stop_gradient(
-            vp.vamp(num_components, data.image_shape, bounds=None, start="k-means")
-        ),
-    }
+    dim, makers = sizes.latent_dim, families(sizes, data)
     if name in makers:
         prior = makers[name]()
     elif ":" in name:
-        known = {"dim": dim, "num_components": num_components}
+        known = {"dim": dim, "num_components": sizes.num_components}
         known |= {"input_shape": data.image_shape, "num_classes": data.num_classes}
         prior = make_user_prior(name, known)
     else:

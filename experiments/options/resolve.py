@@ -8,8 +8,9 @@ import numpy as np
 
 import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
+from experiments.models.families import ALL, NEED_LABELS, PRIORS, families
 from experiments.models.likelihoods import check_likelihood, choose_likelihood
-from experiments.models.vaes import PRIORS, make_networks, make_prior, prior_reads_label, starts_from_data
+from experiments.models.vaes import make_networks, make_prior, prior_reads_label, starts_from_data
 from experiments.options.checks import check_options
 from experiments.options.config import Config
 from experiments.options.settings import Settings, fill
@@ -43,7 +44,7 @@ def resolve(config: Config, data: Dataset, *, conditional: bool = True) -> Setti
     check_likelihood(settings.likelihood, data)
     if settings.num_test is not None and not 2 <= settings.num_test <= len(data.test["x"]):
         raise ValueError(f"Expected --num-test from 2 to {len(data.test['x'])}; got {settings.num_test}.")
-    settings = _fit_priors(config, settings, data)
+    settings = _fit_priors(config, settings, data, conditional)
     if settings.refit and "standard" not in settings.priors:
         raise ValueError("Expected the prior 'standard' among --priors, since --refit refits its VAE; add it.")
     _check_priors(settings, data, conditional)
@@ -96,26 +97,34 @@ def _check_images(data: Dataset) -> None:
         raise ValueError(f"Expected training images that differ; those of {data.name} are all the same.")
 
 
-def _fit_priors(config: Config, settings: Settings, data: Dataset) -> Settings:
-    """Leaves the conditional prior out where the data lack labels or a class, unless it was asked for: then raises."""
-    if "conditional" not in settings.priors:
-        return settings
+def _fit_priors(config: Config, settings: Settings, data: Dataset, conditional: bool) -> Settings:
+    """Names all families where all are asked for, and leaves those out that the data do not allow.
+
+    Raises:
+        ValueError: a prior that was asked for by name needs labels, or images of each class.
+    """
+    if ALL in settings.priors:
+        if len(settings.priors) > 1:
+            raise ValueError(f"Expected --priors {ALL} alone, or names of priors; got {' '.join(settings.priors)}.")
+        every = (name for name in families(settings.sizes, data) if conditional or name not in NEED_LABELS)
+        settings = replace(settings, priors=tuple(every))
+    asked = [name for name in settings.priors if name in NEED_LABELS]
     empty = ", ".join(map(str, _empty_classes(data)))
-    if data.num_classes is not None and not empty:
+    if not asked or (data.num_classes is not None and not empty):
         return settings
-    others = tuple(name for name in settings.priors if name != "conditional")
-    if config.priors is None:
+    names, others = ", ".join(map(repr, asked)), tuple(name for name in settings.priors if name not in asked)
+    if config.priors in (None, (ALL,)):
         lacks = f"no training images of class {empty}" if empty else "no labels"
-        print(f"{data.name} has {lacks}: the prior 'conditional' is left out.")
+        print(f"{data.name} has {lacks}: the prior {names} is left out.")
         return replace(settings, priors=others)
     if empty:
         raise ValueError(
-            f"Expected training images of each class for the prior 'conditional'; {data.name} has none of class "
+            f"Expected training images of each class for the prior {names}; {data.name} has none of class "
             f"{empty}. Add images, or leave those of that class out."
         )
     raise ValueError(
-        f"Expected labels for the prior 'conditional'; {data.name} has none. Choose among "
-        f"{', '.join(name for name in PRIORS if name != 'conditional')}, or use --dataset mnist."
+        f"Expected labels for the prior {names}; {data.name} has none. Choose among "
+        f"{', '.join(name for name in PRIORS if name not in NEED_LABELS)}, or use --dataset mnist."
     )
 
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from experiments.measures import Annealing, EvaluationSettings, SampleScorer
-from experiments.models.vaes import PRIORS, Sizes
+from experiments.models.families import PRIORS
+from experiments.models.vaes import Sizes
 from experiments.options.config import PRESETS, QUICK_ON_DIGITS, Config
 
 

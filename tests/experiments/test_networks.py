@@ -1,5 +1,6 @@
 """Networks of the programs, likelihoods on the command line, what a step costs, and the grid of settings."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import get_args
 
@@ -13,6 +14,7 @@ from scipy.signal import correlate2d
 import vaepriors_jax as vp
 from experiments.benchmarks import paper
 from experiments.data.dataset import Dataset
+from experiments.models.families import ALL, NEED_LABELS, PRIORS, families
 from experiments.models.image_networks import patches, spread
 from experiments.models.likelihoods import KINDS, Likelihood, check_likelihood, choose_likelihood
 from experiments.models.vaes import Sizes, make_prior, make_vae
@@ -48,25 +50,27 @@ def test_patches_are_a_convolution(stride, shape):
     np.testing.assert_allclose(found, expected[::stride, ::stride], atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "glow",
-        "autoregressive",
-        "resampled",
-        "resampled_flow",
-        "snis",
-        "reweighted",
-        "laplace",
-        "generalized_normal",
-        "student_t",
-    ],
-)
+@pytest.mark.parametrize("name", sorted({*families(SIZES, grey())} - {*PRIORS, "conditional_mixture"}))
 def test_priors_beside_the_five_are_over_the_latents(name):
     prior = make_prior(name, SIZES, grey())
     params = prior.init(jax.random.key(0))
     state = prior.init_state(params=params, num_draws=100) if prior.init_state else {}
-    assert prior.apply(params, **state).event_shape == (SIZES.latent_dim,)
+
+    def encode(x):
+        return vp.normal_diag(jnp.zeros(SIZES.latent_dim), jnp.ones(SIZES.latent_dim))
+
+    assert prior.apply(params, encode=encode, **state).event_shape == (SIZES.latent_dim,)
+
+
+def test_all_priors_are_those_that_the_data_allow():
+    data, config = grey(num_levels=2), Config(priors=(ALL,), num_components=4, batch_size=10)
+    every = tuple(families(SIZES, data))
+    assert resolve(config, data).priors == every
+    without_labels = tuple(name for name in every if name not in NEED_LABELS)
+    assert resolve(config, data._replace(num_classes=None)).priors == without_labels
+    assert resolve(config, data, conditional=False).priors == without_labels
+    with pytest.raises(ValueError, match="--priors all alone"):
+        resolve(replace(config, priors=(ALL, "vamp")), data)
 
 
 def test_pseudo_inputs_that_do_not_learn_start_from_images_whatever_the_option_says():

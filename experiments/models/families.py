@@ -1,0 +1,57 @@
+"""The prior families that the programs know by name, in the sizes of a comparison."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import vaepriors_jax as vp
+from experiments.data.dataset import Dataset
+
+PRIORS = ("standard", "mixture", "vamp", "flow", "conditional")  # those of a comparison, if none are named
+ALL = "all"  # in place of names: each family that the data allow
+NEED_LABELS = ("conditional", "conditional_mixture")
+
+
+def families(sizes: Any, data: Dataset) -> dict[str, Callable[[], vp.Prior]]:
+    """What makes the prior of each family over the latents of a model, or over its top level, by its name."""
+    dim, num, hidden, shape = sizes.latent_dim, sizes.num_components, sizes.flow_hidden, data.image_shape
+    standard, num_classes = vp.standard_normal(dim), data.num_classes or 0  # asked for by those alone that need labels
+    # Where the start is random it is that of the VampPrior paper on MNIST; colours start at a middle grey.
+    random: dict[str, Any] = {"initial_mean": 0.5 if shape[2:] else 0.05}
+    vamp = partial(vp.vamp, num, shape, initial_scale=0.01, **random)
+    coupling = vp.affine_coupling(dim, hidden=hidden)
+
+    def flow(base: vp.Prior, layer: vp.Flow) -> vp.Prior:
+        return vp.transformed(base, vp.repeat(layer, sizes.flow_layers))
+
+    def glow_step() -> vp.Flow:
+        """From data to noise in the order of Kingma & Dhariwal (2018)."""
+        return vp.chain(coupling, vp.lu_linear(dim), vp.act_norm(dim))
+
+    return {
+        "standard": lambda: standard,
+        "mixture": lambda: vp.mixture(dim, num),
+        "vamp": vamp,
+        "flow": lambda: flow(standard, coupling),
+        "conditional": lambda: vp.conditional_normal(dim, num_classes=num_classes),
+        "conditional_mixture": lambda: vp.conditional_mixture(
+            dim, max(1, num // max(1, num_classes)), num_classes=num_classes
+        ),
+        "glow": lambda: flow(standard, glow_step()),
+        "spline_flow": lambda: flow(standard, vp.spline_coupling(dim, hidden=hidden)),
+        "autoregressive_flow": lambda: flow(standard, vp.masked_autoregressive(dim, hidden=hidden)),
+        "flow_over_vamp": lambda: flow(vamp(), coupling),
+        "autoregressive": lambda: vp.autoregressive_mixture(dim, hidden=hidden),
+        "resampled": lambda: vp.resampled(standard, dim, hidden=hidden),
+        "resampled_flow": lambda: vp.resampled(flow(standard, coupling), dim, hidden=hidden),
+        "snis": lambda: vp.snis(standard, dim, hidden=hidden),
+        "reweighted": lambda: vp.reweighted(standard, dim, hidden=hidden),
+        "laplace": lambda: vp.laplace(dim, learned=("loc", "scale")),
+        "generalized_normal": lambda: vp.generalized_normal(dim, learned=("loc", "scale", "exponent")),
+        "student_t": lambda: vp.student_t_prior(dim, learned=("loc", "scale", "df")),
+        "topographic": lambda: vp.topographic_map(dim),
+        "weighted_coreset": lambda: vp.weighted_coreset(dim, num, shape, **random),
+        "vamp_mixture": lambda: vp.vamp_mixture(dim, num, shape, len(data.train["x"]), **random),
+        "vamp_data": lambda: vp.stop_gradient(vp.vamp(num, shape, bounds=None)),
+        "vamp_kmeans": lambda: vp.stop_gradient(vp.vamp(num, shape, bounds=None, start="k-means")),
+    }
