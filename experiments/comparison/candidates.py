@@ -16,6 +16,7 @@ from experiments.models.trained import Model, Trained
 from experiments.options.settings import Settings
 from experiments.report.comparison import Rows, Summary, summarize
 from experiments.runs.files import MEASURED, file_name, keep
+from experiments.runs.programs import drop_if_many
 from experiments.training.train import train_all
 from vaepriors_jax.training.progress import is_live
 
@@ -52,6 +53,7 @@ def rows_of(
             row |= kept_measures(trained.model(replica), data, settings, parts, output_dir)
         rows.append(row)
         bar.update()
+        drop_if_many()
     return rows
 
 

@@ -15,6 +15,7 @@ from experiments.models.trained import Model, Trained
 from experiments.report import figures, latent_space
 from experiments.report.document import Figure
 from experiments.report.recommendation import short_name
+from experiments.runs.programs import drop_if_many
 from vaepriors_jax.priors.vamp import has_pseudo_inputs
 from vaepriors_jax.vae import without_prior
 
@@ -94,8 +95,10 @@ def draw(
 ) -> list[Figure]:
     """Draws the figures, of the first seed of each prior, and gives their captions; those that tell most first."""
     names = [*_draw_images(trained, data, output_dir), _draw_curves(trained, data, output_dir)]
+    drop_if_many()
     if with_holes:
         names += _draw_holes(trained, data, output_dir)
+        drop_if_many()
         names += _draw_latent_space([prior.model(0) for prior in trained], data, output_dir, projection)
     for prior in trained:
         if has_pseudo_inputs(prior.vae.prior) and "pseudo_inputs" not in names:

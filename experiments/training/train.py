@@ -16,6 +16,7 @@ from experiments.models.trained import Trained
 from experiments.models.vaes import Made, make_prior, make_vae
 from experiments.options.settings import Settings
 from experiments.report import terminal
+from experiments.runs.programs import drop_if_many
 from experiments.runs.signals import epochs, stop_if_asked
 from experiments.training import cooldown, cost, grid, kept
 from experiments.training.named_warnings import names_prior_and_seed
@@ -164,6 +165,7 @@ def train_all(config: Settings, data: Dataset, output_dir: Path) -> list[Trained
     trained: list[Trained] = []
     for name in config.priors:
         trained.append(train(name, config, data, output_dir))
+        drop_if_many()
         if name == "standard":
             standard = trained[-1]
             trained += [refit(other, standard, config, data, output_dir) for other in config.refit]
