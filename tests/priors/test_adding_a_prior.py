@@ -120,7 +120,7 @@ def test_the_gallery_has_every_prior_and_its_example_runs():
     for name in vp.priors.__all__:
         if getattr(getattr(vp, name), "is_factory", False):
             assert f"`{name}" in text
-    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (block,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)  # that of an entry is indented
     namespace = {"__name__": "gallery", "vp": vp, "jnp": jnp}
     exec(compile(block, "README.md", "exec"), namespace)
     z = jnp.array([[0.0, 2.0], [2.0, 6.0]])
