@@ -111,7 +111,10 @@ def test_bad_names_end_in_one_clear_line(user_module):
 
 def test_the_command_line_says_what_is_wrong(user_module, monkeypatch, capsys):
     for option, message in [
-        ("nonesuch", "error: Expected a prior among standard, mixture, vamp, flow, conditional, conditional_mixture, glow,"),
+        (
+            "nonesuch",
+            "error: Expected a prior among standard, mixture, vamp, flow, conditional, conditional_mixture, glow,",
+        ),
         ("mine:absent", "error: Expected a function 'absent'"),
     ]:
         monkeypatch.setattr(sys, "argv", ["compare_priors", "--dataset", "digits", "--priors", option])
