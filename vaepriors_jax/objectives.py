@@ -194,32 +194,7 @@ def elbo(
         )
     posterior = vae.posterior(params, x, **context)
     prior = vae.latent_prior(params, **context)
-    terms = elbo_of(posterior, prior, vae, params, key, x, objective, **context)
-    if objective.bound == "iwae":
-        terms = terms._replace(objective=_importance_bound(posterior, prior, vae, params, key, x, objective, **context))
-    return with_hyperprior(vae, params, terms)
-
-
-def _importance_bound(
-    posterior: distrax.Distribution,
-    prior: distrax.Distribution,
-    vae: VAE,
-    params: VAEParams,
-    key: jax.Array,
-    x: Any,
-    objective: Objective,
-    **context: Any,
-) -> jax.Array:
-    """The importance-weighted bound of one example, from the samples of `elbo_of`."""
-
-    def weigh(z: jax.Array, q_has_gradient: bool) -> tuple[jax.Array, jax.Array]:
-        q = posterior if q_has_gradient else vae.posterior(jax.lax.stop_gradient(params), x, **context)
-        nats = jax.vmap(lambda z: log_likelihood(vae, params, z, x, **context))(z)
-        return nats, prior.log_prob(z) - q.log_prob(z)
-
-    check_same_space(posterior, prior)
-    z = posterior.sample(seed=key, sample_shape=objective.num_samples)
-    return importance_bound(weigh, z, objective.beta, objective.gradient)
+    return with_hyperprior(vae, params, elbo_of(posterior, prior, vae, params, key, x, objective, **context))
 
 
 def elbo_of(
@@ -233,10 +208,21 @@ def elbo_of(
     **context: Any,
 ) -> ELBO:
     """`elbo`, given the posterior and the prior of the example."""
+
+    def reconstruct(z: jax.Array) -> jax.Array:
+        return jax.vmap(lambda z: log_likelihood(vae, params, z, x, **context))(z)
+
+    def weigh(z: jax.Array, q_has_gradient: bool) -> tuple[jax.Array, jax.Array]:
+        q = posterior if q_has_gradient else vae.posterior(jax.lax.stop_gradient(params), x, **context)
+        return reconstruct(z), prior.log_prob(z) - q.log_prob(z)
+
     z = posterior.sample(seed=key, sample_shape=objective.num_samples)
-    reconstruction = jnp.mean(jax.vmap(lambda z: log_likelihood(vae, params, z, x, **context))(z))
     kl = kl_divergence(posterior, prior, samples=z, method=objective.kl_method)
-    return terms_of(reconstruction, kl, objective)
+    terms = terms_of(jnp.mean(reconstruct(z)), kl, objective)
+    if objective.bound == "elbo":
+        return terms
+    check_same_space(posterior, prior)
+    return terms._replace(objective=importance_bound(weigh, z, objective.beta, objective.gradient))
 
 
 def terms_of(reconstruction: jax.Array, kl: jax.Array, objective: Objective) -> ELBO:

@@ -41,9 +41,8 @@ def choose_proposal(
         z = base.sample(seed=key_proposal, sample_shape=(block, n))
         log_f = log_weight(z)
         scores = log_f + jax.random.gumbel(key_noise, (block, n), log_f.dtype)
-        is_proposal = (
-            index * block + jnp.arange(block) < num_proposals
-        )  # the last block may be larger than what is left
+        # The last block may be larger than what is left.
+        is_proposal = index * block + jnp.arange(block) < num_proposals
         scores = jnp.where(is_proposal[:, None], scores, -jnp.inf)
         best = jnp.argmax(scores, axis=0)
         return z[best, jnp.arange(n)], scores[best, jnp.arange(n)]

@@ -6,14 +6,13 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from vaepriors_jax.base import Inner, Prior, hyperprior_of
+from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_positive_integer, check_shape
 from vaepriors_jax.conditioning import Conditioner, run_network
 from vaepriors_jax.distributions.resampled import Resampled
 from vaepriors_jax.factories import factory
-from vaepriors_jax.priors.init_from_data import init_from_data
 from vaepriors_jax.priors.normalizer import Normalizer, check_decay
-from vaepriors_jax.priors.weighting import Weighting, check_unconditional
+from vaepriors_jax.priors.weighting import Weighting, check_unconditional, weighted_prior
 
 
 @factory
@@ -89,10 +88,6 @@ def resampled(
     check_unconditional(base_prior)
     network = Conditioner(check_shape("hidden", hidden) if hidden != () else (), 1)
 
-    def init(key: jax.Array) -> Any:
-        key_base, key_acceptance = jax.random.split(key)
-        return {"base": base_prior.init(key_base), "acceptance": network.init(key_acceptance, jnp.zeros(dim))["params"]}
-
     def log_acceptance(params: Any, z: jax.Array) -> jax.Array:
         return jax.nn.log_sigmoid(run_network(network, params["acceptance"], z)[..., 0])
 
@@ -105,9 +100,4 @@ def resampled(
         accept = Partial(log_acceptance, {"acceptance": params["acceptance"]})
         return Resampled(weighting.base(params, context), accept, value, error, num_proposals)
 
-    def start(key: jax.Array, **data: Any) -> Any:
-        return init(key) | {"base": init_from_data(base_prior, key, **data)}
-
-    inner, starts = Inner(base_prior, "base"), start if base_prior.init_from_data else None
-    state = estimate.init_state, estimate.update_state
-    return Prior(init, apply, {}, starts, inner, *state, hyperprior_of(inner))
+    return weighted_prior(weighting, network, "acceptance", apply, estimate)

@@ -7,14 +7,13 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from vaepriors_jax.base import Inner, Prior, hyperprior_of
+from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_positive, check_positive_integer, check_shape
 from vaepriors_jax.conditioning import Conditioner, run_network
 from vaepriors_jax.distributions.reweighted import Reweighted
 from vaepriors_jax.factories import factory
-from vaepriors_jax.priors.init_from_data import init_from_data
 from vaepriors_jax.priors.normalizer import Normalizer, check_decay
-from vaepriors_jax.priors.weighting import Weighting, check_unconditional
+from vaepriors_jax.priors.weighting import Weighting, check_unconditional, weighted_prior
 
 
 @factory
@@ -99,10 +98,6 @@ def reweighted(
     check_unconditional(base_prior)
     network = Conditioner(check_shape("hidden", hidden) if hidden != () else (), 1)
 
-    def init(key: jax.Array) -> Any:
-        key_base, key_weight = jax.random.split(key)
-        return {"base": base_prior.init(key_base), "weight": network.init(key_weight, jnp.zeros(dim))["params"]}
-
     def log_weight(params: Any, z: jax.Array) -> jax.Array:
         raw = run_network(network, params["weight"], z)[..., 0]
         return math.log1p(1 / max_ratio) - jnp.logaddexp(-raw, -math.log(max_ratio))
@@ -124,9 +119,4 @@ def reweighted(
             step_size=step_size,
         )
 
-    def start(key: jax.Array, **data: Any) -> Any:
-        return init(key) | {"base": init_from_data(base_prior, key, **data)}
-
-    inner, starts = Inner(base_prior, "base"), start if base_prior.init_from_data else None
-    state = estimate.init_state, estimate.update_state
-    return Prior(init, apply, {}, starts, inner, *state, hyperprior_of(inner))
+    return weighted_prior(weighting, network, "weight", apply, estimate)

@@ -6,14 +6,13 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from vaepriors_jax.base import Inner, Prior, hyperprior_of
+from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_at_least_two, check_positive_integer, check_shape
 from vaepriors_jax.conditioning import Conditioner, run_network
 from vaepriors_jax.distributions.self_normalized import SelfNormalized
 from vaepriors_jax.factories import factory
-from vaepriors_jax.priors.init_from_data import init_from_data
 from vaepriors_jax.priors.proposal_sums import ProposalSums
-from vaepriors_jax.priors.weighting import Weighting, check_unconditional
+from vaepriors_jax.priors.weighting import Weighting, check_unconditional, weighted_prior
 
 
 @factory
@@ -88,10 +87,6 @@ def snis(
     check_unconditional(base_prior)
     network = Conditioner(check_shape("hidden", hidden) if hidden != () else (), 1, bias=False)
 
-    def init(key: jax.Array) -> Any:
-        key_base, key_weight = jax.random.split(key)
-        return {"base": base_prior.init(key_base), "weight": network.init(key_weight, jnp.zeros(dim))["params"]}
-
     def log_weight(params: Any, z: jax.Array) -> jax.Array:
         return run_network(network, params["weight"], z)[..., 0]
 
@@ -107,8 +102,4 @@ def snis(
         weigh = Partial(log_weight, {"weight": params["weight"]})
         return SelfNormalized(weighting.base(params, context), weigh, values, weights, num_proposals)
 
-    def start(key: jax.Array, **data: Any) -> Any:
-        return init(key) | {"base": init_from_data(base_prior, key, **data)}
-
-    inner, starts = Inner(base_prior, "base"), start if base_prior.init_from_data else None
-    return Prior(init, apply, {}, starts, inner, sums.init_state, sums.update_state, hyperprior_of(inner))
+    return weighted_prior(weighting, network, "weight", apply, sums)

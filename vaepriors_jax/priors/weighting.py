@@ -7,8 +7,9 @@ import distrax
 import jax
 import jax.numpy as jnp
 
-from vaepriors_jax.base import Prior
-from vaepriors_jax.conditioning import conditions_read
+from vaepriors_jax.base import Inner, Prior, PriorApply, hyperprior_of
+from vaepriors_jax.conditioning import Conditioner, conditions_read
+from vaepriors_jax.priors.init_from_data import init_from_data
 
 # Samples of the base for the estimate that `init_state` makes, by default and at a time.
 NUM_DRAWS = 2**18
@@ -62,6 +63,25 @@ class Weighting(NamedTuple):
                 f"Expected a base prior without a normaliser of its own; {self.base_prior!r} has one in its state."
             )
         return {**state, **own}
+
+
+def weighted_prior(weighting: Weighting, network: Conditioner, name: str, apply: PriorApply, state: Any) -> Prior:
+    """A prior of a base prior and a network, with the network's parameters as the entry `name` beside `base`.
+
+    `state` has the methods `init_state` and `update_state`.
+    """
+    base_prior = weighting.base_prior
+
+    def init(key: jax.Array) -> Any:
+        key_base, key_network = jax.random.split(key)
+        params = network.init(key_network, jnp.zeros(weighting.dim))["params"]
+        return {"base": base_prior.init(key_base), name: params}
+
+    def start(key: jax.Array, **data: Any) -> Any:
+        return init(key) | {"base": init_from_data(base_prior, key, **data)}
+
+    inner, starts = Inner(base_prior, "base"), start if base_prior.init_from_data else None
+    return Prior(init, apply, {}, starts, inner, state.init_state, state.update_state, hyperprior_of(inner))
 
 
 def check_unconditional(base_prior: Prior) -> None:

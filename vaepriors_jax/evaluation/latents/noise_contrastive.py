@@ -12,6 +12,7 @@ from vaepriors_jax.checks import check_positive, check_positive_integer
 from vaepriors_jax.data_checks import check_data, check_model
 from vaepriors_jax.evaluation.latents.aggregated_posterior import posterior_of
 from vaepriors_jax.factories import check_is
+from vaepriors_jax.loops import map_chunks
 from vaepriors_jax.networks.variables import join, split
 from vaepriors_jax.training.streams import is_stream
 from vaepriors_jax.trees import num_rows, take_rows
@@ -34,8 +35,12 @@ class _Contrast(NamedTuple):
     def encodings(self, params: VAEParams, key: jax.Array, data: Data) -> jax.Array:
         """One z for each example [N, dim]."""
         keys = jax.random.split(key, num_rows(data))
-        draw = lambda inputs: posterior_of(self.vae, params, inputs[1]).sample(seed=inputs[0])  # noqa: E731
-        return jax.lax.map(draw, (keys, data), batch_size=1000)
+
+        def draw(inputs: tuple[jax.Array, Data]) -> jax.Array:
+            key, example = inputs
+            return posterior_of(self.vae, params, example).sample(seed=key)
+
+        return map_chunks(draw, (keys, data), 1000)
 
     def samples(self, params: VAEParams, key: jax.Array, count: int) -> jax.Array:
         """Samples of the base prior [count, dim]."""
