@@ -18,7 +18,8 @@ MOST_PARAMETERS_OF = {"fit": 16}
 LEVELS = (
     ("trees",),
     ("version", "base", "checks", "loops", "made", "moved", "parallel"),
-    ("factories", "conditioning", "distributions", "networks"),
+    ("networks",),
+    ("factories", "conditioning", "distributions"),
     ("configuration", "flows", "likelihoods", "priors", "vae"),
     ("importance_bound", "unread"),
     ("adapters", "objectives", "data_checks", "generation"),

@@ -11,6 +11,7 @@ from jax.core import Tracer
 
 from vaepriors_jax.base import Config, Flow, Inner, Params, Prior, format_config
 from vaepriors_jax.checks import check_boolean, did_you_mean
+from vaepriors_jax.networks.variables import Variables
 
 P = ParamSpec("P")
 R = TypeVar("R", Prior, Flow)
@@ -93,6 +94,11 @@ def _explaining(made: Prior | Flow, config: Config) -> Callable[..., Any]:
 
     @functools.wraps(apply)
     def checked(params: Params, /, **context: Any) -> Any:
+        if isinstance(params, Variables):
+            raise TypeError(
+                f"Expected the parameters of {format_config(config)}; got `vp.Variables`. Pass these parts of them: "
+                "`prior.apply(variables.params, **variables.state)`."
+            )
         check_shapes(named, params, shapes())
         if missing := [name for name in required if name not in context]:
             has_state = isinstance(made, Prior) and made.init_state is not None

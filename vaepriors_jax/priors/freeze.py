@@ -11,6 +11,7 @@ from vaepriors_jax.base import Inner, Prior
 from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.distributions.full_mixture import FullMixture
 from vaepriors_jax.factories import check_is, factory, register
+from vaepriors_jax.networks.variables import split
 from vaepriors_jax.priors.mixture import mixture_parameters
 
 
@@ -42,7 +43,7 @@ def freeze(prior: Prior, params: Any, **context: Any) -> Prior:
 
     Args:
         prior: any prior.
-        params: its parameters.
+        params: its parameters; for a prior with state its `vp.Variables`.
         **context: what it reads, such as `encode=` or `y=`.
 
     Returns:
@@ -63,6 +64,8 @@ def freeze(prior: Prior, params: Any, **context: Any) -> Prior:
         True
     """
     check_is(Prior, prior)
+    params, state = split(params)
+    context = (dict(state[0]) if state else {}) | context
     distribution = prior.apply(params, **context)
     if isinstance(distribution, (DiagonalMixture, FullMixture)):
         fixed, values = mixture_parameters(distribution)

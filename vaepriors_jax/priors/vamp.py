@@ -22,6 +22,7 @@ from vaepriors_jax.distributions.conversion import as_latent_distribution
 from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.distributions.posterior_mixture import gaussian_arrays, mixture_of_posteriors
 from vaepriors_jax.factories import factory
+from vaepriors_jax.networks.variables import split
 from vaepriors_jax.priors.bounds import (
     UNIT,
     check_bounds,
@@ -73,14 +74,15 @@ def has_pseudo_inputs(prior: Prior) -> bool:
 def pseudo_inputs(prior: Prior, params: Any) -> jax.Array:
     """Returns the pseudo-inputs u_k of a `vamp` prior in the space of the data: [num_components, *input_shape].
 
-    The prior may wrap the `vamp`, as `transformed` and `two_level` do.
+    The prior may wrap the `vamp`, as `transformed` and `two_level` do. For one with state, `params` are its
+    `vp.Variables`.
 
     Raises:
         ValueError: the prior is not a `vamp`.
     """
     if not has_pseudo_inputs(prior):
         raise ValueError(f"Expected a `vamp` prior, which has pseudo-inputs; got {prior!r}.")
-    vampprior, params = innermost(prior, params)
+    vampprior, params = innermost(prior, split(params)[0])
     return to_bounds(params["pseudo_inputs"], vampprior.config.get("bounds", UNIT))
 
 
@@ -92,7 +94,7 @@ def pseudo_covariates(prior: Prior, params: Any) -> dict[str, jax.Array]:
     """
     if not has_pseudo_inputs(prior):
         raise ValueError(f"Expected a `vamp` prior, which has pseudo-inputs; got {prior!r}.")
-    vampprior, params = innermost(prior, params)
+    vampprior, params = innermost(prior, split(params)[0])
     known = check_covariates("covariates", vampprior.config.get("covariates"))
     return covariate_values(known, params)
 
