@@ -6,8 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 # Most of the time of these tests is compilation. The programs that CI runs compile as a user's do.
-# XLA aborts on a flag that it does not know: the second one, which takes off a third, is tried where it was seen.
-_flags = ["--xla_backend_optimization_level=0"]
+# XLA aborts on a flag that it does not know: the last one, which takes off a third, is tried where it was seen.
+_flags = ["--xla_backend_optimization_level=0", "--xla_cpu_parallel_codegen_split_count=1"]
 if version("jaxlib").startswith("0.10."):
     _flags.append("--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("XLA_FLAGS", " ".join(_flags))
