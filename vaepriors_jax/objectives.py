@@ -1,7 +1,7 @@
 """Objectives for one example, in nats; `jax.vmap` makes the batch."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import distrax
@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from vaepriors_jax.checks import check_choice, check_not_negative, check_positive_integer, check_precision
+from vaepriors_jax.checks import check_choice, check_not_negative, check_positive_integer, check_precision, check_shape
 from vaepriors_jax.distributions.kl_divergence import KL_METHODS, kl_divergence
+from vaepriors_jax.distributions.kl_of_groups import kl_of_groups
 from vaepriors_jax.distributions.normal import NormalDiag
 from vaepriors_jax.distributions.spaces import check_same_space
 from vaepriors_jax.importance_bound import BOUNDS, GRADIENTS, importance_bound
@@ -33,7 +34,17 @@ class Objective:
         beta: weight of the KL, >= 0. `make_train_step` and `fit` also take a schedule, a function of the step, such as
             `optax.linear_schedule(0.0, 1.0, 1000)`, or cyclical with a period of P steps (Fu et al., 2019),
             `lambda step: jnp.minimum(1.0, 2 * (step % P) / P)`; `fit` also takes one weight for each replica [R].
-        free_bits: a KL below this many nats costs nothing, so that the latents are not switched off early in training.
+        free_bits: a KL of an example below this many nats costs nothing, so that the latents are not switched off early
+            in training. All dimensions together have this allowance.
+        free_bits_per_group: the same for each group of dimensions, of the mean over the batch: the KL costs
+            $\sum_j \max(\lambda, \mathrm{mean}_x\, KL_j)$, so that no group is switched off. With weights of examples
+            the mean is the weighted one. It is for `make_train_step` and `fit`, which know the batch.
+        group_sizes: the sizes of the groups of consecutive dimensions, such as (16, 16) for z [32]; None for one group
+            for each dimension. A group of its own needs a KL of its own: posterior and prior must be independent
+            between dimensions, as diagonal Gaussians are, or `TwoLevel` distributions, with one group for each level
+            (bottom, top). For any other prior, such as a mixture or a flow, a single group (dim,) compares the mean
+            over the batch of the whole KL. Where a KL is a Monte Carlo estimate, the cost is too high on average near
+            the allowance, since the maximum of an estimate is.
         num_samples: samples of z for each example. Reconstruction and Monte Carlo KL share them.
         kl_method: "analytic", "monte_carlo", or "auto" for the closed form where `kl_divergence` knows one.
         warmup_epochs: in `fit`, the weight of the KL rises linearly from 0 and is exactly `beta` from the end of this
@@ -58,8 +69,9 @@ class Objective:
     References:
         beta: Higgins et al. (2017), eq. 4. Warm-up: Sonderby et al. (2016), Ladder variational autoencoders. Cycles: Fu
         et al. (2019), Cyclical annealing schedule: a simple approach to mitigating KL vanishing. Free bits:
-        Kingma et al. (2016), Improved variational inference with inverse autoregressive flow, eq. 15, here with one
-        group of all dimensions and one example instead of the mean over a minibatch. "iwae": Burda, Grosse &
+        Kingma et al. (2016), Improved variational inference with inverse autoregressive flow, eq. 15:
+        `free_bits_per_group` is that of the paper; `free_bits` has one group of all dimensions, and one example instead
+        of the mean over a minibatch. "iwae": Burda, Grosse &
         Salakhutdinov (2016), Importance weighted autoencoders, eq. 8. "doubly_reparameterized": Tucker et al. (2019),
         Doubly reparameterized gradient estimators for Monte Carlo objectives, eq. 8, here for any beta; the decoder and
         the prior, with what the prior reads of the encoder, keep the gradient of "reparameterized".
@@ -72,6 +84,8 @@ class Objective:
     warmup_epochs: int = 0
     bound: str = "elbo"
     gradient: str = "reparameterized"
+    free_bits_per_group: float = 0.0
+    group_sizes: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         """Checks all options but a schedule, which `make_train_step` and `fit` call to check it."""
@@ -79,22 +93,42 @@ class Objective:
             check_not_negative(beta=self.beta)
             check_precision("argument `beta`", self.beta)
         check_not_negative(free_bits=self.free_bits, warmup_epochs=self.warmup_epochs)
+        self._check_groups()
         if self.warmup_epochs:
             check_positive_integer(warmup_epochs=self.warmup_epochs)
         check_positive_integer(num_samples=self.num_samples)
         check_choice("kl_method", self.kl_method, KL_METHODS)
         check_choice("bound", self.bound, BOUNDS)
         check_choice("gradient", self.gradient, GRADIENTS)
-        if self.bound == "iwae" and self.free_bits:
-            raise ValueError(f'Expected no `free_bits` with bound="iwae", which has no KL term; got {self.free_bits}.')
+        if self.bound == "iwae" and (bits := self.free_bits or self.free_bits_per_group):
+            raise ValueError(f'Expected no `free_bits` with bound="iwae", which has no KL term; got {bits}.')
         if self.bound == "elbo" and self.gradient != "reparameterized":
             raise ValueError(f'Expected bound="iwae" with gradient="{self.gradient}"; got bound="elbo".')
+
+    def _check_groups(self) -> None:
+        check_not_negative(free_bits_per_group=self.free_bits_per_group)
+        if self.free_bits and self.free_bits_per_group:
+            raise ValueError(
+                f"Expected one of `free_bits` (of the whole KL of an example) and `free_bits_per_group`; got both, "
+                f"{self.free_bits} and {self.free_bits_per_group}."
+            )
+        if self.group_sizes is None:
+            return
+        if not self.free_bits_per_group:
+            raise ValueError(f"Expected `free_bits_per_group` > 0 with `group_sizes`; got {self.group_sizes} alone.")
+        object.__setattr__(self, "group_sizes", check_shape("group_sizes", self.group_sizes))
 
 
 def check_objective(objective: Any) -> None:
     """Raises TypeError unless it is an `Objective`."""
     if not isinstance(objective, Objective):
         raise TypeError(f"Expected `objective` as an object such as `vp.Objective(beta=0.5)`; got {objective!r}.")
+
+
+def with_python_numbers(objective: Objective) -> Objective:
+    """The same objective with numbers of Python, beta apart: equal objectives then share one compiled program."""
+    free_bits, per_group = float(objective.free_bits), float(objective.free_bits_per_group)
+    return replace(objective, free_bits=free_bits, free_bits_per_group=per_group)
 
 
 # The ELBO itself.
@@ -113,12 +147,14 @@ class ELBO(NamedTuple):
         kl: KL(q(z|x) || p(z)).
         objective: what training maximises: reconstruction - beta * max(KL, free bits), or the bound that the
             `Objective` names. A prior with a `log_hyperprior` adds it here.
+        group_kl: the KL of each group of dimensions [G] with `free_bits_per_group`, and otherwise None.
     """
 
     elbo: jax.Array
     reconstruction: jax.Array
     kl: jax.Array
     objective: jax.Array
+    group_kl: jax.Array | None = None
 
 
 def _check_event(likelihood: distrax.Distribution, x: Any, log_prob_shape: tuple[int, ...] = ()) -> None:
@@ -172,7 +208,8 @@ def elbo(
         An `ELBO` of scalars, in nats.
 
     Raises:
-        ValueError: shapes that do not fit, or no closed form where `kl_method="analytic"` asks for one.
+        ValueError: shapes that do not fit, no closed form where `kl_method="analytic"` asks for one, or an objective of
+            a whole batch, such as one with `free_bits_per_group`.
         TypeError: a schedule as `beta`.
 
     Example:
@@ -192,6 +229,16 @@ def elbo(
         raise TypeError(
             "Expected a number as `beta`: `elbo` knows no step; got a schedule. Pass its value at the step."
         )
+    if objective.free_bits_per_group:
+        raise ValueError(
+            "Expected an objective of one example; `free_bits_per_group` compares means over a batch. Pass it to "
+            "`make_train_step` or `fit`, or use `free_bits`."
+        )
+    return elbo_of_example(vae, params, key, x, objective, **context)
+
+
+def elbo_of_example(vae: VAE, params: VAEParams, key: jax.Array, x: Any, objective: Objective, **context: Any) -> ELBO:
+    """`elbo`, of which `charge_batch` completes the objective where that depends on the whole batch."""
     posterior = vae.posterior(params, x, **context)
     prior = vae.latent_prior(params, **context)
     return with_hyperprior(vae, params, elbo_of(posterior, prior, vae, params, key, x, objective, **context))
@@ -217,21 +264,47 @@ def elbo_of(
         return reconstruct(z), prior.log_prob(z) - q.log_prob(z)
 
     z = posterior.sample(seed=key, sample_shape=objective.num_samples)
-    kl = kl_divergence(posterior, prior, samples=z, method=objective.kl_method)
-    terms = terms_of(jnp.mean(reconstruct(z)), kl, objective)
+    terms = terms_of(jnp.mean(reconstruct(z)), *kl_terms(posterior, prior, z, objective), objective)
     if objective.bound == "elbo":
         return terms
     check_same_space(posterior, prior)
     return terms._replace(objective=importance_bound(weigh, z, objective.beta, objective.gradient))
 
 
-def terms_of(reconstruction: jax.Array, kl: jax.Array, objective: Objective) -> ELBO:
+def kl_terms(
+    posterior: distrax.Distribution, prior: distrax.Distribution, z: jax.Array, objective: Objective
+) -> tuple[jax.Array, jax.Array | None]:
+    """The KL of one example, with samples z [S, dim]; and that of each group [G], if the objective has groups."""
+    if not objective.free_bits_per_group:
+        return kl_divergence(posterior, prior, samples=z, method=objective.kl_method), None
+    groups = kl_of_groups(posterior, prior, z, objective.group_sizes, method=objective.kl_method)
+    return jnp.sum(groups), groups
+
+
+def terms_of(reconstruction: jax.Array, kl: jax.Array, group_kl: jax.Array | None, objective: Objective) -> ELBO:
     """The terms of the ELBO, for one example or many; `beta` is a number here."""
     beta: Any = objective.beta
     free_bits = objective.free_bits
     # Without free bits the KL is not clipped at 0: a Monte Carlo estimate may be negative, and clipped would be biased.
     charged = jnp.maximum(kl, free_bits) if free_bits else kl
-    return ELBO(reconstruction - kl, reconstruction, kl, reconstruction - beta * charged)
+    if objective.free_bits_per_group:
+        charged = jnp.zeros_like(kl)  # what it costs depends on the whole batch: see `charge_batch`
+    return ELBO(reconstruction - kl, reconstruction, kl, reconstruction - beta * charged, group_kl)
+
+
+def charge_batch(terms: ELBO, objective: Objective, weight: jax.Array | None = None) -> ELBO:
+    """Completes the objective [B] of the examples of a batch, where it depends on the whole batch.
+
+    Its mean over the batch, with the weights [B] of examples, is then what training maximises.
+    """
+    if terms.group_kl is None:
+        return terms
+    floor = objective.free_bits_per_group
+    # A group above the floor costs each example its own KL, so that the mean cost is the maximum of the means.
+    above = weighted_mean(terms.group_kl, weight) > floor
+    charged = jnp.sum(jnp.where(above, terms.group_kl, floor), axis=-1)
+    beta: Any = objective.beta
+    return terms._replace(objective=terms.objective - beta * charged)
 
 
 def with_hyperprior(vae: VAE, params: VAEParams, terms: ELBO) -> ELBO:

@@ -703,8 +703,8 @@ OBJECTIVES = [
     _fault(
         "objective-without-beta",
         "objectives.py",
-        "reconstruction, kl, reconstruction - beta * charged)",
-        "reconstruction, kl, reconstruction - charged)",
+        "reconstruction, kl, reconstruction - beta * charged, group_kl)",
+        "reconstruction, kl, reconstruction - charged, group_kl)",
         "test_objectives.py::test_terms_beta_and_free_bits",
     ),
     _fault(
@@ -720,6 +720,27 @@ OBJECTIVES = [
         "jnp.maximum(kl, free_bits)",
         "(kl + free_bits)",
         "test_objectives.py::test_terms_beta_and_free_bits",
+    ),
+    _fault(
+        "free-bits-of-each-example",
+        "objectives.py",
+        "above = weighted_mean(terms.group_kl, weight) > floor",
+        "above = terms.group_kl > floor",
+        "test_free_bits.py::test_objective_and_gradient_of_a_batch_are_those_of_the_maxima_of_means[None-None]",
+    ),
+    _fault(
+        "free-bits-of-examples-that-do-not-count",
+        "objectives.py",
+        "above = weighted_mean(terms.group_kl, weight) > floor",
+        "above = weighted_mean(terms.group_kl, None) > floor",
+        "test_free_bits.py::test_examples_that_do_not_count_have_no_part_in_the_mean",
+    ),
+    _fault(
+        "kl-of-groups-of-other-dimensions",
+        "distributions/kl_of_groups.py",
+        "np.repeat(np.arange(len(group_sizes)), group_sizes)",
+        "np.sort(np.resize(np.arange(len(group_sizes)), len(values)))",
+        "test_free_bits.py::test_kl_of_each_dimension_against_quadrature[normal]",
     ),
     _fault(
         "importance-weights-without-the-proposal",

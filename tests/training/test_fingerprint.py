@@ -161,8 +161,8 @@ def test_another_text_of_the_librarys_objective_does_not_end_a_run(tmp_path, mon
         return terms._replace(objective=2 * (terms.objective / 2))
 
     run(tmp_path)
-    elbo = vp.elbo
-    monkeypatch.setattr(batch, "elbo", rewritten)
+    elbo = batch.elbo_of_example
+    monkeypatch.setattr(batch, "elbo_of_example", rewritten)
     programs._compile.cache_clear()
     user_functions._hash_functions.cache_clear()
     result = run(tmp_path, num_epochs=2, vae=bernoulli_vae()[0])
@@ -274,6 +274,14 @@ def test_without_values_other_versions_are_not_compared(tmp_path, monkeypatch):
     monkeypatch.setattr(fingerprint, "version", lambda package: "0.0.1")
     with pytest.warns(RuntimeWarning, match="Whether networks, likelihood, optimizer and transform .* not checked"):
         run(tmp_path, num_epochs=2)
+
+
+def test_sizes_of_groups_are_compared_as_they_are_stored(tmp_path):
+    groups = vp.Objective(free_bits_per_group=0.5, group_sizes=(2,))
+    run(tmp_path, objective=groups)
+    run(tmp_path, num_epochs=2, objective=groups)
+    with pytest.raises(ValueError, match="free_bits_per_group was 0.5, and is 0.25"):
+        run(tmp_path, objective=vp.Objective(free_bits_per_group=0.25, group_sizes=(2,)))
 
 
 def test_an_option_that_was_added_later_had_its_default(tmp_path):

@@ -1,6 +1,7 @@
 """Closed forms of KL(q || p), one function for each pair of families."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import distrax
@@ -108,6 +109,21 @@ def _broadcast(scalar: Any, *parameters: jax.Array) -> tuple[jax.Array, ...]:
     return tuple(jnp.broadcast_to(array, tuple(scalar.batch_shape)) for array in parameters)
 
 
+def kl_of_independent(q: Any, p: Any) -> tuple[Callable[..., jax.Array], tuple[jax.Array, ...]] | None:
+    """A closed form that is a sum over dimensions, and its arguments [..., dim]; None for other pairs."""
+    if is_normal_diag(q) and is_normal_diag(p):
+        return kl_of_diagonal_gaussians, (*location_and_scale(q), *location_and_scale(p))
+    if pair := _scalars(q, p, distrax.Laplace, tfd.Laplace):
+        return kl_of_laplace, tuple(array for d in pair for array in _broadcast(d, d.loc, d.scale))
+    if is_normal_diag(q) and (laplace := _scalars(p, p, distrax.Laplace, tfd.Laplace)):
+        scalar = laplace[0]
+        arrays = *location_and_scale(q), *_broadcast(scalar, scalar.loc, scalar.scale)
+        return kl_of_gaussian_to_laplace, arrays
+    if pair := _scalars(q, p, distrax.VonMises, tfd.VonMises):
+        return kl_of_von_mises, tuple(array for d in pair for array in _broadcast(d, d.loc, d.concentration))
+    return None
+
+
 def closed_form_kl(q: Any, p: Any) -> jax.Array | None:
     """KL(q || p) in nats for the pairs of families of this module, None for others; `vp.kl_divergence` lists them.
 
@@ -119,17 +135,11 @@ def closed_form_kl(q: Any, p: Any) -> jax.Array | None:
         The KL, of the shape to which the batch shapes broadcast.
     """
     q, p = as_library_distribution(q), as_library_distribution(p)
-    if is_normal_diag(q) and is_normal_diag(p):
-        return kl_of_diagonal_gaussians(*location_and_scale(q), *location_and_scale(p))
+    if independent := kl_of_independent(q, p):
+        function, arrays = independent
+        return function(*arrays)
     if (full_q := _mean_and_factor(q)) and (full_p := _mean_and_factor(p)):
         return kl_of_full_gaussians(*full_q, *full_p)
-    if pair := _scalars(q, p, distrax.Laplace, tfd.Laplace):
-        return kl_of_laplace(*(array for d in pair for array in _broadcast(d, d.loc, d.scale)))
-    if is_normal_diag(q) and (laplace := _scalars(p, p, distrax.Laplace, tfd.Laplace)):
-        scalar = laplace[0]
-        return kl_of_gaussian_to_laplace(*location_and_scale(q), *_broadcast(scalar, scalar.loc, scalar.scale))
-    if pair := _scalars(q, p, distrax.VonMises, tfd.VonMises):
-        return kl_of_von_mises(*(array for d in pair for array in _broadcast(d, d.loc, d.concentration)))
     if type(q) is LogisticNormal and type(p) is LogisticNormal:  # the KL is that of what both are maps of
         return closed_form_kl(q.log_ratios, p.log_ratios)
     if {distribution_class(q), distribution_class(p)} <= {Dirichlet, tfd.Dirichlet}:

@@ -31,10 +31,13 @@ class GeneralizedNormal(distrax.Distribution):
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats at z [..., dim]: [...]."""
-        value = as_event(value, self.event_shape, self.loc.dtype)
+        return jnp.sum(self.log_prob_of_dimensions(as_event(value, self.event_shape, self.loc.dtype)), axis=-1)
+
+    def log_prob_of_dimensions(self, value: jax.Array) -> jax.Array:
+        """Log-density in nats of each dimension at z [..., dim]: [..., dim]."""
         distance = jnp.abs(value - self.loc) / self.scale
         log_peak = -LOG_2 - jnp.log(self.scale) - gammaln(1 + 1 / self.exponent)
-        return jnp.sum(log_peak - _power(distance, self.exponent), axis=-1)
+        return log_peak - _power(distance, self.exponent)
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
         key_sign, key_gamma = jax.random.split(key)

@@ -48,7 +48,15 @@ class MultivariateT(distrax.Distribution):
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats at z [..., dim]: [...]."""
-        value = as_event(value, self.event_shape, self.loc.dtype)
+        log_shape = self._log_shape(as_event(value, self.event_shape, self.loc.dtype))
+        return jnp.sum(log_shape, axis=-1) - jnp.sum(jnp.log(self.scale))
+
+    def log_prob_of_dimensions(self, value: jax.Array) -> jax.Array:
+        """Log-density in nats of each dimension at z [..., dim]: [..., dim], where dimensions are independent."""
+        return self._log_shape(value) - jnp.log(self.scale)
+
+    def _log_shape(self, value: jax.Array) -> jax.Array:
+        """The log-density without the scales: of each dimension [..., dim], or of all [..., 1]."""
         square, size = ((value - self.loc) / self.scale) ** 2, 1
         if self.df.ndim == 0:
             square, size = jnp.sum(square, axis=-1, keepdims=True), self.loc.shape[0]
@@ -56,8 +64,7 @@ class MultivariateT(distrax.Distribution):
         # log Gamma((df + size) / 2) - log Gamma(df / 2), as a sum of steps by 1/2
         steps = log_gamma_step(self.df[..., None] / 2 + halves) + 0.5 * jnp.log1p(2 * halves / self.df[..., None])
         log_peak = jnp.sum(steps, axis=-1) - size / 2 * LOG_2PI
-        log_shape = log_peak - 0.5 * (scaled_log1p(square, self.df) + size * jnp.log1p(square / self.df))
-        return jnp.sum(log_shape, axis=-1) - jnp.sum(jnp.log(self.scale))
+        return log_peak - 0.5 * (scaled_log1p(square, self.df) + size * jnp.log1p(square / self.df))
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
         key_normal, key_gamma = jax.random.split(key)

@@ -8,10 +8,18 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from vaepriors_jax.distributions.kl_divergence import kl_divergence
 from vaepriors_jax.importance_bound import importance_bound
 from vaepriors_jax.networks.variables import BATCH_AXIS, State, split
-from vaepriors_jax.objectives import ELBO, Objective, elbo, log_prob_of_example, terms_of, with_hyperprior
+from vaepriors_jax.objectives import (
+    ELBO,
+    Objective,
+    charge_batch,
+    elbo_of_example,
+    kl_terms,
+    log_prob_of_example,
+    terms_of,
+    with_hyperprior,
+)
 from vaepriors_jax.parallel.sharding import over_devices, share_batch
 from vaepriors_jax.training.transforms import Batch
 from vaepriors_jax.trees import num_rows
@@ -28,15 +36,17 @@ def batch_elbo(
     keys = jax.random.split(key, num_rows(batch))
     states = split_states(params)[1]
     if states.encoder or states.decoder:
-        return _elbo_in_training(vae, params, keys, batch, objective, mesh)
+        terms, states = _elbo_in_training(vae, params, keys, batch, objective, mesh)
+        return charge_batch(terms, objective, batch.get("weight")), states
 
     def of_device(keys: jax.Array, batch: Batch, params: VAEParams, beta: Any) -> ELBO:
         def of_example(key: jax.Array, x: jax.Array, context: dict[str, jax.Array]) -> ELBO:
-            return elbo(vae, params, key, x, objective=replace(objective, beta=beta), **context)
+            return elbo_of_example(vae, params, key, x, replace(objective, beta=beta), **context)
 
         return jax.vmap(of_example)(keys, batch["x"], context_of(batch))
 
-    return over_devices(mesh, of_device)(keys, batch, params, objective.beta), states
+    terms = over_devices(mesh, of_device)(keys, batch, params, objective.beta)
+    return charge_batch(terms, objective, batch.get("weight")), states
 
 
 def _elbo_in_training(
@@ -50,11 +60,11 @@ def _elbo_in_training(
     keys, batch = share_batch(mesh, (keys, dict(batch)))
     x, context = batch["x"], context_of(batch)
 
-    def encode(key: jax.Array, x: jax.Array, context: dict[str, Any]) -> tuple[tuple[jax.Array, jax.Array], State]:
+    def encode(key: jax.Array, x: jax.Array, context: dict[str, Any]) -> tuple[Any, State]:
         posterior, state = vae.train_posterior(params, jax.random.fold_in(key, 1), x, **context)
         prior = vae.latent_prior(params, **context)
         z = posterior.sample(seed=key, sample_shape=num_samples)
-        return (z, kl_divergence(posterior, prior, samples=z, method=objective.kl_method)), state
+        return (z, kl_terms(posterior, prior, z, objective)), state
 
     def log_ratio(q_params: VAEParams, key: jax.Array, z: jax.Array, x: jax.Array, context: Any) -> Any:
         posterior, state = vae.train_posterior(q_params, jax.random.fold_in(key, 1), x, **context)
@@ -78,9 +88,9 @@ def _elbo_in_training(
         q_params = params if q_has_gradient else jax.lax.stop_gradient(params)
         return reconstruct(z)[0], _over_batch(partial(log_ratio, q_params), keys, z, x, context)[0]
 
-    (z, kl), encoder_state = _over_batch(encode, keys, x, context)
+    (z, (kl, group_kl)), encoder_state = _over_batch(encode, keys, x, context)
     nats, decoder_state = reconstruct(z)
-    terms = terms_of(jnp.mean(nats, axis=1), kl, objective)
+    terms = terms_of(jnp.mean(nats, axis=1), kl, group_kl, objective)
     if objective.bound == "iwae":
         terms = terms._replace(objective=importance_bound(weigh, z, objective.beta, objective.gradient))
     terms = with_hyperprior(vae, params, terms)

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 
+from vaepriors_jax.objectives import Objective
 from vaepriors_jax.parallel.sharding import to_host
 from vaepriors_jax.training.hashing import hash_arrays, hash_examples
 from vaepriors_jax.training.prepare import Run
@@ -53,7 +54,7 @@ def fingerprint(
     values = {
         "prior": prior,
         "key": hash_arrays(to_host(jax.random.key_data(keys))) + f" ({jax.random.key_impl(keys)})",
-        **vars(options.objective),
+        **_describe_objective(options.objective),
         "beta": to_host(run.replicas.betas).tolist(),
         "batch_size": options.batch_size,
         **{f"hyperparameter {name}": to_host(value).tolist() for name, value in sorted(hyperparameters.items())},
@@ -80,6 +81,12 @@ def in_words(fingerprint: Fingerprint) -> str:
     """The name of a run, and where it started."""
     origin = fingerprint.get("started_from")
     return fingerprint["name"] + (f", started from run {origin['run']}, epoch {origin['epoch']}" if origin else "")
+
+
+def _describe_objective(objective: Objective) -> dict[str, Any]:
+    """The options of an objective, as JSON has them."""
+    sizes = objective.group_sizes
+    return vars(objective) | {"group_sizes": None if sizes is None else list(sizes)}
 
 
 def _describe_data(kind: str, data: Mapping[str, Any] | Batches, several: bool) -> dict[str, str]:

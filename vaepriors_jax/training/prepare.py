@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data, check_model
-from vaepriors_jax.objectives import Objective, check_objective
+from vaepriors_jax.objectives import Objective, check_objective, with_python_numbers
 from vaepriors_jax.parallel.distributed import check_same
 from vaepriors_jax.parallel.sharding import Data, check_mesh, load, num_examples, replicate, to_one_device
 from vaepriors_jax.training.batch_checks import check_batches
@@ -144,7 +144,7 @@ def check_run(
 
 def _split_beta(objective: Objective) -> tuple[Objective, Any]:
     """Splits an objective into what is compiled, with a schedule or 1 as `beta`, and the weights of the replicas."""
-    objective = replace(objective, free_bits=float(objective.free_bits))
+    objective = with_python_numbers(objective)
     if callable(objective.beta):
         check_schedule(objective.beta)
         return objective, 1.0

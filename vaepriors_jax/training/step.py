@@ -13,7 +13,15 @@ from jax.sharding import Mesh
 from vaepriors_jax.checks import check_batch, check_key, check_transformed
 from vaepriors_jax.data_checks import check_vae
 from vaepriors_jax.moved import moved_keywords
-from vaepriors_jax.objectives import DEFAULT, ELBO, MOVED_OPTIONS, Objective, check_objective, weighted_mean
+from vaepriors_jax.objectives import (
+    DEFAULT,
+    ELBO,
+    MOVED_OPTIONS,
+    Objective,
+    check_objective,
+    weighted_mean,
+    with_python_numbers,
+)
 from vaepriors_jax.parallel.sharding import check_mesh
 from vaepriors_jax.training.batch import batch_elbo
 from vaepriors_jax.training.checks import check_optimizer, check_schedule
@@ -150,13 +158,13 @@ def make_train_step(
 
 def _static(objective: Objective) -> Objective:
     """The objective with numbers of Python, so that equal objectives share one compiled step."""
-    beta, free_bits = objective.beta, float(objective.free_bits)
+    beta, objective = objective.beta, with_python_numbers(objective)
     if callable(beta):
         check_schedule(beta)
-        return replace(objective, free_bits=free_bits)
+        return objective
     if jnp.ndim(beta):
         raise ValueError(f"Expected one `beta` in `make_train_step`; got {jnp.size(beta)}. Only `fit` trains replicas.")
-    return replace(objective, beta=float(beta), free_bits=free_bits)
+    return replace(objective, beta=float(beta))
 
 
 class _Step(NamedTuple):
