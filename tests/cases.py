@@ -158,6 +158,7 @@ PRIORS = [
         "two_level_vamp", lambda: vp.two_level(vp.vamp(3, (6,)), 1, 1, hidden=(8,)), {"encode": encode_two_level}
     ),
     PriorCase("autoregressive_mixture", lambda: vp.autoregressive_mixture(2, 2, hidden=(8,))),
+    PriorCase("transformer_mixture", lambda: vp.transformer_mixture(2, 2, num_layers=1, num_heads=2, features=4)),
     PriorCase(
         "resampled",
         lambda: vp.resampled(vp.standard_normal(2), 2, num_proposals=3, hidden=(4,), num_draws=64),

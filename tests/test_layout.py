@@ -17,7 +17,7 @@ MOST_PARAMETERS_OF = {"fit": 16}
 # Everything in the package's root. A module imports from its own entry and from those further up in this list.
 LEVELS = (
     ("trees",),
-    ("version", "base", "checks", "loops", "made", "moved", "parallel"),
+    ("version", "base", "checks", "loops", "made", "moved", "parallel", "transformer"),
     ("networks",),
     ("factories", "conditioning", "distributions"),
     ("configuration", "flows", "likelihoods", "priors", "vae"),

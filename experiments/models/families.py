@@ -42,6 +42,7 @@ def families(sizes: Any, data: Dataset) -> dict[str, Callable[[], vp.Prior]]:
         "autoregressive_flow": lambda: flow(standard, vp.masked_autoregressive(dim, hidden=hidden)),
         "flow_over_vamp": lambda: flow(vamp(), coupling),
         "autoregressive": lambda: vp.autoregressive_mixture(dim, hidden=hidden),
+        "transformer": lambda: vp.transformer_mixture(dim),
         "resampled": lambda: vp.resampled(standard, dim, hidden=hidden),
         "resampled_flow": lambda: vp.resampled(flow(standard, coupling), dim, hidden=hidden),
         "snis": lambda: vp.snis(standard, dim, hidden=hidden),

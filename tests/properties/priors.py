@@ -153,6 +153,36 @@ def of_autoregressive_mixture(params: Any, z: Any) -> float:
     return total
 
 
+def of_transformer_mixture(params: Any, z: Any) -> float:
+    """The transformer of one layer and two heads of two units, token by token in numpy."""
+    net, keys, values, total = params["network"], [], [], 0.0
+
+    def dense(name: str, v: np.ndarray, of: Any = net) -> np.ndarray:
+        return v @ of[name]["kernel"] + of[name].get("bias", 0)
+
+    def normalized(name: str, v: np.ndarray) -> np.ndarray:
+        return (v - v.mean()) / np.sqrt(v.var() + 1e-6) * net[name]["scale"] + net[name]["bias"]
+
+    for i, before in enumerate((0.0, z[0])):
+        token = before * net["Dense_0"]["kernel"][0] + net["places"][i]
+        attention = net["CausalAttention_0"]
+        query, key, value = dense("Dense_0", normalized("LayerNorm_0", token), attention).reshape(3, 2, 2)
+        keys.append(key), values.append(value)
+        scores = np.einsum("hd,khd->hk", query, keys) / np.sqrt(2)
+        read = np.einsum("hk,khd->hd", scipy.special.softmax(scores, axis=1), values)
+        token = token + dense("Dense_1", read.reshape(4), attention)
+        hidden = dense("Dense_1", normalized("LayerNorm_1", token))
+        hidden = hidden / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (hidden + 0.044715 * hidden**3)))
+        token = token + dense("Dense_2", hidden)
+        outputs = dense("Dense_3", normalized("LayerNorm_2", token)).reshape(3, 2)
+        logits, loc, log_scale = (
+            params[n][i] + o for n, o in zip(("logits", "loc", "log_scale"), outputs, strict=True)
+        )
+        log_density = scipy.stats.norm.logpdf(z[i], loc, np.exp(log_scale))
+        total += scipy.special.logsumexp(scipy.special.log_softmax(logits) + log_density)
+    return float(total)
+
+
 def of_exemplars(params: Any, z: Any) -> float:
     raw = np.tanh((cases.EXEMPLARS.astype(np.float64) - 0.5) @ np.asarray(cases._WEIGHT, np.float64).T)
     count = len(cases.EXEMPLARS)
@@ -211,6 +241,7 @@ REFERENCES = {
     "weighted_coreset": of_weighted_coreset,
     "standard_normal": lambda params, z: scipy.stats.norm.logpdf(z).sum(),
     "autoregressive_mixture": of_autoregressive_mixture,
+    "transformer_mixture": of_transformer_mixture,
     "laplace": lambda p, z: scipy.stats.laplace.logpdf(z, p["loc"], np.exp(p["log_scale"])).sum(),
     "generalized_normal": lambda p, z: scipy.stats.gennorm.logpdf(
         z, np.exp(p["log_exponent"]), p["loc"], np.exp(p["log_scale"])

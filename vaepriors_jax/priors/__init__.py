@@ -28,6 +28,7 @@ from vaepriors_jax.priors.student_t_prior import student_t_prior as student_t_pr
 from vaepriors_jax.priors.topographic_map import topographic_map as topographic_map
 from vaepriors_jax.priors.topographic_vamp import topographic_vamp as topographic_vamp
 from vaepriors_jax.priors.transformed import transformed as transformed
+from vaepriors_jax.priors.transformer_mixture import transformer_mixture as transformer_mixture
 from vaepriors_jax.priors.two_level import two_level as two_level
 from vaepriors_jax.priors.vamp import pseudo_covariates as pseudo_covariates
 from vaepriors_jax.priors.vamp import pseudo_inputs as pseudo_inputs

@@ -4,17 +4,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from vaepriors_jax.base import Prior
-from vaepriors_jax.checks import check_positive, check_positive_integer, check_shape, rows_of_shape
+from vaepriors_jax.checks import check_positive, check_positive_integer, check_shape
 from vaepriors_jax.conditioning import Condition, check_condition, run_network
 from vaepriors_jax.distributions.autoregressive_mixture import AutoregressiveMixture
-from vaepriors_jax.distributions.normal import LARGEST_LOG_SCALE
 from vaepriors_jax.distributions.numerics import full_precision
 from vaepriors_jax.factories import factory
 from vaepriors_jax.made import MADE
-from vaepriors_jax.priors.init_from_data import as_params, clusters, host_generator
+from vaepriors_jax.priors.mixture_conditionals import (
+    NAMES,
+    conditionals_from_data,
+    initial_conditionals,
+    moved_conditionals,
+)
 
 
 @factory
@@ -71,21 +74,15 @@ def autoregressive_mixture(
     read = Condition(num_classes, condition_dim, condition)
     check_condition(*read, required=False)
     # No `parent`: the network does not belong to a Linen module that calls the factory.
-    network = MADE(dim, 3 * num_components, check_shape("hidden", hidden), use_bias=False, parent=None)
-    names = ("logits", "loc", "log_scale")
+    network = MADE(dim, len(NAMES) * num_components, check_shape("hidden", hidden), use_bias=False, parent=None)
 
     def init(key: jax.Array) -> Any:
         key_network, key_loc = jax.random.split(key)
-        zeros = jnp.zeros((dim, num_components))
-        loc = initial_spread * jax.random.normal(key_loc, zeros.shape)
         params = network.init(key_network, jnp.zeros(dim), read.placeholder())["params"]
-        return {"network": params, "logits": zeros, "loc": loc, "log_scale": zeros}
+        return {"network": params} | initial_conditionals(key_loc, dim, num_components, initial_spread)
 
     def conditionals(params: Any, condition: Any, z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        outputs = jnp.split(run_network(network, params["network"], z, condition), 3, axis=-1)
-        logits, loc, log_scale = (params[name] + output for name, output in zip(names, outputs, strict=True))
-        scale = jnp.exp(jnp.clip(log_scale, -LARGEST_LOG_SCALE, LARGEST_LOG_SCALE))
-        return jax.nn.log_softmax(logits, axis=-1), loc, scale
+        return moved_conditionals(params, run_network(network, params["network"], z, condition))
 
     def apply(params: Any, **context: Any) -> AutoregressiveMixture:
         params = jax.tree.map(full_precision, params)
@@ -93,9 +90,6 @@ def autoregressive_mixture(
 
     def init_from_data(key: jax.Array, *, z: Any, **data: Any) -> Any:
         del data
-        rows, generator = rows_of_shape("z", z, (dim,)), host_generator(key)
-        found = [clusters(rows[:, i : i + 1], num_components, generator) for i in range(dim)]
-        start = {name: np.stack([one[name].reshape(-1) for one in found]) for name in names}
-        return init(key) | as_params(start)
+        return init(key) | conditionals_from_data(key, z, dim, num_components)
 
     return Prior(init, apply, {}, init_from_data)

@@ -22,7 +22,7 @@ def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None
     - `mixture`: k-means on encodings z [N, dim]; weights, means and scales of the clusters.
     - `conditional_mixture`: k-means on the encodings of each class; needs z and labels y [N].
     - `conditional_normal` for labels: mean and scale of the encodings of each class; needs z and y.
-    - `autoregressive_mixture`: k-means on each dimension of z; the network as `init` makes it.
+    - `autoregressive_mixture`, `transformer_mixture`: k-means on each dimension of z; the network as `init` makes it.
     - `laplace`, `generalized_normal` and `student_t_prior`: quantiles of encodings z, or their mean distance.
     - `dirichlet_prior`: moments of encodings z; `logistic_normal_prior`: those of their log-ratios.
     - `wrapped_normal_prior`: centroid of encodings z on the hyperboloid, and their spread around it.
