@@ -21,7 +21,7 @@ LEVELS = (
     ("networks",),
     ("factories", "conditioning", "distributions"),
     ("configuration", "flows", "likelihoods", "priors", "vae"),
-    ("importance_bound", "unread"),
+    ("importance_bound", "reconstruction_constraint", "unread"),
     ("adapters", "objectives", "data_checks", "generation"),
     ("training",),
     ("evaluation",),

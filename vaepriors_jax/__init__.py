@@ -53,6 +53,7 @@ from vaepriors_jax.objectives import Objective as Objective
 from vaepriors_jax.objectives import elbo as elbo
 from vaepriors_jax.objectives import iwae as iwae
 from vaepriors_jax.priors import *  # noqa: F403
+from vaepriors_jax.reconstruction_constraint import ReconstructionConstraint as ReconstructionConstraint
 from vaepriors_jax.training import *  # noqa: F403
 from vaepriors_jax.vae import VAE as VAE
 from vaepriors_jax.vae import VAEParams as VAEParams
@@ -69,6 +70,7 @@ if not TYPE_CHECKING:  # checkers read the imports: `import NAME as NAME` and `i
         "Mixture",
         "Objective",
         "Prior",
+        "ReconstructionConstraint",
         "TwoLevel",
         "VAE",
         "VAEParams",

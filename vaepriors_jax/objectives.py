@@ -19,6 +19,7 @@ from vaepriors_jax.importance_bound import BOUNDS, GRADIENTS, importance_bound
 from vaepriors_jax.likelihoods.pixelwise import Pixelwise
 from vaepriors_jax.moved import moved_keywords
 from vaepriors_jax.networks.variables import split
+from vaepriors_jax.reconstruction_constraint import ReconstructionConstraint, error_of_example
 from vaepriors_jax.trees import map_arrays
 from vaepriors_jax.vae import VAE, VAEParams
 
@@ -45,6 +46,8 @@ class Objective:
             (bottom, top). For any other prior, such as a mixture or a flow, a single group (dim,) compares the mean
             over the batch of the whole KL. Where a KL is a Monte Carlo estimate, the cost is too high on average near
             the allowance, since the maximum of an estimate is.
+        constraint: a `vp.ReconstructionConstraint`. Training then minimises the KL under it, by a multiplier that is
+            part of the train state, in place of a `beta`. It is for `make_train_step` and `fit`.
         num_samples: samples of z for each example. Reconstruction and Monte Carlo KL share them.
         kl_method: "analytic", "monte_carlo", or "auto" for the closed form where `kl_divergence` knows one.
         warmup_epochs: in `fit`, the weight of the KL rises linearly from 0 and is exactly `beta` from the end of this
@@ -86,6 +89,7 @@ class Objective:
     gradient: str = "reparameterized"
     free_bits_per_group: float = 0.0
     group_sizes: tuple[int, ...] | None = None
+    constraint: ReconstructionConstraint | None = None
 
     def __post_init__(self) -> None:
         """Checks all options but a schedule, which `make_train_step` and `fit` call to check it."""
@@ -94,6 +98,7 @@ class Objective:
             check_precision("argument `beta`", self.beta)
         check_not_negative(free_bits=self.free_bits, warmup_epochs=self.warmup_epochs)
         self._check_groups()
+        self._check_constraint()
         if self.warmup_epochs:
             check_positive_integer(warmup_epochs=self.warmup_epochs)
         check_positive_integer(num_samples=self.num_samples)
@@ -117,6 +122,21 @@ class Objective:
         if not self.free_bits_per_group:
             raise ValueError(f"Expected `free_bits_per_group` > 0 with `group_sizes`; got {self.group_sizes} alone.")
         object.__setattr__(self, "group_sizes", check_shape("group_sizes", self.group_sizes))
+
+    def _check_constraint(self) -> None:
+        if self.constraint is None:
+            return
+        if not isinstance(self.constraint, ReconstructionConstraint):
+            raise TypeError(
+                f"Expected `constraint` as a `vp.ReconstructionConstraint(max_error=...)`; got {self.constraint!r}."
+            )
+        has_weight = callable(self.beta) or (not isinstance(self.beta, Tracer) and np.any(np.asarray(self.beta) != 1))
+        other = {"beta": has_weight, "warmup_epochs": self.warmup_epochs, "bound": self.bound != "elbo"}
+        other |= {"free_bits": self.free_bits, "free_bits_per_group": self.free_bits_per_group}
+        if taken := [name for name, given in other.items() if given]:
+            raise ValueError(
+                f"Expected no {', '.join(map(repr, taken))} beside `constraint`, whose multiplier weighs the KL."
+            )
 
 
 def check_objective(objective: Any) -> None:
@@ -148,6 +168,7 @@ class ELBO(NamedTuple):
         objective: what training maximises: reconstruction - beta * max(KL, free bits), or the bound that the
             `Objective` names. A prior with a `log_hyperprior` adds it here.
         group_kl: the KL of each group of dimensions [G] with `free_bits_per_group`, and otherwise None.
+        excess: the reconstruction error minus the largest that is allowed, with a `constraint`, and otherwise None.
     """
 
     elbo: jax.Array
@@ -155,6 +176,7 @@ class ELBO(NamedTuple):
     kl: jax.Array
     objective: jax.Array
     group_kl: jax.Array | None = None
+    excess: jax.Array | None = None
 
 
 def _check_event(likelihood: distrax.Distribution, x: Any, log_prob_shape: tuple[int, ...] = ()) -> None:
@@ -171,6 +193,13 @@ def _check_event(likelihood: distrax.Distribution, x: Any, log_prob_shape: tuple
 def log_likelihood(vae: VAE, params: VAEParams, z: jax.Array, x: Any, **context: Any) -> jax.Array:
     """log p(x|z) in nats for one z [dim] and one example x."""
     return log_prob_of_example(vae.likelihood(params, z, **context), x)
+
+
+def score_example(likelihood: distrax.Distribution, x: Any, objective: Objective) -> tuple[jax.Array, jax.Array | None]:
+    """The log-density in nats of one example, and its error if the objective has a constraint."""
+    nats = log_prob_of_example(likelihood, x)
+    constraint = objective.constraint
+    return nats, None if constraint is None else error_of_example(constraint, likelihood, x, nats)
 
 
 def log_prob_of_example(likelihood: distrax.Distribution, x: Any) -> jax.Array:
@@ -229,10 +258,10 @@ def elbo(
         raise TypeError(
             "Expected a number as `beta`: `elbo` knows no step; got a schedule. Pass its value at the step."
         )
-    if objective.free_bits_per_group:
+    if objective.free_bits_per_group or objective.constraint:
         raise ValueError(
-            "Expected an objective of one example; `free_bits_per_group` compares means over a batch. Pass it to "
-            "`make_train_step` or `fit`, or use `free_bits`."
+            "Expected an objective of one example; `free_bits_per_group` and `constraint` compare means over a batch. "
+            "Pass them to `make_train_step` or `fit`, or use `free_bits` or `beta`."
         )
     return elbo_of_example(vae, params, key, x, objective, **context)
 
@@ -256,15 +285,16 @@ def elbo_of(
 ) -> ELBO:
     """`elbo`, given the posterior and the prior of the example."""
 
-    def reconstruct(z: jax.Array) -> jax.Array:
-        return jax.vmap(lambda z: log_likelihood(vae, params, z, x, **context))(z)
+    def reconstruct(z: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        return jax.vmap(lambda z: score_example(vae.likelihood(params, z, **context), x, objective))(z)
 
     def weigh(z: jax.Array, q_has_gradient: bool) -> tuple[jax.Array, jax.Array]:
         q = posterior if q_has_gradient else vae.posterior(jax.lax.stop_gradient(params), x, **context)
-        return reconstruct(z), prior.log_prob(z) - q.log_prob(z)
+        return reconstruct(z)[0], prior.log_prob(z) - q.log_prob(z)
 
     z = posterior.sample(seed=key, sample_shape=objective.num_samples)
-    terms = terms_of(jnp.mean(reconstruct(z)), *kl_terms(posterior, prior, z, objective), objective)
+    nats, error = jax.tree.map(jnp.mean, reconstruct(z))
+    terms = terms_of(nats, error, *kl_terms(posterior, prior, z, objective), objective)
     if objective.bound == "elbo":
         return terms
     check_same_space(posterior, prior)
@@ -281,8 +311,17 @@ def kl_terms(
     return jnp.sum(groups), groups
 
 
-def terms_of(reconstruction: jax.Array, kl: jax.Array, group_kl: jax.Array | None, objective: Objective) -> ELBO:
+def terms_of(
+    reconstruction: jax.Array,
+    error: jax.Array | None,
+    kl: jax.Array,
+    group_kl: jax.Array | None,
+    objective: Objective,
+) -> ELBO:
     """The terms of the ELBO, for one example or many; `beta` is a number here."""
+    if objective.constraint is not None and error is not None:
+        excess = error - objective.constraint.max_error
+        return ELBO(elbo=reconstruction - kl, reconstruction=reconstruction, kl=kl, objective=-kl, excess=excess)
     beta: Any = objective.beta
     free_bits = objective.free_bits
     # Without free bits the KL is not clipped at 0: a Monte Carlo estimate may be negative, and clipped would be biased.
@@ -292,11 +331,16 @@ def terms_of(reconstruction: jax.Array, kl: jax.Array, group_kl: jax.Array | Non
     return ELBO(reconstruction - kl, reconstruction, kl, reconstruction - beta * charged, group_kl)
 
 
-def charge_batch(terms: ELBO, objective: Objective, weight: jax.Array | None = None) -> ELBO:
-    """Completes the objective [B] of the examples of a batch, where it depends on the whole batch.
+def charge_batch(
+    terms: ELBO, objective: Objective, weight: jax.Array | None = None, multiplier: jax.Array | None = None
+) -> ELBO:
+    """Completes the objective [B] of the examples of a batch, where it depends on more than the example.
 
-    Its mean over the batch, with the weights [B] of examples, is then what training maximises.
+    Its mean over the batch, with the weights [B] of examples, is then what training maximises. A constraint comes with
+    its present multiplier.
     """
+    if terms.excess is not None and multiplier is not None:
+        return terms._replace(objective=terms.objective - multiplier * terms.excess)
     if terms.group_kl is None:
         return terms
     floor = objective.free_bits_per_group

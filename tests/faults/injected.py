@@ -771,6 +771,27 @@ OBJECTIVES = [
         "test_free_bits.py::test_examples_that_do_not_count_have_no_part_in_the_mean",
     ),
     _fault(
+        "constraint-without-its-multiplier",
+        "objectives.py",
+        "terms.objective - multiplier * terms.excess",
+        "terms.objective - terms.excess",
+        "test_reconstruction_constraint.py::test_the_multiplier_follows_the_moving_average[None]",
+    ),
+    _fault(
+        "multiplier-without-the-moving-average",
+        "reconstruction_constraint.py",
+        "average = jnp.where(step == 0, excess, moved)",
+        "average = excess",
+        "test_reconstruction_constraint.py::test_the_multiplier_follows_the_moving_average[None]",
+    ),
+    _fault(
+        "multiplier-of-a-failed-step",
+        "training/step.py",
+        "lambda new, old: jnp.where(moves, new, old), moved, state.multiplier",
+        "lambda new, old: new, moved, state.multiplier",
+        "test_reconstruction_constraint.py::test_a_loop_of_your_own_under_scan_and_a_failure_that_freezes_the_multiplier",
+    ),
+    _fault(
         "kl-of-groups-of-other-dimensions",
         "distributions/kl_of_groups.py",
         "np.repeat(np.arange(len(group_sizes)), group_sizes)",

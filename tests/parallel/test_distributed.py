@@ -38,7 +38,7 @@ from tests.parallel.test_distributed import run_job
 run_job(*sys.argv[1:])
 """
 SHARES = {"train": 150, "validation": 7}  # of process 0; process 1 has the rest
-OPTIMIZER = optax.adam(1e-2)
+OPTIMIZER, PLAIN = optax.adam(1e-2), vp.Objective()
 
 
 def data_sets():
@@ -83,11 +83,21 @@ def replicas(mesh=None):
     return run_fit(vae, stacked(params, 4), jax.random.split(KEY, 4), train, validation, mesh=mesh)
 
 
-def one_step(mesh, num):
+def one_step(mesh, num, objective=PLAIN):
     (vae, params), (train, _) = bernoulli_vae(), data_sets()
-    step = vp.make_train_step(vae, OPTIMIZER, mesh=mesh)
+    step = vp.make_train_step(vae, OPTIMIZER, mesh=mesh, objective=objective)
     batch = jax.tree.map(lambda array: array[:num], train)
-    return jax.tree.map(np.asarray, step(vp.init_train_state(params, OPTIMIZER), KEY, batch))
+    state = vp.init_train_state(params, OPTIMIZER, objective=objective)
+    return jax.tree.map(np.asarray, step(state, KEY, batch))
+
+
+def objectives_of_batches(mesh):
+    """Of which each compares the mean over the whole batch with a limit close to it."""
+    _, terms = one_step(None, BATCH)
+    floor, error = 0.99 * float(terms.kl), -0.99 * float(terms.reconstruction)
+    free_bits = vp.Objective(free_bits_per_group=floor, group_sizes=(2,))
+    constraint = vp.Objective(constraint=vp.ReconstructionConstraint(error, rate=1.0))
+    return [one_step(mesh, BATCH, objective) for objective in (free_bits, constraint)]
 
 
 def in_batches(data, size):
@@ -205,6 +215,7 @@ def eight_devices():
         "mixed": mixed(mesh),
         "weighted": weighted(mesh),
         "step": one_step(mesh, BATCH),
+        "objectives of batches": objectives_of_batches(mesh),
         "batch": message_of(lambda: one_step(mesh, 30)),
         "fit batch": message_of(
             lambda: vp.fit(vae, params, KEY, train, OPTIMIZER, num_epochs=1, batch_size=30, mesh=mesh)
@@ -337,7 +348,7 @@ def test_eight_devices_give_what_one_gives(expected, tmp_path):
     program = start(tmp_path, "eight_devices", devices=8)
     (vae, params), (_, validation) = bernoulli_vae(), data_sets()
     of_one = {"replicas": values_of(replicas()), "step": one_step(None, BATCH), "elbo": elbo(vae, params, validation)}
-    of_one["weighted"] = weighted()
+    of_one |= {"weighted": weighted(), "objectives of batches": objectives_of_batches(None)}
     (found,) = results_of([program], tmp_path)
     for name, value in (expected | of_one).items():
         assert_close(found[name], value)

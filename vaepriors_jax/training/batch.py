@@ -16,7 +16,7 @@ from vaepriors_jax.objectives import (
     charge_batch,
     elbo_of_example,
     kl_terms,
-    log_prob_of_example,
+    score_example,
     terms_of,
     with_hyperprior,
 )
@@ -27,17 +27,23 @@ from vaepriors_jax.vae import VAE, States, VAEParams, context_of, split_states
 
 
 def batch_elbo(
-    vae: VAE, params: VAEParams, key: jax.Array, batch: Batch, objective: Objective, mesh: Mesh | None = None
+    vae: VAE,
+    params: VAEParams,
+    key: jax.Array,
+    batch: Batch,
+    objective: Objective,
+    mesh: Mesh | None = None,
+    multiplier: jax.Array | None = None,
 ) -> tuple[ELBO, States]:
     """The terms of the ELBO for each example of a batch, [B] each, and the new states of the networks.
 
-    That of the prior stays.
+    That of the prior stays. An objective with a constraint needs its multiplier.
     """
     keys = jax.random.split(key, num_rows(batch))
     states = split_states(params)[1]
     if states.encoder or states.decoder:
         terms, states = _elbo_in_training(vae, params, keys, batch, objective, mesh)
-        return charge_batch(terms, objective, batch.get("weight")), states
+        return charge_batch(terms, objective, batch.get("weight"), multiplier), states
 
     def of_device(keys: jax.Array, batch: Batch, params: VAEParams, beta: Any) -> ELBO:
         def of_example(key: jax.Array, x: jax.Array, context: dict[str, jax.Array]) -> ELBO:
@@ -46,7 +52,7 @@ def batch_elbo(
         return jax.vmap(of_example)(keys, batch["x"], context_of(batch))
 
     terms = over_devices(mesh, of_device)(keys, batch, params, objective.beta)
-    return charge_batch(terms, objective, batch.get("weight")), states
+    return charge_batch(terms, objective, batch.get("weight"), multiplier), states
 
 
 def _elbo_in_training(
@@ -70,27 +76,28 @@ def _elbo_in_training(
         posterior, state = vae.train_posterior(q_params, jax.random.fold_in(key, 1), x, **context)
         return vae.latent_prior(params, **context).log_prob(z) - posterior.log_prob(z), state
 
-    def decode(key: jax.Array, z: jax.Array, x: jax.Array, context: dict[str, Any]) -> tuple[jax.Array, State]:
+    def decode(key: jax.Array, z: jax.Array, x: jax.Array, context: dict[str, Any]) -> tuple[Any, State]:
         likelihood, state = vae.train_likelihood(params, key, z, **context)
-        return log_prob_of_example(likelihood, x), state
+        return score_example(likelihood, x, objective), state
 
     def of_each_sample(array: jax.Array) -> jax.Array:
         return jnp.repeat(array, num_samples, axis=0)
 
-    def reconstruct(z: jax.Array) -> tuple[jax.Array, State]:
-        """log p(x|z) at z [B, S, dim]: [B, S]."""
+    def reconstruct(z: jax.Array) -> tuple[tuple[jax.Array, jax.Array | None], State]:
+        """log p(x|z) at z [B, S, dim], and the error if the objective has a constraint: [B, S] each."""
         of_samples = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, 2), num_samples))(keys).reshape(-1)
         flat = z.reshape(-1, z.shape[-1])
-        nats, state = _over_batch(decode, of_samples, flat, *jax.tree.map(of_each_sample, (x, context)))
-        return nats.reshape(-1, num_samples), state
+        scores, state = _over_batch(decode, of_samples, flat, *jax.tree.map(of_each_sample, (x, context)))
+        return jax.tree.map(lambda score: score.reshape(-1, num_samples), scores), state
 
     def weigh(z: jax.Array, q_has_gradient: bool) -> tuple[jax.Array, jax.Array]:
         q_params = params if q_has_gradient else jax.lax.stop_gradient(params)
-        return reconstruct(z)[0], _over_batch(partial(log_ratio, q_params), keys, z, x, context)[0]
+        return reconstruct(z)[0][0], _over_batch(partial(log_ratio, q_params), keys, z, x, context)[0]
 
     (z, (kl, group_kl)), encoder_state = _over_batch(encode, keys, x, context)
-    nats, decoder_state = reconstruct(z)
-    terms = terms_of(jnp.mean(nats, axis=1), kl, group_kl, objective)
+    scores, decoder_state = reconstruct(z)
+    nats, error = jax.tree.map(partial(jnp.mean, axis=1), scores)
+    terms = terms_of(nats, error, kl, group_kl, objective)
     if objective.bound == "iwae":
         terms = terms._replace(objective=importance_bound(weigh, z, objective.beta, objective.gradient))
     terms = with_hyperprior(vae, params, terms)

@@ -140,13 +140,16 @@ def train_step(
     batch: Batch,
 ) -> tuple[TrainState, ELBO]:
     """A step of a replica on a batch, in an epoch of `num_steps`."""
+    objective = options.objective
+    if objective.constraint is None:  # which has a multiplier in place of weights
+        objective = replace(objective, beta=_weight(objective, beta, num_steps))
     return update(
         options.vae,
         optimizer_of(options.optimizer, hyperparameters),
         train,
         key,
         batch,
-        objective=replace(options.objective, beta=_weight(options.objective, beta, num_steps)),
+        objective=objective,
         transform=options.transform,
         mesh=options.mesh,
     )

@@ -85,8 +85,12 @@ def in_words(fingerprint: Fingerprint) -> str:
 
 def _describe_objective(objective: Objective) -> dict[str, Any]:
     """The options of an objective, as JSON has them."""
-    sizes = objective.group_sizes
-    return vars(objective) | {"group_sizes": None if sizes is None else list(sizes)}
+    sizes, constraint = objective.group_sizes, objective.constraint
+    described: dict[str, Any] = {"group_sizes": None if sizes is None else list(sizes)}
+    if constraint is not None:  # its function is in a hash
+        numbers = {name: value for name, value in vars(constraint).items() if name != "error"}
+        described["constraint"] = {name: float(value) for name, value in numbers.items()}
+    return vars(objective) | described
 
 
 def _describe_data(kind: str, data: Mapping[str, Any] | Batches, several: bool) -> dict[str, str]:

@@ -184,7 +184,7 @@ def place_run(
         )
     *arrays, single = replicas
     replicas = Replicas(*replicate(mesh, arrays, replicas=True), single=single)
-    start = start_program(options.optimizer, mesh)(replicas.params, replicas.hyperparameters)
+    start = start_program(options.optimizer, options.objective, mesh)(replicas.params, replicas.hyperparameters)
     return Run(options, start, replicas, train, valid)
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from vaepriors_jax.objectives import Objective
 from vaepriors_jax.parallel.sharding import REPLICAS, over_replicas
 from vaepriors_jax.training.epoch import FitState, Optimizer, Options, one_epoch, optimizer_of
 from vaepriors_jax.training.state import init_train_state
@@ -16,11 +17,11 @@ from vaepriors_jax.vae import VAEParams
 
 
 @lru_cache(maxsize=32)
-def start_program(optimizer: Optimizer, mesh: Mesh | None) -> Callable[..., FitState]:
+def start_program(optimizer: Optimizer, objective: Objective, mesh: Mesh | None) -> Callable[..., FitState]:
     """The program that makes what the first epoch starts from, out of stacked parameters and hyperparameters."""
 
     def start(params: VAEParams, hyperparameters: Mapping[str, jax.Array]) -> FitState:
-        state = init_train_state(params, optimizer_of(optimizer, hyperparameters))
+        state = init_train_state(params, optimizer_of(optimizer, hyperparameters), objective=objective)
         best_elbo, best_epoch = jnp.full((), -jnp.inf), jnp.zeros((), jnp.int32)
         return FitState(state, state.params, best_elbo, best_epoch, jnp.zeros((), bool))
 

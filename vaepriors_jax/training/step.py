@@ -23,6 +23,7 @@ from vaepriors_jax.objectives import (
     with_python_numbers,
 )
 from vaepriors_jax.parallel.sharding import check_mesh
+from vaepriors_jax.reconstruction_constraint import Multiplier, next_multiplier
 from vaepriors_jax.training.batch import batch_elbo
 from vaepriors_jax.training.checks import check_optimizer, check_schedule
 from vaepriors_jax.training.optimizers import optimizer_update
@@ -56,7 +57,9 @@ def update(
     trained, states = split_states(state.params)
 
     def loss(trained: VAEParams) -> tuple[jax.Array, tuple[ELBO, States]]:
-        terms, new_states = batch_elbo(vae, join_states(trained, states), key_elbo, batch, objective, mesh)
+        params = join_states(trained, states)
+        multiplier = state.multiplier.value if state.multiplier else None
+        terms, new_states = batch_elbo(vae, params, key_elbo, batch, objective, mesh, multiplier)
         terms = jax.tree.map(partial(weighted_mean, weight=batch.get("weight")), terms)
         return -terms.objective, (terms, new_states)
 
@@ -90,7 +93,16 @@ def update(
         opt_state=opt_state,
         failed_step=jnp.where(fails, state.step, state.failed_step),
         failed_term=jnp.where(fails, jnp.argmax(broken).astype(jnp.int32), state.failed_term),
+        multiplier=_move_multiplier(objective, state, terms, moves),
     ), terms
+
+
+def _move_multiplier(objective: Objective, state: TrainState, terms: ELBO, moves: jax.Array) -> Multiplier | tuple[()]:
+    """The multiplier after a step that `moves`, if the objective has a constraint."""
+    if objective.constraint is None or not state.multiplier or terms.excess is None:
+        return state.multiplier
+    moved = next_multiplier(objective.constraint, state.multiplier, terms.excess, state.step)
+    return jax.tree.map(lambda new, old: jnp.where(moves, new, old), moved, state.multiplier)
 
 
 def _squared_norm(gradient: VAEParams) -> jax.Array:
@@ -116,7 +128,7 @@ def make_train_step(
         optimizer: any optax transformation. Its `update` gets the gradient and the parameters, and as extra arguments
             `value`, the loss of the batch, `grad`, and `value_fn`, the loss as a function of the parameters.
         objective: options, such as `vp.Objective(beta=0.5)`. `beta` is a number or a schedule of the step; a warm-up is
-            such a schedule.
+            such a schedule. With a `constraint` the state comes from `init_train_state(..., objective=objective)`.
         transform: `transform(key, batch)` gives the batch that is trained on, such as `binarize`.
         mesh: devices that share each batch, such as `vaepriors_jax.parallel.make_mesh()`. The result is that of one
             device, statistics of BatchNorm included. With several processes pass global arrays
@@ -172,10 +184,11 @@ class _Step(NamedTuple):
 
     compiled: Any
     vae: VAE
+    objective: Objective
     transform: Transform | None
 
     def __call__(self, state: TrainState, key: jax.Array, batch: Batch) -> tuple[TrainState, ELBO]:
-        check_state(state)
+        check_state(state, self.objective)
         check_prior_state(self.vae, state.params)
         check_key(key)
         if self.transform is None:  # a transform may take batches of any kind
@@ -188,4 +201,5 @@ class _Step(NamedTuple):
 
 @lru_cache(maxsize=32)  # making the same step again does not compile it again
 def _train_step(vae: VAE, optimizer: optax.GradientTransformation, **options: Any) -> Callable[..., Any]:
-    return _Step(jax.jit(partial(update, vae, optimizer, **options), donate_argnums=0), vae, options["transform"])
+    compiled = jax.jit(partial(update, vae, optimizer, **options), donate_argnums=0)
+    return _Step(compiled, vae, options["objective"], options["transform"])

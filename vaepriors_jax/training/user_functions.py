@@ -53,9 +53,10 @@ def _hash_functions(options: Options, structure: Any, leaves: tuple[jax.ShapeDty
     if callable(options.objective.beta):
         hashes["schedule of beta"] = hash_program(options.objective.beta, jax.ShapeDtypeStruct((), jnp.int32))
     trained, states = split_states(params)
+    programs = NETWORKS | ({"error of the constraint": partial(_error, error)} if (error := _error_of(options)) else {})
     hashes["optimizer"] = hash_program(partial(_move, options), trained, opt_state, trained, hyperparameters)
     example = jax.tree.map(lambda value: jax.ShapeDtypeStruct(value.shape[1:], value.dtype), dict(batch))
-    for name, program in NETWORKS.items():
+    for name, program in programs.items():
         hashes[name] = hash_program(partial(_with_gradient, program, options.vae), trained, states, key, example)
     if states.encoder or states.decoder:
         hashes[IN_TRAINING] = hash_program(
@@ -95,6 +96,16 @@ def _prior(vae: VAE, params: VAEParams, key: jax.Array, example: Batch) -> Any:
     log_hyperprior = vae.prior.log_hyperprior
     beside = () if log_hyperprior is None else log_hyperprior(split(params.prior)[0])
     return beside, vae.latent_prior(params, **context_of(example)).log_prob(z)
+
+
+def _error_of(options: Options) -> Callable[..., Any] | None:
+    """The user's function in the constraint of the objective, if any."""
+    return None if options.objective.constraint is None else options.objective.constraint.error
+
+
+def _error(error: Callable[..., Any], vae: VAE, params: VAEParams, key: jax.Array, example: Batch) -> Any:
+    z = _latent(vae, params, example)
+    return (), error(vae.likelihood(params, z, **context_of(example)), example["x"])
 
 
 def _in_training(vae: VAE, params: VAEParams, key: jax.Array, example: Batch) -> Any:
@@ -138,6 +149,8 @@ def measure_functions(run: Run, batch: Batch) -> dict[str, list[float | None]]:
         found["transform"] = [jnp.sum(leaf) for leaf in jax.tree.leaves(dict(first))]
     example = jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], dict(first))
     found |= _compiled(_measure_networks, options.vae)(params, example)
+    if error := _error_of(options):
+        found["error of the constraint"] = _compiled(partial(_error, error), options.vae)(params, key, example)[1]
     move = _compiled(_measure_optimizer, options)
     trained = split_states(params)[0]
     for count in COUNTS:
