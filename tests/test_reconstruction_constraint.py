@@ -164,12 +164,12 @@ def test_the_multiplier_stays_within_its_bounds():
 def test_networks_with_state():
     vae, params, _ = trainable_vae("linen", rate=0.0)
     x = jax.random.bernoulli(KEY, 0.5, (16, PIXELS)).astype(jnp.float32)
-    optimizer, objective = optax.adam(1e-2), replace(constrained(1.0, error=squared), num_samples=2)
+    optimizer, objective = optax.adam(1e-2), replace(constrained(1.0, error=squared, rate=0.1), num_samples=2)
     step = vp.make_train_step(vae, optimizer, objective=objective)
     state, terms = step(start(params, optimizer, objective), KEY, {"x": x})
     assert terms.objective == pytest.approx(float(-terms.kl - terms.excess), rel=1e-5)
     assert 0 < float(terms.excess) + 1 < PIXELS
-    assert state.multiplier.value == pytest.approx(np.exp(1e-3 * float(terms.excess)), rel=1e-5)
+    assert state.multiplier.value == pytest.approx(np.exp(0.1 * float(terms.excess)), rel=1e-5)
 
 
 def test_options_that_do_not_fit():

@@ -28,6 +28,7 @@ from vaepriors_jax.base import Prior as Prior
 from vaepriors_jax.configuration import flow_from_config as flow_from_config
 from vaepriors_jax.configuration import plain_config as plain_config
 from vaepriors_jax.configuration import prior_from_config as prior_from_config
+from vaepriors_jax.distributions.committed_rate import committed_rate as committed_rate
 from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture as DiagonalMixture
 from vaepriors_jax.distributions.dirichlet import dirichlet as dirichlet
 from vaepriors_jax.distributions.full_mixture import FullMixture as FullMixture
@@ -75,6 +76,7 @@ if not TYPE_CHECKING:  # checkers read the imports: `import NAME as NAME` and `i
         "VAE",
         "VAEParams",
         "__version__",
+        "committed_rate",
         "dirichlet",
         "distributions",
         "elbo",

@@ -31,8 +31,9 @@ class ReconstructionConstraint:
             None for $-\log p(x|z)$ in nats. With another error nothing trains parameters that this error does not
             read, such as the decoder's scale.
         decay: $\alpha$, between 0 and 1. The average reaches back over about 1 / (1 - decay) steps.
-        rate: $\eta$ > 0. Errors of other sizes need another one: the larger the errors, the smaller. Where it is too
-            large, the multiplier swings.
+        rate: $\eta$ > 0. The default suits errors that exceed the limit by hundreds at the start, as nats of images do;
+            smaller errors need a larger rate. Where it is too large, the multiplier overshoots before training has
+            lowered the error, and the KL then counts for nothing for long.
         initial_multiplier: $\lambda$ at the first step.
 
     Raises:
@@ -54,7 +55,7 @@ class ReconstructionConstraint:
     max_error: float
     error: Callable[[Any, Any], Any] | None = None
     decay: float = 0.99
-    rate: float = 1e-3
+    rate: float = 1e-5
     initial_multiplier: float = 1.0
 
     def __post_init__(self) -> None:

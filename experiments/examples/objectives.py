@@ -18,16 +18,18 @@ from vaepriors_jax.evaluation.latents import active_units
 
 
 class Encoder(nn.Module):
-    """An image to q(z|x)."""
+    """An image to q(z|x), whose KL is at least a committed rate if there is one."""
 
     dim: int
+    rate: float | None = None
 
     @nn.compact
     def __call__(self, x):
         """Two hidden layers."""
         h = nn.relu(nn.Dense(128)(nn.relu(nn.Dense(128)(x.ravel()))))
         loc, log_scale = jnp.split(nn.Dense(2 * self.dim)(h), 2)
-        return vp.normal_diag(loc, jnp.exp(log_scale))
+        scale = jnp.exp(log_scale)
+        return vp.normal_diag(loc, scale) if self.rate is None else vp.committed_rate(loc, scale, self.rate)
 
 
 class Decoder(nn.Module):
@@ -40,6 +42,9 @@ class Decoder(nn.Module):
         """Two hidden layers."""
         h = nn.relu(nn.Dense(128)(nn.relu(nn.Dense(128)(z))))
         return vp.bernoulli(nn.Dense(self.shape[0] * self.shape[1])(h).reshape(self.shape))
+
+
+COMMITTED, RATE = "committed rate, 8 nats", 8.0
 
 
 def cyclical(period: int, step: jax.Array) -> jax.Array:
@@ -55,15 +60,20 @@ def objectives(num_epochs: int, num_steps: int) -> dict[str, vp.Objective]:
         "warm-up": several(warmup_epochs=max(1, num_epochs // 4)),
         "cyclical": several(beta=partial(cyclical, max(2, num_epochs * num_steps // 4))),
         "free bits, 8 nats": several(free_bits=8.0),
+        "free bits, 0.25 nats a dimension": several(free_bits_per_group=0.25),
+        "constraint of 90 nats": several(constraint=vp.ReconstructionConstraint(max_error=90.0)),
+        COMMITTED: several(),
         "IWAE": several(bound="iwae"),
         "IWAE, doubly reparameterised": several(bound="iwae", gradient="doubly_reparameterized"),
     }
 
 
-def train(objective: vp.Objective, data: Dataset, seed: int, num_epochs: int) -> tuple[vp.VAE, vp.VAEParams]:
+def train(
+    objective: vp.Objective, rate: float | None, data: Dataset, seed: int, num_epochs: int
+) -> tuple[vp.VAE, vp.VAEParams]:
     """Trains a VAE with N(0, I); returns both."""
     dim, keys = 32, jax.random.split(jax.random.key(seed), 3)
-    encoder, decoder = Encoder(dim), Decoder(data.image_shape)
+    encoder, decoder = Encoder(dim, rate), Decoder(data.image_shape)
     vae = vp.VAE(encoder.apply, decoder.apply, vp.standard_normal(dim))
     params = vp.VAEParams(encoder.init(keys[0], data.train["x"][0]), decoder.init(keys[1], jnp.zeros(dim)), {})
     result = vp.fit(
@@ -96,7 +106,8 @@ def main() -> None:
     x = data.test["x"]
     for seed in range(options.num_seeds):
         for name, objective in objectives(options.num_epochs, len(data.train["x"]) // 100).items():
-            vae, params = train(objective, data, seed, options.num_epochs)
+            rate = RATE if name == COMMITTED else None
+            vae, params = train(objective, rate, data, seed, options.num_epochs)
             found = vp.log_marginal(vae, params, key, x, num_samples=options.num_samples)
             units = active_units(vae, params, data.fixed_train["x"])
             kl = vp.evaluate_elbo(vae, params, key, x).kl

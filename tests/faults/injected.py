@@ -792,6 +792,13 @@ OBJECTIVES = [
         "test_reconstruction_constraint.py::test_a_loop_of_your_own_under_scan_and_a_failure_that_freezes_the_multiplier",
     ),
     _fault(
+        "committed-rate-of-each-dimension-but-one",
+        "distributions/committed_rate.py",
+        "of_dimension = rate / max(1, np.size(loc))",
+        "of_dimension = rate / (1 + np.size(loc))",
+        "distributions/test_committed_rate.py::test_no_output_of_an_encoder_undercuts_the_rate",
+    ),
+    _fault(
         "kl-of-groups-of-other-dimensions",
         "distributions/kl_of_groups.py",
         "np.repeat(np.arange(len(group_sizes)), group_sizes)",

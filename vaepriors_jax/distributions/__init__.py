@@ -1,5 +1,6 @@
 """Distributions over one latent vector z. Their batch shape is empty; use `jax.vmap` for batches."""
 
+from vaepriors_jax.distributions.committed_rate import committed_rate
 from vaepriors_jax.distributions.diagonal_mixture import DiagonalMixture
 from vaepriors_jax.distributions.dirichlet import dirichlet
 from vaepriors_jax.distributions.full_mixture import FullMixture
@@ -17,6 +18,7 @@ __all__ = [
     "Mixture",
     "NormalDiag",
     "TwoLevel",
+    "committed_rate",
     "dirichlet",
     "logistic_normal",
     "mixture_of_posteriors",
