@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import distrax
@@ -50,6 +51,7 @@ SNIS_STATE = {
     "normalizer_error": np.zeros((1, 4), np.float32),
     "normalizer_key": np.zeros(2, np.uint32),
 }
+ODE_STATE = {"normalizer": 1.0, "normalizer_error": np.zeros(2, np.float32), "normalizer_key": np.zeros(2, np.uint32)}
 
 
 class PriorCase(NamedTuple):
@@ -58,7 +60,8 @@ class PriorCase(NamedTuple):
     `space` says where the latents are, the measure of densities, and the posterior family that goes with the prior.
     `state` names those entries of the context that a VAE keeps as the prior's state. `dtype_follows` is False where a
     fixed distribution of the user's decides the dtype. `estimated` priors have a normaliser in their state: the
-    gradient of the density is not that of its value.
+    gradient of the density is not that of its value, or the density has an error. Quadrature takes `grid_points` along
+    each axis.
     """
 
     name: str
@@ -70,6 +73,7 @@ class PriorCase(NamedTuple):
     state: tuple[str, ...] = ()
     space: Space = PLANE
     estimated: bool = False
+    grid_points: int = 1000
 
     def __repr__(self) -> str:
         return self.name
@@ -180,6 +184,17 @@ PRIORS = [
         SNIS_STATE,
         state=tuple(SNIS_STATE),
         estimated=True,
+    ),
+    *(  # where the extra `diffrax` is installed
+        PriorCase(
+            "flow_matching",
+            lambda: vp.flow_matching(2, hidden=(4,), tolerance=1e-6),
+            ODE_STATE,
+            state=tuple(ODE_STATE),
+            estimated=True,
+            grid_points=250,
+        )
+        for _ in range(find_spec("diffrax") is not None)
     ),
     PriorCase("laplace", lambda: vp.laplace(2, learned=("loc", "scale"))),
     PriorCase(

@@ -152,7 +152,7 @@ def _normalizers(rows: Rows) -> str:
     if not largest:
         return ""
     listed = "; ".join(f"{display_name(name)} {error_and_bias(*values)}" for name, values in largest.items())
-    return f"The prior's normaliser is an estimate, which adds an error to log p(x), of all images alike: {listed}."
+    return f"The prior's density is an estimate, which adds an error to log p(x), of all images alike: {listed}."
 
 
 def _samples(scores: Mapping[str, Scores], baseline: str) -> str:

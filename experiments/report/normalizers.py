@@ -26,6 +26,6 @@ def estimated_note(summary: Sequence[Mapping[str, Any]]) -> list[str]:
     if not parts:
         return []
     return [
-        "† An estimate: the normaliser of the prior is not known exactly. Its error is the same for all images, and is "
+        "† An estimate: the density of the prior is not known exactly. Its error is the same for all images, and is "
         f"not in the column's ±: in log p(x) {'; '.join(parts)}."
     ]

@@ -17,10 +17,12 @@ ARGUMENTS = {
     "counts": ["--num-epochs", "2", "--num-cells", "200"],
     "colour_images": ["--num-epochs", "1", "--num-images", "200"],
     "batch_norm_linen": ["--num-epochs", "1"],
+    "flow_matching_prior": ["--num-epochs", "1", "--latent-dim", "2", "--num-steps", "5", "--num-images", "2"],
     "objectives": ["--num-epochs", "1"],
 }
-# What is in no extra of the tests.
-NEEDS = {"stream_torch": "torch"}
+NIGHTLY = ("counts", "flow_matching_prior")
+# Packages without which an example is skipped.
+NEEDS = {"stream_torch": "torch", "flow_matching_prior": "diffrax"}
 
 
 def shorten(monkeypatch):
@@ -37,7 +39,7 @@ def shortened(function, short, *arguments, **options):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.nightly) if name == "counts" else name for name in NAMES]
+    "name", [pytest.param(name, marks=pytest.mark.nightly) if name in NIGHTLY else name for name in NAMES]
 )
 def test_an_example_runs(name, tmp_path, monkeypatch, capsys):
     if name in NEEDS:

@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 from functools import cache
+from importlib.util import find_spec
 
 import flax.linen as nn
 import flax.serialization
@@ -49,7 +50,7 @@ def factories_in(config) -> set[str]:
 def test_every_public_factory_has_a_row():
     covered = set().union(*(factories_in(case.make().config) for case in [*PRIORS, *FLOWS]))
     public = {name for name in vp.__all__ if getattr(getattr(vp, name), "is_factory", False)}
-    assert public == covered
+    assert public == covered | ({"flow_matching"} if find_spec("diffrax") is None else set())
 
 
 @EVERY_PRIOR
@@ -113,7 +114,7 @@ def test_samples_come_with_the_density_that_is_trained(case):
 
 @EVERY_PRIOR
 def test_density_integrates_to_one_by_quadrature(case):
-    grid, volume = case.space.grid(1000)
+    grid, volume = case.space.grid(case.grid_points)
 
     @jax.jit
     def in_chart(params, u):

@@ -259,7 +259,7 @@ def test_log_marginal_says_what_the_error_means():
     np.testing.assert_allclose(found.values - other.values, found.normalizer_error, rtol=0.05)
     said = vp.evaluation.report(vae, params, KEY, X[:15], num_samples=100)
     assert said.likelihood.normalizer_error == pytest.approx(relative, rel=0.01)
-    for words in ("with an estimated normaliser", "on average log p(x) is too high by"):
+    for words in ("with an estimated density", "on average log p(x) is too high by"):
         assert words in str(said)
     vae, params = vae_with(vp.standard_normal(2))
     assert vp.log_marginal(vae, params, KEY, X[:5], num_samples=20).normalizer_error is None

@@ -152,7 +152,7 @@ def _likelihood_rows(report: Report) -> list[Row]:
     likelihood, given = report.likelihood, f"log p(x|{', '.join(report.context)})"
     bound = "lower bound in expectation; larger is better"
     if likelihood.normalizer_error is not None:
-        bound += "; with an estimated normaliser of the prior, as the ELBO and the KL"
+        bound += "; with an estimated density of the prior, as the ELBO and the KL"
     bounded = given if report.context else "log p(x)"
     return [
         *_row("log p(x)", likelihood.log_marginal, 2, "nats", bound),
@@ -182,7 +182,7 @@ def _caveats(report: Report) -> list[str]:
     if likelihood.normalizer_error is not None and likelihood.normalizer_bias is not None:
         way = "high" if likelihood.normalizer_bias >= 0 else "low"
         said.append(
-            f"The prior's normaliser is an estimate: its error in log p(x), {likelihood.normalizer_error:.2g} nats, is "
+            f"The prior's density is an estimate: its error in log p(x), {likelihood.normalizer_error:.2g} nats, is "
             f"not in ±, and on average log p(x) is too {way} by {abs(likelihood.normalizer_bias):.1g} nats."
         )
     if likelihood.unreliable > 0:

@@ -8,6 +8,7 @@ from vaepriors_jax.priors.conditional_normal import conditional_normal as condit
 from vaepriors_jax.priors.conditioned import conditioned as conditioned
 from vaepriors_jax.priors.dirichlet_prior import dirichlet_prior as dirichlet_prior
 from vaepriors_jax.priors.exemplar import exemplar as exemplar
+from vaepriors_jax.priors.flow_matching import flow_matching as flow_matching
 from vaepriors_jax.priors.freeze import freeze as freeze
 from vaepriors_jax.priors.freeze import frozen as frozen
 from vaepriors_jax.priors.freeze import stop_gradient as stop_gradient

@@ -67,11 +67,13 @@ class _Fitting(NamedTuple):
     ) -> jax.Array:
         fitted = self.vae._replace(prior=self.prior)
 
-        def negative_log_prob(key: jax.Array, example: dict[str, jax.Array]) -> jax.Array:
+        def loss_of(key: jax.Array, example: dict[str, jax.Array]) -> jax.Array:
             z = jax.lax.stop_gradient(posterior_of(self.vae, params, example).sample(seed=key))
-            return -fitted.latent_prior(params._replace(prior=prior_params), **context_of(example)).log_prob(z)
+            prior = fitted.latent_prior(params._replace(prior=prior_params), **context_of(example))
+            of_its_own = getattr(prior, "fitting_loss", None)
+            return -prior.log_prob(z) if of_its_own is None else of_its_own(jax.random.fold_in(key, 1), z)
 
-        loss = weighted_mean(jax.vmap(negative_log_prob)(keys, batch), batch.get("weight"))
+        loss = weighted_mean(jax.vmap(loss_of)(keys, batch), batch.get("weight"))
         return loss if self.prior.log_hyperprior is None else loss - self.prior.log_hyperprior(prior_params)
 
 
@@ -136,7 +138,8 @@ def fit_prior(
     reconstruction does not change, so log p(x) gains less than from a prior that is trained with the VAE. A prior with
     a `log_hyperprior` adds it to what is maximised.
 
-    A prior with a state, such as `resampled`, gets one before the first step and one after the last.
+    A prior with a state, such as `resampled`, gets one before the first step and one after the last. A prior whose
+    distribution has a `fitting_loss(key, z)`, such as `flow_matching`, is fitted by that in place of -log p(z).
 
     Args:
         prior: any prior of the latent dimension.

@@ -38,8 +38,9 @@ class LogMarginal(NamedTuple):
         curve: the mean bound over examples at S = 1 (the ELBO), 10, 100, 1000, 5000 and `num_samples`, up to
             `num_samples`: {S: bound}. Where it still rises at its end, the estimate is too low.
         normalizer_error: for a prior whose normaliser Z is an estimate in its state, such as `resampled`, how far one
-            standard error of Z moves `values` [N]; None for other priors. Z is the same for all examples, so that
-            their mean does not lower this error, and `average` does not include it.
+            standard error of Z moves `values` [N]; for `flow_matching` the error of its density; None for other priors.
+            Z is the same for all examples, so that their mean does not lower this error, and `average` does not include
+            it.
         normalizer_bias: what the estimate of Z adds to `values` in expectation, to second order [N]: above 0 where
             they are too high.
     """

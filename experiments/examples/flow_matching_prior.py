@@ -1,0 +1,109 @@
+"""Flow-matching and diffusion priors, fitted to the encodings of a trained VAE. It needs the extra `diffrax`.
+
+python -m experiments.examples.flow_matching_prior --dataset mnist_5k --num-epochs 40 --num-steps 5000
+"""
+
+import argparse
+import time
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+import vaepriors_jax as vp
+from experiments.data.dataset import Dataset, load
+from experiments.report.example_table import ExampleTable
+
+
+class Encoder(nn.Module):
+    """An image to q(z|x)."""
+
+    dim: int
+
+    @nn.compact
+    def __call__(self, x):
+        """Two hidden layers."""
+        h = nn.relu(nn.Dense(128)(nn.relu(nn.Dense(128)(x.ravel()))))
+        loc, log_scale = jnp.split(nn.Dense(2 * self.dim)(h), 2)
+        return vp.normal_diag(loc, jnp.exp(log_scale))
+
+
+class Decoder(nn.Module):
+    """z to p(x|z) over binary images."""
+
+    shape: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, z):
+        """Two hidden layers."""
+        h = nn.relu(nn.Dense(128)(nn.relu(nn.Dense(128)(z))))
+        return vp.bernoulli(nn.Dense(self.shape[0] * self.shape[1])(h).reshape(self.shape))
+
+
+def train(data: Dataset, dim: int, seed: int, num_epochs: int) -> tuple[vp.VAE, vp.VAEParams]:
+    """Trains a VAE with N(0, I); returns both."""
+    keys = jax.random.split(jax.random.key(seed), 3)
+    encoder, decoder = Encoder(dim), Decoder(data.image_shape)
+    vae = vp.VAE(encoder.apply, decoder.apply, vp.standard_normal(dim))
+    params = vp.VAEParams(encoder.init(keys[0], data.train["x"][0]), decoder.init(keys[1], jnp.zeros(dim)), {})
+    result = vp.fit(
+        vae,
+        params,
+        keys[2],
+        {"x": data.train["x"]},
+        optax.adam(2e-3),
+        num_epochs=num_epochs,
+        batch_size=100,
+        validation={"x": data.validation["x"]},
+        transform=data.transform,
+        progress=False,
+    )
+    return vae, result.params
+
+
+def main() -> None:
+    """Prints a table of log p(x) of test images with each prior, and the errors of the densities."""
+    parser = argparse.ArgumentParser(description="Flow-matching and diffusion priors, fitted to encodings.")
+    parser.add_argument("--dataset", default="digits")
+    parser.add_argument("--latent-dim", type=int, default=16)
+    parser.add_argument("--num-epochs", type=int, default=40)
+    parser.add_argument("--num-steps", type=int, default=2000, help="steps of the fit of each prior")
+    parser.add_argument("--num-seeds", type=int, default=1)
+    parser.add_argument("--num-images", type=int, default=100, help="test images for log p(x)")
+    parser.add_argument("--num-samples", type=int, default=100, help="samples of z for log p(x)")
+    parser.add_argument("--results", help="write the table to this .json file, too")
+    options = parser.parse_args()
+
+    data, table, dim = load(options.dataset), ExampleTable("prior"), options.latent_dim
+    priors = {
+        "N(0, I)": vp.standard_normal(dim),
+        "mixture": vp.mixture(dim, 50),
+        "flow matching": vp.flow_matching(dim),
+        "diffusion": vp.flow_matching(dim, path="cosine"),
+        "flow matching, 16 probes": vp.flow_matching(dim, num_probes=16),
+    }
+    x = data.test["x"][: options.num_images]
+    for seed in range(options.num_seeds):
+        vae, params = train(data, dim, seed, options.num_epochs)
+        key_fit, key_test = jax.random.split(jax.random.key(seed + 100))
+        for name, prior in priors.items():
+            fitted, num_steps = vae._replace(prior=prior), options.num_steps
+            began = time.perf_counter()
+            own = (
+                params
+                if prior == vae.prior
+                else vp.fit_prior(prior, vae, params, key_fit, data.fixed_train["x"], num_steps=num_steps)
+            )
+            fit_seconds, began = time.perf_counter() - began, time.perf_counter()
+            found = vp.log_marginal(fitted, own, key_test, x, num_samples=options.num_samples)
+            error = 0.0 if found.normalizer_error is None else found.normalizer_error.mean()
+            seconds = {"seconds to fit": fit_seconds, "seconds for log p(x)": time.perf_counter() - began}
+            table.add(name, seed, found.values, {"error of the density": error} | seconds)
+    print(table.text())
+    if options.results:
+        table.write(options.results, options.dataset, vars(options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The flow-matching prior: its fit, its errors, its start from data."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import vaepriors_jax as vp
+from tests.cases import perturbed
+
+KEY = jax.random.key(0)
+
+
+@pytest.fixture
+def _diffrax():
+    pytest.importorskip("diffrax")
+
+
+def identity_vae(prior):
+    """Encodings are the data with a little noise."""
+    return vp.VAE(
+        encode=lambda params, x: vp.normal_diag(x, jnp.full(2, 0.1)),
+        decode=lambda params, z: vp.normal_diag(z, jnp.full(2, 0.1)),
+        prior=prior,
+    )
+
+
+@pytest.mark.usefixtures("_diffrax")
+@pytest.mark.parametrize("path", ["linear", "cosine"])
+def test_fit_learns_the_encodings(path):
+    """Encodings around two points, which N(mu, sigma^2) does not fit: log p comes near the entropy of the mixture."""
+    centers = jnp.array([[-2.0, 1.0], [2.0, -1.0]])
+    x = centers[jax.random.bernoulli(KEY, 0.3, (2000,)).astype(int)] + 0.5 * jax.random.normal(KEY, (2000, 2))
+    prior = vp.flow_matching(2, hidden=(64, 64), path=path)
+    vae = identity_vae(prior)
+    params = vp.fit_prior(prior, vae, vp.VAEParams({}, {}, {}), KEY, x, num_steps=800)
+    fitted = vae.latent_prior(params)
+    scale = np.sqrt(0.5**2 + 0.1**2)
+    exact = vp.DiagonalMixture(jnp.log(jnp.array([0.7, 0.3])), centers, jnp.full((2, 2), scale))
+    z = exact.sample(seed=jax.random.key(5), sample_shape=(300,))
+    gap = np.asarray(exact.log_prob(z) - jax.jit(fitted.log_prob)(z))
+    gaussian = vp.normal_diag(x.mean(0), jnp.hypot(x.std(0), 0.1))
+    assert np.mean(exact.log_prob(z) - gaussian.log_prob(z)) > 0.5
+    assert -0.02 < gap.mean() < 0.15
+
+
+@pytest.mark.usefixtures("_diffrax")
+def test_state_has_the_errors_of_the_solver_and_of_the_divergence():
+    coarse = vp.flow_matching(2, hidden=(8,), tolerance=1e-3, num_probes=2)
+    exact = vp.flow_matching(2, hidden=(8,), tolerance=1e-6)
+    params = perturbed(coarse.init(KEY), jax.random.key(1))
+    state = jax.jit(lambda params: coarse.init_state(params=params, key=jax.random.key(2)))(params)
+    solver, divergence = state["normalizer_error"]
+    other = exact.apply(params, **state)
+    z = jax.jit(lambda key: other.sample(seed=key, sample_shape=(300,)))(jax.random.key(3))
+    reference = jax.jit(other.log_prob)(z)
+    of_both = coarse.apply(params, **state)
+    error = np.sqrt(np.mean((jax.jit(of_both.log_prob)(z) - reference) ** 2))
+    assert 0.7 * error < divergence < 1.4 * error
+    assert error > 0.05 > solver > 1e-5
+
+
+@pytest.mark.usefixtures("_diffrax")
+def test_log_marginal_carries_the_errors():
+    prior = vp.flow_matching(2, hidden=(4,))
+    vae = identity_vae(prior)
+    own = prior.init(KEY)
+    state = {
+        "normalizer": jnp.ones(()),
+        "normalizer_error": jnp.array([0.03, 0.04]),
+        "normalizer_key": jnp.zeros(2, jnp.uint32),
+    }
+    params = vp.VAEParams({}, {}, vp.Variables(own, state))
+    found = vp.log_marginal(vae, params, KEY, jnp.zeros((2, 2)), num_samples=30)
+    np.testing.assert_allclose(found.normalizer_error, 0.05, rtol=1e-4)
+    np.testing.assert_allclose(found.normalizer_bias, 0.05**2 / 2, rtol=1e-3)
+    normal = vp.log_marginal(
+        identity_vae(vp.standard_normal(2)), params._replace(prior={}), KEY, jnp.zeros((2, 2)), num_samples=30
+    )
+    np.testing.assert_allclose(found.values, normal.values, atol=1e-4)  # the velocity starts at 0
+
+
+def test_start_from_data_has_the_moments_of_the_encodings():
+    z = np.random.default_rng(0).normal([3.0, -1.0], [0.5, 2.0], (500, 2))
+    params = vp.init_from_data(vp.flow_matching(2), KEY, z=z)
+    np.testing.assert_allclose(params["loc"], z.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(np.exp(params["log_scale"]), z.std(0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: vp.flow_matching(0), "`dim` to be an integer >= 1; got 0"),
+        (lambda: vp.flow_matching(2, num_probes=0), "`num_probes` to be an integer >= 1; got 0"),
+        (lambda: vp.flow_matching(2, path="straight"), "`path` to be one of 'linear', 'cosine'; got 'straight'"),
+        (lambda: vp.flow_matching(2, tolerance=0.0), "`tolerance` to be a finite number > 0"),
+        (lambda: vp.flow_matching(2).init_from_data(KEY, z=np.zeros((9, 3))), r"`z` of shape \[N, 2\]"),
+    ],
+)
+def test_bad_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

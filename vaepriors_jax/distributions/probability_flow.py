@@ -1,0 +1,148 @@
+"""The density of a probability-flow ODE, also called a continuous normalizing flow."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import distrax
+import jax
+import jax.numpy as jnp
+
+from vaepriors_jax.distributions.numerics import LOG_2PI, as_event, over_leading_axes
+
+# (params, t, u [dim]) -> du/dt [dim]; compared by value, so that two of the same network share a compiled solver.
+Velocity = Callable[[Any, jax.Array, jax.Array], jax.Array]
+
+MOST_STEPS = 1000
+
+
+class Solver(NamedTuple):
+    """How the ODE is solved.
+
+    Attributes:
+        velocity: du/dt.
+        tolerance: relative and absolute tolerance of each step.
+    """
+
+    velocity: Velocity
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class _Position:
+    """The ODE of u alone."""
+
+    velocity: Velocity
+
+    def __call__(self, t: jax.Array, state: jax.Array, args: Any) -> jax.Array:
+        return self.velocity(args[0], t, state)
+
+
+@dataclass(frozen=True)
+class _PositionAndDivergence:
+    """The ODE of u and of the integral of the velocity's divergence: exact, or by probes v as the mean of v^T J v."""
+
+    velocity: Velocity
+
+    def __call__(self, t: jax.Array, state: Any, args: Any) -> tuple[jax.Array, jax.Array]:
+        params, probes = args
+        change, push = jax.linearize(lambda u: self.velocity(params, t, u), state[0])
+        if probes is None:
+            return change, jnp.trace(jax.vmap(push)(jnp.eye(len(change), dtype=change.dtype)))
+        return change, jnp.mean(jnp.sum(jax.vmap(push)(probes) * probes, axis=-1))
+
+
+class ProbabilityFlow(distrax.Distribution):
+    r"""$z = \mu + \sigma u_1$, where $du_t/dt = v(t, u_t)$ and $u_0 \sim \mathcal{N}(0, I)$; see `flow_matching`.
+
+    Attributes:
+        loc: $\mu$ [dim].
+        scale: $\sigma$ [dim].
+        normalizer: what log p(z) is divided by: 1, the integral of a density without errors.
+    """
+
+    def __init__(
+        self,
+        solver: Solver,
+        params: Any,
+        loc: jax.Array,
+        scale: jax.Array,
+        *,
+        probes: jax.Array | None = None,
+        normalizer: Any = 1.0,
+        matching_loss: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
+    ):
+        """Takes the solver, the parameters of the velocity, and probes [P, dim] for the divergence; None: exact.
+
+        `matching_loss(key, u)` is the loss of the velocity at one u [dim].
+        """
+        self._solver, self._params, self._probes = solver, params, probes
+        self._matching_loss = matching_loss
+        self.loc, self.scale, self.normalizer = loc, scale, jnp.asarray(normalizer, loc.dtype)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """(dim,)."""
+        return tuple(self.loc.shape)
+
+    def fitting_loss(self, key: jax.Array, value: jax.Array) -> jax.Array:
+        """What `fit_prior` minimises in place of -log p(z), at z [dim]: the loss of the velocity, without any ODE."""
+        if self._matching_loss is None:
+            raise TypeError("Expected a loss of the velocity; this distribution has none.")
+        u = (as_event(value, self.event_shape, self.loc.dtype) - self.loc) / self.scale
+        return self._matching_loss(key, jax.lax.stop_gradient(u))
+
+    def log_prob(self, value: jax.Array) -> jax.Array:
+        """Log-density in nats at z [..., dim]: [...]; NaN where the ODE is not solved in 1,000 steps."""
+
+        def of_one(z: jax.Array) -> jax.Array:
+            u = (z - self.loc) / self.scale
+            field = _PositionAndDivergence(self._solver.velocity)
+            u, change = _solve(
+                field, self._solver.tolerance, (self._params, self._probes), (u, jnp.zeros_like(u[0])), -1
+            )
+            return jnp.sum(-0.5 * u**2 - 0.5 * LOG_2PI - jnp.log(self.scale)) + change - jnp.log(self.normalizer)
+
+        return over_leading_axes(of_one, as_event(value, self.event_shape, self.loc.dtype))
+
+    def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
+        """Solves the ODE from samples of N(0, I): samples of the density, up to the error of the solver."""
+
+        def push(u: jax.Array) -> jax.Array:
+            return _solve(_Position(self._solver.velocity), self._solver.tolerance, (self._params, None), u, 1)
+
+        start = jax.random.normal(key, (n, *self.event_shape), self.loc.dtype)
+        return self.loc + self.scale * jax.vmap(push)(start)
+
+
+def _solve(field: Any, tolerance: float, args: Any, start: Any, direction: int) -> Any:
+    """The state at t = 1, from t = 0 on, or for `direction` -1 at t = 0, from t = 1 on."""
+    diffrax = import_diffrax()
+    dtype = jax.tree.leaves(start)[0].dtype
+    begin, end = (jnp.asarray(t, dtype) for t in ((0, 1) if direction > 0 else (1, 0)))
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(field),
+        diffrax.Tsit5(),
+        begin,
+        end,
+        None,
+        start,
+        args,
+        stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
+        max_steps=MOST_STEPS,
+        throw=False,
+    )
+    is_solved = solution.result == diffrax.RESULTS.successful
+    return jax.tree.map(lambda leaf: jnp.where(is_solved, leaf[0], jnp.nan), solution.ys)
+
+
+def import_diffrax() -> Any:
+    """The package diffrax, which the extra `diffrax` installs; ImportError without it."""
+    try:
+        return importlib.import_module("diffrax")
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "Expected the package diffrax, which solves the ODE of `flow_matching`; it is not installed. Install it: "
+            "pip install 'vaepriors_jax[diffrax]'"
+        ) from error
