@@ -76,8 +76,13 @@ def _encodings_and_samples(model: Model, data: Dataset) -> tuple[np.ndarray, np.
     """One z of q(z|x) for each test image, their classes, and as many samples of the prior."""
     vae, y = without_label(model, data), data.test.get("y")
     z = encode(*without_prior(vae, model.params), KEY, data.test["x"], model.context(data.test))[:MOST_POINTS]
-    drawn = vae.latent_prior(model.params).sample(seed=KEY, sample_shape=len(z))
+    drawn = _draw(vae, model.params, len(z))
     return np.asarray(z), y if y is None else y[:MOST_POINTS], np.asarray(drawn)
+
+
+@partial(jax.jit, static_argnums=(0, 2))
+def _draw(vae: vp.VAE, params: vp.VAEParams, num: int) -> jax.Array:
+    return vae.latent_prior(params).sample(seed=KEY, sample_shape=num)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -132,20 +137,28 @@ def _show_images(axis: Any, images: np.ndarray, num_columns: int) -> None:
     axis.axis("off")
 
 
+@partial(jax.jit, static_argnums=0)
+def _draw_components(vae: vp.VAE, params: vp.VAEParams) -> tuple[jax.Array, jax.Array]:
+    """The heaviest components [C]; the mean of each, and samples of it [C, 1 + DRAWS, dim]."""
+    prior = vae.latent_prior(params)
+    means, _ = prior.component_moments()
+
+    def draw(component: jax.Array) -> jax.Array:
+        only = prior.with_log_weights(jnp.full_like(prior.log_weights, -jnp.inf).at[component].set(0))
+        drawn = only.sample(seed=jax.random.fold_in(KEY, component), sample_shape=DRAWS)
+        return jnp.concatenate([means[component][None], drawn])
+
+    chosen = jnp.argsort(-prior.log_weights)[:COMPONENTS]
+    return chosen, jax.lax.map(draw, chosen)
+
+
 def by_component(model: Model, data: Dataset) -> np.ndarray:
     """For each of the heaviest components: its pseudo-input, or its decoded mean, and decoded samples of it."""
-    prior = model.vae.latent_prior(model.params)
-    chosen = np.argsort(-np.asarray(prior.log_weights))[:COMPONENTS]
-    means, _ = prior.component_moments()
-    rows = []
-    for component in chosen:
-        only = prior.with_log_weights(jnp.full_like(prior.log_weights, -jnp.inf).at[component].set(0))
-        drawn = only.sample(seed=jax.random.fold_in(KEY, int(component)), sample_shape=DRAWS)
-        rows.append(jnp.concatenate([means[component][None], drawn]))
-    images = np.array(_decode(*without_prior(model.vae, model.params), jnp.concatenate(rows)))
+    chosen, z = _draw_components(model.vae, model.params)
+    images = np.array(_decode(*without_prior(model.vae, model.params), z.reshape(-1, z.shape[-1])))
     if has_pseudo_inputs(model.vae.prior):
         inputs = np.asarray(vp.pseudo_inputs(model.vae.prior, model.params.prior))
-        images[:: DRAWS + 1] = inputs[chosen]
+        images[:: DRAWS + 1] = inputs[np.asarray(chosen)]
     return images
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from tqdm import tqdm
 
 import vaepriors_jax as vp
@@ -46,10 +47,10 @@ def _train(name: str, made: Made, seeds: tuple[int, ...], config: Settings, data
     settings = grid.settings(config.all_learning_rates, config.betas)
     starts = [init(key_init) for key_init, _ in keys]
     operations = _announce(name, vae, starts[0], config, data)
-    params = jax.tree.map(lambda *leaves: jnp.stack(leaves * len(settings)), *starts)
+    params = jax.tree.map(lambda *leaves: np.stack(leaves * len(settings)), *starts)
     # Replicas are ordered setting by setting, and seed by seed within one.
-    rates = jnp.repeat(jnp.asarray([setting.learning_rate for setting in settings]), len(seeds))
-    betas = jnp.repeat(jnp.asarray([setting.beta for setting in settings]), len(seeds))
+    rates = np.repeat(np.float32([setting.learning_rate for setting in settings]), len(seeds))
+    betas = np.repeat(np.float32([setting.beta for setting in settings]), len(seeds))
     fit_keys = jnp.stack([key_fit for _, key_fit in keys] * len(settings))
     fit_options = _fit_options(vae, config, data, num_replicas=len(rates))
     of_epoch = operations * len(rates) * (len(data.train["x"]) // config.batch_size)

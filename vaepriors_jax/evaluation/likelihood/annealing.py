@@ -119,6 +119,12 @@ def annealed_importance_sampling(
         return anneal_examples(vae, params, key, data, None, settings, places), data.get("weight")
 
     weights, weight = map_data(program, vae, params, key, x, context)
-    first, second = (jax.nn.logsumexp(power * weights.forward, axis=1) for power in (1, 2))
-    values = log_mean_exp(weights.forward)
-    return AnnealedLogMarginal(values, jnp.exp(2 * first - second), weights.acceptance_rate, estimate(values, weight))
+    values, effective_sample_size = _average(weights.forward)
+    return AnnealedLogMarginal(values, effective_sample_size, weights.acceptance_rate, estimate(values, weight))
+
+
+@jax.jit
+def _average(log_weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Log of the mean weight, and effective sample size [N], from log-weights [N, C]."""
+    first, second = (jax.nn.logsumexp(power * log_weights, axis=1) for power in (1, 2))
+    return log_mean_exp(log_weights), jnp.exp(2 * first - second)
