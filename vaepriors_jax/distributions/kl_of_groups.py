@@ -36,8 +36,8 @@ def kl_of_groups(
         method: that of `kl_divergence`.
 
     Returns:
-        The KL of each group [G]. For `TwoLevel` distributions and one group for each level, the KL of the bottom level
-        is the mean over z2 of $KL(q(z_1|z_2) || p(z_1|z_2))$.
+        The KL of each group [G]. For `TwoLevel` distributions whose first group is the bottom level, the KL of that
+        is the mean over z2 of $KL(q(z_1|z_2) || p(z_1|z_2))$; the other groups are those of the top level.
 
     Raises:
         ValueError: sizes that do not sum to dim, or distributions that are not independent between groups.
@@ -49,8 +49,10 @@ def kl_of_groups(
         return kl_divergence(q, p, samples=samples, method=method)[None]
     check_same_space(q, p)
     q, p = as_library_distribution(q), as_library_distribution(p)
-    if isinstance(q, TwoLevel) and isinstance(p, TwoLevel) and group_sizes == (q.bottom_dim, dim - q.bottom_dim):
-        return _kl_of_levels(q, p, samples, method)
+    if isinstance(q, TwoLevel) and isinstance(p, TwoLevel) and group_sizes and group_sizes[0] == q.bottom_dim:
+        bottom, top = q.split(samples)
+        of_top = kl_of_groups(q.top, p.top, samples=top, group_sizes=group_sizes[1:], method=method)
+        return jnp.concatenate([_kl_of_bottom(q, p, bottom, top, method)[None], of_top])
     values = _kl_of_dimensions(q, p, samples, method)
     if group_sizes is None:
         return values
@@ -87,12 +89,10 @@ def _log_densities(distribution: Any, samples: jax.Array) -> jax.Array | None:
     return None if scalar is None else scalar.log_prob(samples)
 
 
-def _kl_of_levels(q: TwoLevel, p: TwoLevel, samples: jax.Array, method: str) -> jax.Array:
-    """The KL of the bottom level and that of the top level [2]."""
-    bottom, top = q.split(samples)
+def _kl_of_bottom(q: TwoLevel, p: TwoLevel, bottom: jax.Array, top: jax.Array, method: str) -> jax.Array:
+    """The mean over samples of the KL of the bottom level given the levels above it."""
 
     def of_sample(z1: jax.Array, z2: jax.Array) -> jax.Array:
         return kl_divergence(q.bottom(z2), p.bottom(z2), samples=z1[None], method=method)
 
-    of_top = kl_divergence(q.top, p.top, samples=top, method=method)
-    return jnp.stack([jnp.mean(jax.vmap(of_sample)(bottom, top)), of_top])
+    return jnp.mean(jax.vmap(of_sample)(bottom, top))

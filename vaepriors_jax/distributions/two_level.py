@@ -1,4 +1,7 @@
-"""Distributions over two levels of latents, z = [z1, z2] as one vector: p(z1|z2) p(z2), or q(z1|x, z2) q(z2|x)."""
+"""Distributions over two levels of latents, z = [z1, z2] as one vector: p(z1|z2) p(z2), or q(z1|x, z2) q(z2|x).
+
+The top level can have two levels itself, which makes three.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -84,12 +87,19 @@ class TwoLevel(distrax.Distribution):
         return jax.vmap(moments)(self.top.sample(seed=jax.random.key(0), sample_shape=NUM_DRAWS))
 
 
+def top_level(distribution: distrax.Distribution, z: jax.Array) -> tuple[distrax.Distribution, jax.Array]:
+    """The distribution of the uppermost of two or more levels, and that part of z; both as they are for one level."""
+    while isinstance(distribution, TwoLevel):
+        distribution, z = distribution.top, distribution.split(z)[1]
+    return distribution, z
+
+
 def two_level_posterior(top: Any, bottom: Callable[[jax.Array], distrax.Distribution]) -> TwoLevel:
     r"""Posterior of a two-level model, $q(z|x) = q(z_2|x)\, q(z_1|x, z_2)$ with $z = [z_1, z_2]$.
 
     An encoder returns it. It has no closed-form KL. Density and samples are exact; mean and variance of z1 are averages
     over 64 draws of z2 with a fixed key. Evaluating q(z) over many examples runs `bottom` for each pair of a point and
-    an example.
+    an example. For three levels, the top is a `two_level_posterior` too.
 
     Args:
         top: q(z2|x), such as `normal_diag(loc, scale)`.

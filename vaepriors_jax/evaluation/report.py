@@ -11,7 +11,7 @@ import numpy as np
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data, check_model
 from vaepriors_jax.distributions.mixture import Mixture
-from vaepriors_jax.distributions.two_level import TwoLevel
+from vaepriors_jax.distributions.two_level import top_level
 from vaepriors_jax.evaluation.estimates import Estimate, estimate
 from vaepriors_jax.evaluation.latents.aggregated_posterior import aggregated_posterior, posterior_of
 from vaepriors_jax.evaluation.latents.components import mixture_usage
@@ -241,7 +241,7 @@ def _hole(
 def _latents(vae: VAE, params: VAEParams, key: jax.Array, data: Examples, missing: dict[str, str]) -> Latents:
     first = take_rows(data, 0)
     prior = vae.latent_prior(params, **context_of(first))
-    top = prior.top if isinstance(prior, TwoLevel) else prior
+    top, _ = top_level(prior, jnp.zeros(prior.event_shape))
     dimensions = _attempt(missing, "active units", lambda: latent_dimensions(vae, params, key, **data))
     usage = _attempt(missing, "components", lambda: mixture_usage(vae, params, key, **data))
     return Latents(

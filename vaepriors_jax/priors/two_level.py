@@ -24,6 +24,9 @@ def two_level(top_prior: Prior, top_dim: int, bottom_dim: int, *, hidden: tuple[
     $\mu$ and $\log \sigma$; it starts at N(0, I), whatever z2. Scales are kept within [1e-8, 1e8]. The
     encoder gives back a `two_level_posterior`, or any other posterior over the whole of z.
 
+    For three levels the top prior is a `two_level` itself, and the top of the posterior a `two_level_posterior`; and so
+    on for more.
+
     Args:
         top_prior: any prior over z2.
         top_dim: dimension of z2.

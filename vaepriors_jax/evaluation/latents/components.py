@@ -13,7 +13,7 @@ from vaepriors_jax.base import Prior
 from vaepriors_jax.checks import check_positive_integer, check_some_weight
 from vaepriors_jax.data_checks import check_data
 from vaepriors_jax.distributions.mixture import Mixture
-from vaepriors_jax.distributions.two_level import TwoLevel
+from vaepriors_jax.distributions.two_level import top_level
 from vaepriors_jax.evaluation.latents.aggregated_posterior import posterior_of
 from vaepriors_jax.evaluation.per_example import map_stream, open_examples
 from vaepriors_jax.loops import map_chunks
@@ -54,8 +54,7 @@ def assign_components(
         key, example = inputs
         prior = vae.latent_prior(params, **context_of(example))
         z = posterior_of(vae, params, example).sample(seed=key)
-        if isinstance(prior, TwoLevel):
-            prior, z = prior.top, prior.split(z)[1]
+        prior, z = top_level(prior, z)
         if not isinstance(prior, Mixture):
             raise ValueError(f"Expected a prior that is a mixture; {vae.prior!r} gives {prior.name}.")
         return prior.responsibilities(z), jnp.exp(prior.log_weights)
