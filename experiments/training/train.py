@@ -49,8 +49,8 @@ def _train(name: str, made: Made, seeds: tuple[int, ...], config: Settings, data
     operations = _announce(name, vae, starts[0], config, data)
     params = jax.tree.map(lambda *leaves: np.stack(leaves * len(settings)), *starts)
     # Replicas are ordered setting by setting, and seed by seed within one.
-    rates = np.repeat(np.float32([setting.learning_rate for setting in settings]), len(seeds))
-    betas = np.repeat(np.float32([setting.beta for setting in settings]), len(seeds))
+    rates = jnp.asarray(np.repeat([setting.learning_rate for setting in settings], len(seeds)), jnp.float32)
+    betas = jnp.asarray(np.repeat([setting.beta for setting in settings], len(seeds)), jnp.float32)
     fit_keys = jnp.stack([key_fit for _, key_fit in keys] * len(settings))
     fit_options = _fit_options(vae, config, data, num_replicas=len(rates))
     of_epoch = operations * len(rates) * (len(data.train["x"]) // config.batch_size)
