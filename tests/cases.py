@@ -157,6 +157,11 @@ PRIORS = [
         {"y": 2, "age": np.float32(0.5)},
     ),
     PriorCase("marginalize", lambda: vp.marginalize(vp.conditional_mixture(2, 2, num_classes=3), (0.2, 0.3, 0.5))),
+    PriorCase(
+        "semi_supervised",
+        lambda: vp.semi_supervised(vp.conditional_normal(2, num_classes=3), (0.2, 0.3, 0.5)),
+        {"y": np.int32(-1)},
+    ),
     PriorCase("two_level", lambda: vp.two_level(vp.standard_normal(1), 1, 1, hidden=(8,))),
     PriorCase(
         "two_level_vamp", lambda: vp.two_level(vp.vamp(3, (6,)), 1, 1, hidden=(8,)), {"encode": encode_two_level}

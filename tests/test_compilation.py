@@ -294,7 +294,7 @@ WITHOUT_ARRAYS = {
 BY_ROW = {  # of the tables below and of tests/cases.py
     *("bernoulli", "normal_diag", "binomial_levels", "categorical_levels", "continuous_bernoulli", "student_t"),
     *("discretized_logistic", "discretized_logistic_mixture", "two_level_posterior", "power_spherical"),
-    *("dirichlet", "logistic_normal", "wrapped_normal"),
+    *("dirichlet", "logistic_normal", "wrapped_normal", "committed_rate"),
     *("poisson", "negative_binomial", "zero_inflated", "joint", "masked"),
 }
 
@@ -392,6 +392,14 @@ def test_a_likelihood_compiles_once(name, lowered):
         return jax.random.bernoulli(key, 0.5, (6,)).astype(jnp.float32)
 
     check_compiles_once(use_distribution(LIKELIHOODS[name], pixels, (6,)), lowered, calls=2)
+
+
+def test_a_posterior_with_a_committed_rate_compiles_once(lowered):
+    def points(key):
+        return jax.random.normal(key, (4, 3))
+
+    make = use_distribution(lambda loc: vp.committed_rate(loc, jnp.exp(loc), 2.0), points, (3,))
+    check_compiles_once(make, lowered, calls=2)
 
 
 # On both sides of each switch of the fast mixture.

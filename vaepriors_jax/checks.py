@@ -282,16 +282,21 @@ def check_batch(batch: Any) -> None:
         raise ValueError(f"Expected arrays of one length [B, ...], at least 1, in the batch; got {lengths}.")
 
 
-def check_labels(y: Any, num_classes: int, name: str = "y") -> None:
-    """Raises ValueError unless labels are integers or booleans in [0, num_classes); checks only the dtype if traced."""
+def check_labels(y: Any, num_classes: int, name: str = "y", missing: int | None = None) -> None:
+    """Raises ValueError unless labels are integers or booleans in [0, num_classes); checks only the dtype if traced.
+
+    A label may also be the one that stands for a `missing` one, if any does.
+    """
     dtype = y.dtype if isinstance(y, Tracer) else np.asarray(y).dtype
     if not (np.issubdtype(dtype, np.integer) or np.issubdtype(dtype, np.bool_)):
         raise ValueError(f"Expected integer labels in `{name}`; got dtype {dtype}.")
     if isinstance(y, Tracer):
         return
     labels = np.asarray(y)
+    labels = labels if missing is None else labels[labels != missing]
     if labels.size and (labels.min() < 0 or labels.max() >= num_classes):
         raise ValueError(
-            f"Expected labels in `{name}` from 0 to {num_classes - 1} (num_classes={num_classes}); got values from "
-            f"{labels.min()} to {labels.max()}. Renumber the labels, or raise `num_classes`."
+            f"Expected labels in `{name}` from 0 to {num_classes - 1} (num_classes={num_classes})"
+            f"{'' if missing is None else f', or {missing} for a missing one'}; got values from {labels.min()} to "
+            f"{labels.max()}. Renumber the labels, or raise `num_classes`."
         )

@@ -11,6 +11,9 @@ from jax.lax import Precision
 
 from vaepriors_jax.checks import check_labels, check_names, check_positive_integer, did_you_mean
 
+# Stands for a label that is missing.
+MISSING_LABEL = -1
+
 
 def check_condition(num_classes: int | None, condition_dim: int | None, name: str = "y", *, required: bool) -> None:
     """Raises ValueError unless the condition is a label, a vector, or (if not required) absent."""
@@ -27,18 +30,23 @@ def check_condition(num_classes: int | None, condition_dim: int | None, name: st
 
 
 class Read(NamedTuple):
-    """An entry of one example that a prior reads: its name, its classes if it is a label, and its shape."""
+    """An entry of one example that a prior reads: its name, its classes if it is a label, and its shape.
+
+    `missing` is the label that stands for a missing one, if the prior takes such examples.
+    """
 
     name: str
     num_classes: int | None
     shape: tuple[int, ...]
+    missing: int | None = None
 
 
 def conditions_read(config: Any) -> Iterator[Read]:
     """Yields what a prior of this configuration reads of each example, itself or by a prior or flow within it.
 
-    `marginalize` sums over its label, and does not read it; a `conditioned` prior reads its own conditions in place of
-    `y`. The covariates of a VampPrior are among the results: the encoder reads them.
+    `marginalize` sums over its label, and does not read it; `semi_supervised` reads a label that may be missing; a
+    `conditioned` prior reads its own conditions in place of `y`. The covariates of a VampPrior are among the results:
+    the encoder reads them.
     """
     if not isinstance(config, Mapping):
         return
@@ -47,20 +55,32 @@ def conditions_read(config: Any) -> Iterator[Read]:
         yield Read(name, int(config["num_classes"]), ())
     if isinstance(config.get("condition_dim"), (int, np.integer)):
         yield Read(name, None, (int(config["condition_dim"]),))
+    missing = config.get("missing_label", MISSING_LABEL) if "missing_probabilities" in config else None
     replaced = name if "class_probabilities" in config else "y" if "conditions" in config else None
     for argument, value in config.items():
         if argument in ("covariates", "conditions") and isinstance(value, Mapping):
             yield from (Read(n, one.get("num_classes"), tuple(one.get("shape", ()))) for n, one in value.items())
             continue
         for item in value if isinstance(value, (list, tuple)) else [value]:
-            yield from (read for read in conditions_read(item) if read.name != replaced)
+            for read in conditions_read(item):
+                if missing is not None and read.name == name:
+                    yield read._replace(missing=int(missing))
+                elif read.name != replaced:
+                    yield read
 
 
 def labels_read(config: Any) -> Iterator[tuple[str, int]]:
     """Yields the name and the number of classes of each label among `conditions_read`."""
-    for name, num_classes, _ in conditions_read(config):
+    for name, num_classes, *_ in conditions_read(config):
         if num_classes is not None:
             yield name, num_classes
+
+
+def check_labels_read(config: Any, data: Mapping[str, Any]) -> None:
+    """Raises ValueError for labels in data, or in the context, that are outside the classes of a prior."""
+    for read in conditions_read(config):
+        if read.num_classes is not None and read.name in data:
+            check_labels(data[read.name], read.num_classes, read.name, read.missing)
 
 
 def read_condition(context: Mapping[str, Any], name: str) -> Any:

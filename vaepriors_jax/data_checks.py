@@ -15,13 +15,12 @@ from vaepriors_jax.checks import (
     check_finite,
     check_integer_range,
     check_key,
-    check_labels,
     check_reserved,
     check_some_weight,
     check_transformed,
     check_weights,
 )
-from vaepriors_jax.conditioning import conditions_read, labels_read
+from vaepriors_jax.conditioning import check_labels_read, conditions_read
 from vaepriors_jax.factories import check_is, check_shapes
 from vaepriors_jax.likelihoods.support import Support
 from vaepriors_jax.networks.variables import split
@@ -41,6 +40,19 @@ def check_vae(vae: Any, order: str) -> None:
         value = getattr(vae, name)
         if not isinstance(value, tuple) and not (value is None and name == "latent_shape"):
             raise TypeError(f"Expected `{name}` of the `vp.VAE` as a tuple, such as {example}; got {value!r}.")
+    _check_missing_labels(vae)
+
+
+def _check_missing_labels(vae: VAE) -> None:
+    """Raises ValueError if a network reads a label that examples may lack."""
+    optional = {read.name for read in conditions_read(vae.prior.config) if read.missing is not None}
+    for network in ("encoder", "decoder"):
+        if both := optional.intersection(getattr(vae, f"{network}_context")):
+            raise ValueError(
+                f"Expected a label that the prior alone reads, since examples of a `semi_supervised` prior may lack "
+                f"it; {network}_context has {', '.join(map(repr, sorted(both)))}. Leave it out there, or train p(x|y) "
+                "on the examples with labels, without `semi_supervised`."
+            )
 
 
 def check_model(vae: VAE, params: VAEParams, key: jax.Array) -> tuple[VAEParams, jax.Array]:
@@ -151,9 +163,7 @@ def check_values(vae: VAE, data: Mapping[str, Any]) -> None:
         check_finite(name, value)
     if "weight" in data:
         check_weights(data["weight"])
-    for name, num_classes in labels_read(vae.prior.config):
-        if name in data:
-            check_labels(data[name], num_classes, name)
+    check_labels_read(vae.prior.config, data)
 
 
 def check_entries(vae: VAE, names: Collection[str]) -> None:

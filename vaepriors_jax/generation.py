@@ -66,9 +66,9 @@ def _per_sample(
     for name, value in context.items():
         if name not in known:
             continue
-        _, num_classes, one = known[name]
+        _, num_classes, one, missing = known[name]
         if num_classes is not None:
-            check_labels(value, num_classes, name)
+            check_labels(value, num_classes, name, missing)
         if np.shape(value) not in (one, (num_samples, *one)):
             raise ValueError(_values_expected(num_samples, {name: value}, one))
     leading = {

@@ -19,6 +19,7 @@ ARGUMENTS = {
     "batch_norm_linen": ["--num-epochs", "1"],
     "flow_matching_prior": ["--num-epochs", "1", "--latent-dim", "2", "--num-steps", "5", "--num-images", "2"],
     "objectives": ["--num-epochs", "1"],
+    "missing_labels": ["--num-epochs", "2"],
 }
 NIGHTLY = ("counts", "flow_matching_prior")
 # Packages without which an example is skipped.

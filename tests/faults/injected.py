@@ -834,6 +834,20 @@ OBJECTIVES = [
         "distributions/test_committed_rate.py::test_no_output_of_an_encoder_undercuts_the_rate",
     ),
     _fault(
+        "missing-label-of-equal-classes",
+        "priors/semi_supervised.py",
+        "return jnp.where(is_missing, of_any, ",
+        "return jnp.where(is_missing, -jnp.log(len(of_any)), ",
+        "priors/test_semi_supervised.py::test_density_with_and_without_labels_in_one_batch",
+    ),
+    _fault(
+        "label-outside-the-classes-taken-as-none",
+        "priors/semi_supervised.py",
+        "is_missing, is_class = y == missing_label,",
+        "is_missing, is_class = y < 0,",
+        "priors/test_semi_supervised.py::test_a_traced_label_outside_the_classes_is_nan",
+    ),
+    _fault(
         "kl-of-groups-of-other-dimensions",
         "distributions/kl_of_groups.py",
         "np.repeat(np.arange(len(group_sizes)), group_sizes)",

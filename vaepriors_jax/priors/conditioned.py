@@ -31,14 +31,15 @@ def _vector(name: str, condition: Covariate, value: Any) -> jax.Array:
 
 
 def _joint_label(conditions: Mapping[str, Covariate], context: Mapping[str, Any]) -> jax.Array:
-    """The label of a combination of labels, the last of which changes fastest; -1 where one is outside its classes."""
+    """The label of a combination of labels, the last of which changes fastest; negative outside the classes."""
     joint: Any = 0
     is_outside: Any = False
     for name, condition in conditions.items():
         label = jnp.asarray(read_condition(context, name)).astype(jnp.int32)
         is_outside |= (label < 0) | (label >= (condition.num_classes or 2))
         joint = joint * (condition.num_classes or 2) + label
-    return jnp.where(is_outside, -1, joint)
+    # Not -1, which stands for a missing label.
+    return jnp.where(is_outside, jnp.iinfo(jnp.int32).min, joint)
 
 
 @factory

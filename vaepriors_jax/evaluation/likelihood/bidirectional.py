@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaepriors_jax.checks import check_labels, check_positive_integer
-from vaepriors_jax.conditioning import labels_read
+from vaepriors_jax.checks import check_positive_integer
+from vaepriors_jax.conditioning import check_labels_read
 from vaepriors_jax.data_checks import check_data, check_model
 from vaepriors_jax.evaluation.estimates import Estimate, estimate
 from vaepriors_jax.evaluation.likelihood.annealed_chains import Settings, anneal_examples, check_settings, log_mean_exp
@@ -62,9 +62,7 @@ def _check_context(vae: VAE, context: dict[str, Any], num_examples: int) -> dict
                 f"Expected one `{name}` for each of num_examples={num_examples} simulated examples; got shape "
                 f"{np.shape(value)}."
             )
-    for name, num_classes in labels_read(vae.prior.config):
-        if name in context:
-            check_labels(context[name], num_classes, name)
+    check_labels_read(vae.prior.config, context)
     return jax.tree.map(jnp.asarray, context)
 
 
