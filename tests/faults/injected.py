@@ -547,6 +547,13 @@ FLOWS = [
         "priors/test_flow_matching.py::test_fit_learns_the_encodings[linear]",
     ),
     _fault(
+        "flow-matching-trains-on-fixed-probes",
+        "priors/flow_matching.py",
+        "None if num_probes is None else density.update_state",
+        "None",
+        "priors/test_flow_matching.py::test_training_with_the_vae_draws_other_signs_after_each_step",
+    ),
+    _fault(
         "flow-matching-errors-of-the-same-density",
         "priors/flow_matching.py",
         "error_of(self.distribution(params, self.tolerance, None))",

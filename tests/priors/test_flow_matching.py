@@ -80,6 +80,20 @@ def test_log_marginal_carries_the_errors():
     np.testing.assert_allclose(found.values, normal.values, atol=1e-4)  # the velocity starts at 0
 
 
+def test_training_with_the_vae_draws_other_signs_after_each_step():
+    """With the same ones in each step v learns to fool them, and the ELBO rises without bound."""
+    prior = vp.flow_matching(2, num_probes=16)
+    params, words = prior.init(KEY), jnp.zeros(2, jnp.uint32)
+    seen = []
+    for _ in range(3):
+        state = {"normalizer": 1.0, "normalizer_error": jnp.zeros(2), "normalizer_key": words}
+        seen.append(np.asarray(prior.apply(params, **state)._probes))
+        words = prior.update_state(state, params=params)["normalizer_key"]
+    assert not (seen[0] == seen[1]).all()
+    assert not (seen[1] == seen[2]).all()
+    assert vp.flow_matching(2).update_state is None
+
+
 def test_start_from_data_has_the_moments_of_the_encodings():
     z = np.random.default_rng(0).normal([3.0, -1.0], [0.5, 2.0], (500, 2))
     params = vp.init_from_data(vp.flow_matching(2), KEY, z=z)

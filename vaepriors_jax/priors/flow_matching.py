@@ -61,8 +61,8 @@ def flow_matching(
         path: "linear" or "cosine".
         tolerance: relative and absolute tolerance of a step of the solver.
         num_probes: None for the exact divergence, which takes dim products with the Jacobian of v; or the number of
-            vectors of random signs in Hutchinson's estimate, which takes so many. `init_state` draws them once for all
-            z, so that errors at neighbouring z are alike, and do not average out.
+            vectors of random signs in Hutchinson's estimate, which takes so many. They are the same for all z, so that
+            errors at neighbouring z are alike, and do not average out; each training step draws others.
 
     Context:
         normalizer: 1, the integral of a density without errors, in the prior's state.
@@ -119,7 +119,8 @@ def flow_matching(
         moments = {"loc": rows.mean(0), "log_scale": np.log(np.maximum(rows.std(0), 1e-6))}
         return init(key) | as_params(moments)
 
-    return Prior(init, apply, {}, init_from_data, None, density.init_state)
+    renewed = None if num_probes is None else density.update_state
+    return Prior(init, apply, {}, init_from_data, None, density.init_state, renewed)
 
 
 class _Density(NamedTuple):
@@ -169,3 +170,9 @@ class _Density(NamedTuple):
         of_probes = jnp.zeros_like(of_solver) if probes is None else error_of(self.distribution(params, tight, probes))
         error = jnp.stack([of_solver, of_probes])
         return {"normalizer": jnp.ones((), error.dtype), "normalizer_error": error, "normalizer_key": words}
+
+    def update_state(self, state: Any, **batch: Any) -> Any:
+        """Other probes after each training step: v would learn to fool those of a fixed key."""
+        del batch
+        words = jax.random.key_data(jax.random.split(key_of(state["normalizer_key"]))[0])
+        return {"normalizer_key": words}
