@@ -19,6 +19,7 @@ from experiments.benchmarks import (
     evaluation,
     growth,
     mixture,
+    priors,
     profile,
     replicas,
     startup,
@@ -32,11 +33,12 @@ from experiments.runs.environment import command, hardware, versions
 from experiments.runs.folder import output_folder
 
 PartName = Literal[
-    "mixture", "training", "profile", "evaluation", "replicas", "growth", "startup", "streams", "accelerator"
+    "mixture", "training", "priors", "profile", "evaluation", "replicas", "growth", "startup", "streams", "accelerator"
 ]
 MODULES: dict[str, Any] = {
     "mixture": mixture,
     "training": training,
+    "priors": priors,
     "profile": profile,
     "evaluation": evaluation,
     "replicas": replicas,

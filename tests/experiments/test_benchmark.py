@@ -15,6 +15,7 @@ from experiments.benchmarks import (
     growth,
     mixture,
     paper,
+    priors,
     profile,
     replicas,
     startup,
@@ -128,6 +129,20 @@ def test_child_processes_report_their_own_peak_and_their_failure():
     assert found["seconds"] > 0
     failed = common.call_in_child("evaluation:frechet", {"num_points": 2, "num_features": 3})
     assert "at least 4" in failed["unavailable"]
+
+
+def test_the_step_of_each_prior_is_timed_and_its_memory_grows_with_the_components():
+    settings = priors.SMALL._replace(priors=("standard", "vamp"))
+    measured = priors.run(settings).measured
+    assert measured["standard"]["ratio"] == 1
+    assert all(of["seconds"] > 0 for of in measured.values())
+    data = paper.load_images(400, 1)
+    few, many = (
+        priors.compile_step("vamp", settings._replace(sizes=settings.sizes._replace(num_components=num)), data)
+        for num in (20, 200)
+    )
+    assert many.temporary_bytes > 3 * few.temporary_bytes  # the networks take some as well
+    assert all(np.isfinite(few.call().elbo) for _ in range(2))  # the state is donated, and goes on
 
 
 def test_replicas_and_growth_read_the_times(tmp_path, monkeypatch):
