@@ -40,7 +40,8 @@ def families(sizes: Any, data: Dataset) -> dict[str, Callable[[], vp.Prior]]:
         "glow": lambda: flow(standard, glow_step()),
         "spline_flow": lambda: flow(standard, vp.spline_coupling(dim, hidden=hidden)),
         "autoregressive_flow": lambda: flow(standard, vp.masked_autoregressive(dim, hidden=hidden)),
-        "flow_over_vamp": lambda: flow(vamp(), coupling),
+        # Under a flow most pseudo-inputs go unused: weights take their mass away.
+        "flow_over_vamp": lambda: flow(vamp(weights="learned"), coupling),
         "autoregressive": lambda: vp.autoregressive_mixture(dim, hidden=hidden),
         "transformer": lambda: vp.transformer_mixture(dim),
         "resampled": lambda: vp.resampled(standard, dim, hidden=hidden),

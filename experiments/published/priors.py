@@ -15,6 +15,6 @@ def spline_flow(dim: int) -> vp.Prior:
 
 
 def flow_over_vamp(dim: int, num_components: int, input_shape: tuple[int, ...]) -> vp.Prior:
-    """Affine couplings over a VampPrior."""
-    base = vp.vamp(num_components, input_shape, initial_mean=0.05, initial_scale=0.01)
+    """Affine couplings over a VampPrior; its weights are learned, for many pseudo-inputs go unused under a flow."""
+    base = vp.vamp(num_components, input_shape, weights="learned", initial_mean=0.05, initial_scale=0.01)
     return vp.transformed(base, vp.repeat(vp.affine_coupling(dim, hidden=HIDDEN), NUM_LAYERS))

@@ -151,8 +151,14 @@ def _normalizers(rows: Rows) -> str:
             largest[row["prior"]] = max((row["test"][ERROR], row["test"][BIAS]), largest.get(row["prior"], (0.0, 0.0)))
     if not largest:
         return ""
-    listed = "; ".join(f"{display_name(name)} {error_and_bias(*values)}" for name, values in largest.items())
-    return f"The prior's density is an estimate, which adds an error to log p(x), of all images alike: {listed}."
+    worst = max(largest, key=lambda name: largest[name][0])
+    error = error_and_bias(*largest[worst])
+    if len(largest) == 1:
+        return f"The density of {display_name(worst)} is an estimate, which adds an error to its log p(x): {error}."
+    return (
+        f"The densities of {_listed(largest)} are estimates, which adds an error to their log p(x), at most that "
+        f"of {display_name(worst)}: {error}."
+    )
 
 
 def _samples(scores: Mapping[str, Scores], baseline: str) -> str:
