@@ -162,6 +162,13 @@ PRIORS = [
         lambda: vp.semi_supervised(vp.conditional_normal(2, num_classes=3), (0.2, 0.3, 0.5)),
         {"y": np.int32(-1)},
     ),
+    PriorCase(
+        "semi_supervised_vectors",
+        lambda: vp.semi_supervised_vectors(
+            vp.conditional_normal(2, condition_dim=1, hidden=(8,)), ((0.5,), (-1.0,), (2.0,))
+        ),
+        {"y": np.array([0.5], np.float32)},
+    ),
     PriorCase("two_level", lambda: vp.two_level(vp.standard_normal(1), 1, 1, hidden=(8,))),
     PriorCase(
         "two_level_vamp", lambda: vp.two_level(vp.vamp(3, (6,)), 1, 1, hidden=(8,)), {"encode": encode_two_level}

@@ -282,7 +282,7 @@ def check_batch(batch: Any) -> None:
         raise ValueError(f"Expected arrays of one length [B, ...], at least 1, in the batch; got {lengths}.")
 
 
-def check_labels(y: Any, num_classes: int, name: str = "y", missing: int | None = None) -> None:
+def check_labels(y: Any, num_classes: int, name: str = "y", missing: int | float | None = None) -> None:
     """Raises ValueError unless labels are integers or booleans in [0, num_classes); checks only the dtype if traced.
 
     A label may also be the one that stands for a `missing` one, if any does.

@@ -1,5 +1,6 @@
 """The condition of conditional priors and flows, called `y` unless it is named, and the networks that read it."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
@@ -32,20 +33,20 @@ def check_condition(num_classes: int | None, condition_dim: int | None, name: st
 class Read(NamedTuple):
     """An entry of one example that a prior reads: its name, its classes if it is a label, and its shape.
 
-    `missing` is the label that stands for a missing one, if the prior takes such examples.
+    `missing` is the label that stands for a missing one, or NaN for a vector, if the prior takes such examples.
     """
 
     name: str
     num_classes: int | None
     shape: tuple[int, ...]
-    missing: int | None = None
+    missing: int | float | None = None
 
 
 def conditions_read(config: Any) -> Iterator[Read]:
     """Yields what a prior of this configuration reads of each example, itself or by a prior or flow within it.
 
-    `marginalize` sums over its label, and does not read it; `semi_supervised` reads a label that may be missing; a
-    `conditioned` prior reads its own conditions in place of `y`. The covariates of a VampPrior are among the results:
+    `marginalize` sums over its label, and does not read it. A prior whose label or vector may be missing says so.
+    A `conditioned` prior reads its own conditions in place of `y`. The covariates of a VampPrior are among the results:
     the encoder reads them.
     """
     if not isinstance(config, Mapping):
@@ -55,18 +56,18 @@ def conditions_read(config: Any) -> Iterator[Read]:
         yield Read(name, int(config["num_classes"]), ())
     if isinstance(config.get("condition_dim"), (int, np.integer)):
         yield Read(name, None, (int(config["condition_dim"]),))
-    missing = config.get("missing_label", MISSING_LABEL) if "missing_probabilities" in config else None
-    replaced = name if "class_probabilities" in config else "y" if "conditions" in config else None
+    if "missing_probabilities" in config:
+        yield Read(name, len(config["missing_probabilities"]), (), config.get("missing_label", MISSING_LABEL))
+    if "missing_vectors" in config:
+        yield Read(name, None, np.shape(config["missing_vectors"])[1:], math.nan)
+    own = {"class_probabilities", "missing_probabilities", "missing_vectors"}.intersection(config)
+    replaced = name if own else "y" if "conditions" in config else None
     for argument, value in config.items():
         if argument in ("covariates", "conditions") and isinstance(value, Mapping):
             yield from (Read(n, one.get("num_classes"), tuple(one.get("shape", ()))) for n, one in value.items())
             continue
         for item in value if isinstance(value, (list, tuple)) else [value]:
-            for read in conditions_read(item):
-                if missing is not None and read.name == name:
-                    yield read._replace(missing=int(missing))
-                elif read.name != replaced:
-                    yield read
+            yield from (read for read in conditions_read(item) if read.name != replaced)
 
 
 def labels_read(config: Any) -> Iterator[tuple[str, int]]:

@@ -44,14 +44,14 @@ def check_vae(vae: Any, order: str) -> None:
 
 
 def _check_missing_labels(vae: VAE) -> None:
-    """Raises ValueError if a network reads a label that examples may lack."""
+    """Raises ValueError if a network reads a label or a vector that examples may lack."""
     optional = {read.name for read in conditions_read(vae.prior.config) if read.missing is not None}
     for network in ("encoder", "decoder"):
         if both := optional.intersection(getattr(vae, f"{network}_context")):
             raise ValueError(
-                f"Expected a label that the prior alone reads, since examples of a `semi_supervised` prior may lack "
-                f"it; {network}_context has {', '.join(map(repr, sorted(both)))}. Leave it out there, or train p(x|y) "
-                "on the examples with labels, without `semi_supervised`."
+                f"Expected a condition that the prior alone reads, since examples of a `semi_supervised` prior may "
+                f"lack it; {network}_context has {', '.join(map(repr, sorted(both)))}. Leave it out there, or train "
+                "p(x|y) on the examples that have one, without `semi_supervised`."
             )
 
 
@@ -159,8 +159,10 @@ def check_values(vae: VAE, data: Mapping[str, Any]) -> None:
         raise ValueError(f"Expected arrays of one length [N, ...], at least 1; got {lengths}.")
     for name, value in arrays.items():
         check_integer_range(name, value)
+    may_lack = {read.name for read in conditions_read(vae.prior.config) if read.missing is not None}
     for name, value in named_arrays(context_of(data)):
-        check_finite(name, value)
+        # NaN marks a vector that is missing.
+        check_finite(name, jnp.nan_to_num(value, posinf=jnp.inf, neginf=-jnp.inf) if name in may_lack else value)
     if "weight" in data:
         check_weights(data["weight"])
     check_labels_read(vae.prior.config, data)

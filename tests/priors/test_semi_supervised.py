@@ -144,7 +144,7 @@ def test_other_conventions_and_names():
 
 def test_what_it_refuses():
     vae, params, x = vae_with(PRIOR, encoder_context=("y",))
-    with pytest.raises(ValueError, match="a label that the prior alone reads.*encoder_context has 'y'"):
+    with pytest.raises(ValueError, match="a condition that the prior alone reads.*encoder_context has 'y'"):
         vp.make_train_step(vae, optax.adam(1e-3))
     with pytest.raises(ValueError, match="decoder_context has 'y'"):
         vp.log_marginal(vae_with(PRIOR, decoder_context=("y",))[0], params, KEY, x, y=np.zeros(40, int))

@@ -23,6 +23,7 @@ from vaepriors_jax.priors.power_spherical_mixture import power_spherical_mixture
 from vaepriors_jax.priors.resampled import resampled as resampled
 from vaepriors_jax.priors.reweighted import reweighted as reweighted
 from vaepriors_jax.priors.semi_supervised import semi_supervised as semi_supervised
+from vaepriors_jax.priors.semi_supervised_vectors import semi_supervised_vectors as semi_supervised_vectors
 from vaepriors_jax.priors.snis import snis as snis
 from vaepriors_jax.priors.spherical_uniform import spherical_uniform as spherical_uniform
 from vaepriors_jax.priors.standard_normal import standard_normal as standard_normal

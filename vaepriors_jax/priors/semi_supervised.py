@@ -84,7 +84,8 @@ def semi_supervised(
             lambda label: prior.apply(params, **(context | {condition: label})),
         )
 
-    start = None if prior.init_from_data is None else _start(prior.init_from_data, condition, missing_label)
+    starts = prior.init_from_data
+    start = None if starts is None else start_from_known(starts, condition, lambda y: y == missing_label)
     state = prior.init_state, prior.update_state
     return Prior(prior.init, apply, {}, start, Inner(prior), *state, prior.log_hyperprior)
 
@@ -123,15 +124,15 @@ def _check_label(prior: Prior, condition: str, num_classes: int, missing_label: 
         )
 
 
-def _start(start: InitFromData, condition: str, missing_label: int) -> Callable[..., Any]:
-    """The start of a prior from those of the data [N, ...] that have a label."""
+def start_from_known(start: InitFromData, condition: str, is_missing: Callable[[Any], Any]) -> Callable[..., Any]:
+    """The start of a prior from those of the data [N, ...] whose condition is not missing."""
 
-    def start_from_labelled(key: jax.Array, **data: Any) -> Any:
+    def start_from_those(key: jax.Array, **data: Any) -> Any:
         if data.get(condition) is None:
             return start(key, **data)
-        kept = np.asarray(data[condition]) != missing_label
+        kept = ~is_missing(np.asarray(data[condition]))
         if not kept.any():
-            raise ValueError(f"Expected some examples with a label `{condition}` to start from; all are missing.")
+            raise ValueError(f"Expected some examples with a known `{condition}` to start from; all are missing.")
         return start(key, **map_arrays(lambda value: np.asarray(value)[kept], data))
 
-    return start_from_labelled
+    return start_from_those
