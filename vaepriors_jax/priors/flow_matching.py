@@ -52,8 +52,8 @@ def flow_matching(
 
     **The density has errors**: that of the solver, and with `num_probes` that of Hutchinson's estimate of the
     divergence, which is the larger one by far and makes p(z) too large in expectation. `vp.init_prior_state` measures
-    both on samples of the prior, and `fit_prior` does so at its end. `vp.log_marginal` and all reports say what they
-    mean for log p(x).
+    both on samples of the prior; `fit_prior` does so at its end, and after training with the VAE you call it once more.
+    `vp.log_marginal` and all reports say what the errors mean for log p(x).
 
     Args:
         dim: dimension of z.
