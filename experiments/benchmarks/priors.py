@@ -12,6 +12,7 @@ from experiments.benchmarks import paper
 from experiments.benchmarks.common import Part, format_seconds, medians
 from experiments.data.dataset import Dataset
 from experiments.models.families import families
+from experiments.models.trained import training_data
 from experiments.models.vaes import Sizes, make_vae
 from experiments.report.document import Table
 
@@ -24,11 +25,12 @@ class Settings(NamedTuple):
 
     sizes: Sizes = paper.SIZES
     batch_size: int = 100
+    num_images: int = paper.EPOCH_IMAGES  # those of an exemplar prior
     repeats: int = 15
     priors: tuple[str, ...] | None = None
 
 
-SMALL = Settings(paper.SMALL_SIZES, 10, 2, (STANDARD, "vamp", "conditional"))
+SMALL = Settings(paper.SMALL_SIZES, 10, 100, 2, (STANDARD, "vamp", "conditional"))
 
 
 class Step(NamedTuple):
@@ -43,8 +45,7 @@ def compile_step(name: str, settings: Settings, data: Dataset) -> Step:
     vae, init = make_vae(name, settings.sizes, data)
     optimizer, key = optax.adam(paper.LEARNING_RATE), jax.random.key(0)
     state = vp.init_train_state(init(key), optimizer)
-    names = {"x", *vae.encoder_context}
-    batch = jax.tree.map(jnp.asarray, {name: data.train[name][: settings.batch_size] for name in names})
+    batch = {name: jnp.asarray(of[: settings.batch_size]) for name, of in training_data(vae, data).items()}
     compiled = vp.make_train_step(vae, optimizer).lower(state, key, batch).compile()
 
     # The state is donated, so that each call goes on from the last one.
@@ -58,7 +59,7 @@ def compile_step(name: str, settings: Settings, data: Dataset) -> Step:
 
 def run(settings: Settings) -> Part:
     """Times the step of each prior in turn with that of N(0, I)."""
-    data = paper.load_images(max(2 * settings.sizes.num_components, settings.batch_size), 10)
+    data = paper.load_images(settings.num_images, 10)
     names = settings.priors or tuple(families(settings.sizes, data))
     standard = compile_step(STANDARD, settings, data)
     measured: dict[str, dict[str, float]] = {}
@@ -77,8 +78,9 @@ def run(settings: Settings) -> Part:
     ]
     sizes = settings.sizes
     notes = [
-        f"Batches of {settings.batch_size} images of {data.name}, {sizes.latent_dim} latents, K = "
-        f"{sizes.num_components} components, flows of {sizes.flow_layers} layers, {sizes.flow_hidden} hidden units. "
+        f"Batches of {settings.batch_size} of the {len(data.train['x']):,} images of {data.name}, {sizes.latent_dim} "
+        f"latents, K = {sizes.num_components} components, flows of {sizes.flow_layers} layers with {sizes.flow_hidden} "
+        "hidden units. "
         "Ratio: medians of steps that take turns with those of N(0, I). Memory: what the compiled step allocates "
         "beside its parameters, the optimiser's state and the batch."
     ]

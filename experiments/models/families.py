@@ -51,6 +51,7 @@ def families(sizes: Any, data: Dataset) -> dict[str, Callable[[], vp.Prior]]:
         "laplace": lambda: vp.laplace(dim, learned=("loc", "scale")),
         "generalized_normal": lambda: vp.generalized_normal(dim, learned=("loc", "scale", "exponent")),
         "student_t": lambda: vp.student_t_prior(dim, learned=("loc", "scale", "df")),
+        "exemplar": lambda: vp.exemplar(dim, num_neighbors=10),
         "topographic": lambda: vp.topographic_map(dim),
         "weighted_coreset": lambda: vp.weighted_coreset(dim, num, shape, **random),
         "vamp_mixture": lambda: vp.vamp_mixture(dim, num, shape, len(data.train["x"]), **random),

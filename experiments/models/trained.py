@@ -7,13 +7,19 @@ import numpy as np
 
 import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
-from experiments.models.vaes import prior_reads_label
+from experiments.models.vaes import prior_reads_index, prior_reads_label
 from vaepriors_jax.vae import split_states
 
 
 def reads_label(vae: vp.VAE) -> bool:
     """Whether a VAE of these programs reads the label, in its networks or in its prior."""
     return "y" in vae.encoder_context or prior_reads_label(vae.prior)
+
+
+def training_data(vae: vp.VAE, data: Dataset) -> dict[str, Any]:
+    """What batches hold: images, labels where the VAE reads them, and places where its prior leaves an example out."""
+    train = data.train if reads_label(vae) else {"x": data.train["x"]}
+    return train | {"index": np.arange(len(train["x"]))} if prior_reads_index(vae.prior) else train
 
 
 class Model(NamedTuple):

@@ -91,6 +91,11 @@ def prior_reads_label(prior: vp.Prior) -> bool:
     return needs_label or any(read.name == "y" for read in conditions_read(prior.config))
 
 
+def prior_reads_index(prior: vp.Prior) -> bool:
+    """Whether a prior, or one that it wraps, reads the place of each training example, to leave that one out."""
+    return any("index" in inspect.signature(one.apply).parameters for one in chain_of(prior))
+
+
 def starts_from_examples(prior: vp.Prior) -> bool:
     """Whether a prior can start from data before there are encodings."""
     return prior.init_from_data is not None and "z" not in required_data(prior)

@@ -14,6 +14,7 @@ import optax
 
 import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
+from experiments.models.trained import training_data
 from vaepriors_jax.training.step import update
 
 
@@ -47,7 +48,7 @@ def largest_array(jaxpr: Any) -> int:
 
 def step_operations(vae: vp.VAE, params: vp.VAEParams, data: Dataset, batch_size: int) -> int:
     """Operations of the matrix products of one step of training, of one replica."""
-    batch = {name: jnp.asarray(values[:batch_size]) for name, values in data.train.items()}
+    batch = {name: jnp.asarray(values[:batch_size]) for name, values in training_data(vae, data).items()}
     optimizer = optax.adam(1e-3)
     state = jax.eval_shape(partial(vp.init_train_state, optimizer=optimizer), params)
     step = partial(update, vae, optimizer, transform=data.transform)

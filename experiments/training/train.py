@@ -13,7 +13,7 @@ from tqdm import tqdm
 import vaepriors_jax as vp
 from experiments import measures
 from experiments.data.dataset import Dataset
-from experiments.models.trained import Trained
+from experiments.models.trained import Trained, training_data
 from experiments.models.vaes import Made, make_prior, make_vae
 from experiments.options.settings import Settings
 from experiments.report import terminal
@@ -107,11 +107,9 @@ def _with_new_state(vae: vp.VAE, params: vp.VAEParams, data: Dataset) -> vp.VAEP
 
 def _fit_options(vae: vp.VAE, config: Settings, data: Dataset, num_replicas: int) -> dict[str, Any]:
     """Arguments of `fit` that training and cooldown share."""
-    train, validation = (
-        part if measures.reads_label(vae) else {"x": part["x"]} for part in (data.train, data.validation)
-    )
+    validation = data.validation if measures.reads_label(vae) else {"x": data.validation["x"]}
     return {
-        "data": train,
+        "data": training_data(vae, data),
         "optimizer": optimizer_factory(config.gradients, config.prior_learning_rate_factor, config.average_decay),
         "batch_size": config.batch_size,
         "validation": validation,

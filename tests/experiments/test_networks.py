@@ -17,6 +17,7 @@ from experiments.data.dataset import Dataset
 from experiments.models.families import ALL, NEED_LABELS, PRIORS, families
 from experiments.models.image_networks import patches, spread
 from experiments.models.likelihoods import KINDS, Likelihood, check_likelihood, choose_likelihood
+from experiments.models.trained import training_data
 from experiments.models.vaes import Sizes, make_prior, make_vae
 from experiments.options.config import Config, LikelihoodName
 from experiments.options.resolve import resolve
@@ -54,10 +55,13 @@ def test_patches_are_a_convolution(stride, shape):
 def test_priors_beside_the_five_are_over_the_latents(name):
     prior = make_prior(name, SIZES, grey())
     params = prior.init(jax.random.key(0))
-    state = prior.init_state(params=params, num_draws=100) if prior.init_state else {}
 
     def encode(x):
         return vp.normal_diag(jnp.zeros(SIZES.latent_dim), jnp.ones(SIZES.latent_dim))
+
+    state = {}
+    if prior.init_state:
+        state = prior.init_state(params=params, num_draws=100, encode=encode, x=grey().train["x"])
 
     assert prior.apply(params, encode=encode, **state).event_shape == (SIZES.latent_dim,)
 
@@ -71,6 +75,16 @@ def test_all_priors_are_those_that_the_data_allow():
     assert resolve(config, data, conditional=False).priors == without_labels
     with pytest.raises(ValueError, match="--priors all alone"):
         resolve(replace(config, priors=(ALL, "vamp")), data)
+
+
+def test_training_batches_hold_what_the_prior_reads():
+    data = grey(num_levels=2)
+    entries = {
+        name: {*training_data(make_vae(name, SIZES, data)[0], data)} for name in ("vamp", "conditional", "exemplar")
+    }
+    assert entries == {"vamp": {"x"}, "conditional": {"x", "y"}, "exemplar": {"x", "index"}}
+    index = training_data(make_vae("exemplar", SIZES, data)[0], data)["index"]
+    np.testing.assert_array_equal(index, range(len(data.train["x"])))
 
 
 def test_pseudo_inputs_that_do_not_learn_start_from_images_whatever_the_option_says():
