@@ -21,7 +21,7 @@ ARGUMENTS = {
     "objectives": ["--num-epochs", "1"],
     "missing_labels": ["--num-epochs", "2"],
 }
-NIGHTLY = ("counts", "flow_matching_prior")
+NIGHTLY = ("counts", "flow_matching_prior", "missing_labels", "objectives")
 # Packages without which an example is skipped.
 NEEDS = {"stream_torch": "torch", "flow_matching_prior": "diffrax"}
 
