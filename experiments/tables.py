@@ -41,7 +41,8 @@ from experiments.report.recommendation import display_name, recommend
 from experiments.report.results import RESULTS
 
 HERE = Path(__file__).parent
-PAGES = tuple(folder / "README.md" for folder in (HERE.parent, HERE, RESULTS, HERE / "benchmarks"))
+GALLERY = HERE.parent / "vaepriors_jax" / "priors"
+PAGES = tuple(folder / "README.md" for folder in (HERE.parent, HERE, RESULTS, HERE / "benchmarks", GALLERY))
 
 
 BLOCK = re.compile(r"<!-- results: (\w+(?:, \w+)*)(?: (\w+))? -->\n.*?<!-- end -->", re.DOTALL)
