@@ -22,6 +22,7 @@ LEVELS = (
     ("factories", "conditioning", "distributions"),
     ("configuration", "flows", "likelihoods", "priors", "vae"),
     ("importance_bound", "reconstruction_constraint", "unread"),
+    ("objective_options",),
     ("adapters", "objectives", "data_checks", "generation"),
     ("training",),
     ("evaluation",),

@@ -49,8 +49,8 @@ from vaepriors_jax.flows import *  # noqa: F403
 from vaepriors_jax.generation import generate as generate
 from vaepriors_jax.likelihoods import *  # noqa: F403
 from vaepriors_jax.networks import *  # noqa: F403
+from vaepriors_jax.objective_options import Objective as Objective
 from vaepriors_jax.objectives import ELBO as ELBO
-from vaepriors_jax.objectives import Objective as Objective
 from vaepriors_jax.objectives import elbo as elbo
 from vaepriors_jax.objectives import iwae as iwae
 from vaepriors_jax.priors import *  # noqa: F403

@@ -10,9 +10,9 @@ from jax.sharding import Mesh
 
 from vaepriors_jax.importance_bound import importance_bound
 from vaepriors_jax.networks.variables import BATCH_AXIS, State, split
+from vaepriors_jax.objective_options import Objective
 from vaepriors_jax.objectives import (
     ELBO,
-    Objective,
     charge_batch,
     elbo_of_example,
     kl_terms,

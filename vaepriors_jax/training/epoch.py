@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from vaepriors_jax.objectives import ELBO, Objective, weighted_mean
+from vaepriors_jax.objective_options import Objective
+from vaepriors_jax.objectives import ELBO, weighted_mean
 from vaepriors_jax.parallel.sharding import Data, Sharded, num_examples, take
 from vaepriors_jax.training.averaging import evaluated_params
 from vaepriors_jax.training.state import TrainState

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from vaepriors_jax.objectives import Objective
+from vaepriors_jax.objective_options import Objective
 from vaepriors_jax.parallel.sharding import to_host
 from vaepriors_jax.training.hashing import hash_arrays, hash_examples
 from vaepriors_jax.training.prepare import Run

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from vaepriors_jax.moved import moved_keywords
-from vaepriors_jax.objectives import DEFAULT, MOVED_OPTIONS, Objective
+from vaepriors_jax.objective_options import DEFAULT, MOVED_OPTIONS, Objective
 from vaepriors_jax.parallel.distributed import explain_lost_process
 from vaepriors_jax.parallel.sharding import to_host
 from vaepriors_jax.training.averaging import evaluated_params

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.data_checks import check_data, check_model
-from vaepriors_jax.objectives import Objective, check_objective, with_python_numbers
+from vaepriors_jax.objective_options import Objective, check_objective, with_python_numbers
 from vaepriors_jax.parallel.distributed import check_same
 from vaepriors_jax.parallel.sharding import Data, check_mesh, load, num_examples, replicate, to_one_device
 from vaepriors_jax.training.batch_checks import check_batches

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from vaepriors_jax.objectives import Objective
+from vaepriors_jax.objective_options import Objective
 from vaepriors_jax.parallel.sharding import REPLICAS, over_replicas
 from vaepriors_jax.training.epoch import FitState, Optimizer, Options, one_epoch, optimizer_of
 from vaepriors_jax.training.state import init_train_state

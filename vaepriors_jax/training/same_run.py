@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vaepriors_jax.objectives import DEFAULT
+from vaepriors_jax.objective_options import DEFAULT
 from vaepriors_jax.training.fingerprint import FORMAT, Fingerprint
 from vaepriors_jax.training.user_functions import IN_TRAINING, NETWORKS
 

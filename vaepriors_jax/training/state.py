@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax.core import Tracer
 
-from vaepriors_jax.objectives import DEFAULT, Objective, check_objective
+from vaepriors_jax.objective_options import DEFAULT, Objective, check_objective
 from vaepriors_jax.reconstruction_constraint import Multiplier, first_multiplier
 from vaepriors_jax.training.checks import check_optimizer, check_trainable
 from vaepriors_jax.vae import VAEParams, check_params, split_states

@@ -13,15 +13,8 @@ from jax.sharding import Mesh
 from vaepriors_jax.checks import check_batch, check_key, check_transformed
 from vaepriors_jax.data_checks import check_vae
 from vaepriors_jax.moved import moved_keywords
-from vaepriors_jax.objectives import (
-    DEFAULT,
-    ELBO,
-    MOVED_OPTIONS,
-    Objective,
-    check_objective,
-    weighted_mean,
-    with_python_numbers,
-)
+from vaepriors_jax.objective_options import DEFAULT, MOVED_OPTIONS, Objective, check_objective, with_python_numbers
+from vaepriors_jax.objectives import ELBO, weighted_mean
 from vaepriors_jax.parallel.sharding import check_mesh
 from vaepriors_jax.reconstruction_constraint import Multiplier, next_multiplier
 from vaepriors_jax.training.batch import batch_elbo
