@@ -96,6 +96,11 @@ def prior_reads_index(prior: vp.Prior) -> bool:
     return any("index" in inspect.signature(one.apply).parameters for one in chain_of(prior))
 
 
+def prior_solves_ode(prior: vp.Prior) -> bool:
+    """Whether each density of a prior, or of one that it wraps, is the solution of an ODE."""
+    return any(one.config.get("factory") == "flow_matching" for one in chain_of(prior))
+
+
 def starts_from_examples(prior: vp.Prior) -> bool:
     """Whether a prior can start from data before there are encodings."""
     return prior.init_from_data is not None and "z" not in required_data(prior)

@@ -18,7 +18,7 @@ from experiments.models.families import ALL, NEED_LABELS, PRIORS, families
 from experiments.models.image_networks import patches, spread
 from experiments.models.likelihoods import KINDS, Likelihood, check_likelihood, choose_likelihood
 from experiments.models.trained import training_data
-from experiments.models.vaes import Sizes, make_prior, make_vae
+from experiments.models.vaes import Sizes, make_prior, make_vae, prior_solves_ode
 from experiments.options.config import Config, LikelihoodName
 from experiments.options.resolve import resolve
 from experiments.training import cost, grid
@@ -85,6 +85,13 @@ def test_training_batches_hold_what_the_prior_reads():
     assert entries == {"vamp": {"x"}, "conditional": {"x", "y"}, "exemplar": {"x", "index"}}
     index = training_data(make_vae("exemplar", SIZES, data)[0], data)["index"]
     np.testing.assert_array_equal(index, range(len(data.train["x"])))
+
+
+def test_priors_whose_density_solves_an_ode_are_known_also_where_they_are_wrapped():
+    ode = vp.flow_matching(2)
+    for prior in (ode, vp.transformed(ode, vp.affine_coupling(2)), vp.two_level(ode, 2, 1)):
+        assert prior_solves_ode(prior)
+    assert not any(prior_solves_ode(make()) for make in families(SIZES, grey()).values())
 
 
 def test_pseudo_inputs_that_do_not_learn_start_from_images_whatever_the_option_says():
