@@ -98,6 +98,7 @@ def _laplace() -> distrax.Distribution:
 
 PRIORS = [
     PriorCase("standard_normal", lambda: vp.standard_normal(2), learns=False),
+    PriorCase("autoregressive_normal", lambda: vp.autoregressive_normal(2, correlation=0.8), learns=False),
     PriorCase("mixture", lambda: vp.mixture(2, 3)),
     PriorCase("mixture_full", lambda: vp.mixture(2, 3, covariance="full")),
     PriorCase("mixture_uniform", lambda: vp.mixture(2, 3, weights="uniform", initial_spread=2.0)),

@@ -135,6 +135,7 @@ def others() -> dict:
             tfd.Categorical(probs=f32([0.3, 0.7])),
             tfd.MultivariateNormalDiag(f32([[1.0, 0.0], [-1.0, 2.0]]), jnp.ones((2, 2))),
         ),
+        "chain": vp.autoregressive_normal(DIM, correlation=-0.6).apply({}),
         "vamp": made(vamp, encode=encode),
         "flow_prior": made(learned),
         "two_level": made(two_level),
@@ -188,6 +189,8 @@ SPELLINGS = [*DIAGONAL, "low_rank", "tfp_tril", "tfp_full"]
 
 
 def is_listed(q: str, p: str) -> bool:
+    if p == "chain":
+        return q in DIAGONAL
     if p in laplaces():
         return q in laplaces() or q in DIAGONAL
     return q in gaussians() and p in gaussians()

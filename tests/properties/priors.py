@@ -240,6 +240,7 @@ REFERENCES = {
     "vamp_mixture": of_vamp_mixture,
     "weighted_coreset": of_weighted_coreset,
     "standard_normal": lambda params, z: scipy.stats.norm.logpdf(z).sum(),
+    "autoregressive_normal": lambda params, z: scipy.stats.multivariate_normal.logpdf(z, cov=[[1, 0.8], [0.8, 1]]),
     "autoregressive_mixture": of_autoregressive_mixture,
     "transformer_mixture": of_transformer_mixture,
     "laplace": lambda p, z: scipy.stats.laplace.logpdf(z, p["loc"], np.exp(p["log_scale"])).sum(),

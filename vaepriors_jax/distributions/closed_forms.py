@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.scipy.special import erf, i0e, i1e
 from tensorflow_probability.substrates.jax import distributions as tfd
 
+from vaepriors_jax.distributions.autoregressive_normal import AutoregressiveNormal, kl_of_diagonal_gaussian_to_chain
 from vaepriors_jax.distributions.conversion import as_library_distribution
 from vaepriors_jax.distributions.dirichlet import Dirichlet, kl_of_dirichlet
 from vaepriors_jax.distributions.gaussian_parameters import distribution_class, full_gaussian, independent_scalars
@@ -140,6 +141,8 @@ def closed_form_kl(q: Any, p: Any) -> jax.Array | None:
         return function(*arrays)
     if (full_q := _mean_and_factor(q)) and (full_p := _mean_and_factor(p)):
         return kl_of_full_gaussians(*full_q, *full_p)
+    if is_normal_diag(q) and type(p) is AutoregressiveNormal:
+        return kl_of_diagonal_gaussian_to_chain(*location_and_scale(q), p)
     if type(q) is LogisticNormal and type(p) is LogisticNormal:  # the KL is that of what both are maps of
         return closed_form_kl(q.log_ratios, p.log_ratios)
     if {distribution_class(q), distribution_class(p)} <= {Dirichlet, tfd.Dirichlet}:

@@ -45,8 +45,8 @@ def committed_rate(loc: jax.Array, scale: jax.Array, rate: float) -> NormalDiag:
 
     References:
         Razavi et al. (2019), Preventing posterior collapse with delta-VAEs, section 2, which bounds the KL by the
-        families of posterior and prior. For sequences the paper takes a prior with correlations in time (AR(1)) in
-        place of a bound on the scale; that prior is not here.
+        families of posterior and prior. For sequences the paper takes a prior with correlations in time, which is
+        `vp.autoregressive_normal`, in place of a bound on the scale.
     """
     check_positive(rate=rate)
     check_scale(scale)

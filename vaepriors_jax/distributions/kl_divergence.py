@@ -26,8 +26,9 @@ def kl_divergence(
     r"""KL(q || p) in nats: a closed form for the pairs below, else $\frac1S \sum_s \log q(z_s) - \log p(z_s)$.
 
     Closed forms: two Gaussians, diagonal or with a full covariance, in any spelling of distrax and of TFP; two vectors
-    of independent Laplace or of independent von Mises variables; a diagonal Gaussian to independent Laplace variables;
-    a power spherical distribution to the uniform one on the sphere; two logistic-normal or two Dirichlet distributions.
+    of independent Laplace or of independent von Mises variables; a diagonal Gaussian to independent Laplace variables,
+    and to the chains of `autoregressive_normal`; a power spherical distribution to the uniform one on the sphere; two
+    logistic-normal or two Dirichlet distributions.
     Closed forms that distrax and TFP hold for other pairs are not used.
 
     Args:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from vaepriors_jax.priors.autoregressive_mixture import autoregressive_mixture as autoregressive_mixture
+from vaepriors_jax.priors.autoregressive_normal import autoregressive_normal as autoregressive_normal
 from vaepriors_jax.priors.conditional_mixture import conditional_mixture as conditional_mixture
 from vaepriors_jax.priors.conditional_normal import conditional_normal as conditional_normal
 from vaepriors_jax.priors.conditioned import conditioned as conditioned
