@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vaepriors_jax as vp
+from tests.properties.test_properties import SETTINGS
 
 
 def exact_kl(q):
@@ -18,7 +19,7 @@ def exact_kl(q):
     return np.sum(cross_entropy - scipy.stats.norm(loc, scale).entropy())
 
 
-@settings(derandomize=True, deadline=None, database=None, max_examples=300)
+@settings(SETTINGS, max_examples=300)
 @given(
     outputs=st.lists(st.tuples(st.floats(-30, 30), st.floats(-60, 60)), min_size=1, max_size=5),
     part=st.floats(1e-6, 60.0),
