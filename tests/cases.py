@@ -96,6 +96,19 @@ def _laplace() -> distrax.Distribution:
     return distrax.Independent(distrax.Laplace(jnp.array([0.5, -0.5]), jnp.array([1.0, 2.0])), 1)
 
 
+FLOW_MATCHING = [
+    PriorCase(
+        "flow_matching",
+        lambda: vp.flow_matching(2, hidden=(4,), tolerance=1e-6),
+        ODE_STATE,
+        state=tuple(ODE_STATE),
+        estimated=True,
+        grid_points=250,
+    )
+]
+if find_spec("diffrax") is None:  # its extra is not installed
+    FLOW_MATCHING = []
+
 PRIORS = [
     PriorCase("standard_normal", lambda: vp.standard_normal(2), learns=False),
     PriorCase("autoregressive_normal", lambda: vp.autoregressive_normal(2, correlation=0.8), learns=False),
@@ -198,17 +211,7 @@ PRIORS = [
         state=tuple(SNIS_STATE),
         estimated=True,
     ),
-    *(  # where the extra `diffrax` is installed
-        PriorCase(
-            "flow_matching",
-            lambda: vp.flow_matching(2, hidden=(4,), tolerance=1e-6),
-            ODE_STATE,
-            state=tuple(ODE_STATE),
-            estimated=True,
-            grid_points=250,
-        )
-        for _ in range(find_spec("diffrax") is not None)
-    ),
+    *FLOW_MATCHING,
     PriorCase("laplace", lambda: vp.laplace(2, learned=("loc", "scale"))),
     PriorCase(
         "generalized_normal", lambda: vp.generalized_normal(2, exponent=3.0, learned=("loc", "scale", "exponent"))

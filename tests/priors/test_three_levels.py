@@ -107,3 +107,11 @@ def test_a_vampprior_on_three_levels_trains_and_its_components_are_used():
     usage = vp.mixture_usage(vae, state.params, KEY, x)
     assert usage.mean_responsibilities.shape == (3,)
     np.testing.assert_allclose(usage.mean_responsibilities.sum(), 1, rtol=1e-5)
+
+
+def test_levels_of_other_sizes_have_no_kl_of_their_own():
+    q = three_levels(jnp.ones(3), jnp.ones((4, 3)))
+    p = vp.two_level(vp.standard_normal(3), 3, 1)
+    other = p.apply(p.init(KEY))
+    with pytest.raises(ValueError, match="independent between dimensions"):
+        kl_of_groups(q, other, q.sample(seed=KEY, sample_shape=2), (2, 2))

@@ -49,7 +49,8 @@ def kl_of_groups(
         return kl_divergence(q, p, samples=samples, method=method)[None]
     check_same_space(q, p)
     q, p = as_library_distribution(q), as_library_distribution(p)
-    if isinstance(q, TwoLevel) and isinstance(p, TwoLevel) and group_sizes and group_sizes[0] == q.bottom_dim:
+    have_levels = isinstance(q, TwoLevel) and isinstance(p, TwoLevel) and q.bottom_dim == p.bottom_dim
+    if have_levels and group_sizes and group_sizes[0] == q.bottom_dim:
         bottom, top = q.split(samples)
         of_top = kl_of_groups(q.top, p.top, samples=top, group_sizes=group_sizes[1:], method=method)
         return jnp.concatenate([_kl_of_bottom(q, p, bottom, top, method)[None], of_top])
