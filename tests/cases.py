@@ -104,7 +104,15 @@ FLOW_MATCHING = [
         state=tuple(ODE_STATE),
         estimated=True,
         grid_points=250,
-    )
+    ),
+    PriorCase(
+        "diffusion",
+        lambda: vp.diffusion(2, hidden=(4,), tolerance=1e-6),
+        ODE_STATE,
+        state=tuple(ODE_STATE),
+        estimated=True,
+        grid_points=250,
+    ),
 ]
 if find_spec("diffrax") is None:  # its extra is not installed
     FLOW_MATCHING = []

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaepriors_jax.checks import check_positive_integer
+from vaepriors_jax.distributions.diffusion_sde import DiffusionSDE
 from vaepriors_jax.distributions.kl_divergence import kl_divergence
 from vaepriors_jax.distributions.kl_of_groups import kl_of_groups
 from vaepriors_jax.distributions.normal import NormalDiag
@@ -161,7 +162,7 @@ def elbo_of(
     terms = terms_of(nats, error, *kl_terms(posterior, prior, z, objective), objective)
     if objective.bound == "elbo":
         return terms
-    check_same_space(posterior, prior)
+    check_weighed(posterior, prior)
     return terms._replace(objective=importance_bound(weigh, z, objective.beta, objective.gradient))
 
 
@@ -236,6 +237,17 @@ def weighted_mean(values: jax.Array, weight: jax.Array | None = None) -> jax.Arr
     return (weighted / jnp.where(total > 0, total, 1)).astype(values.dtype)
 
 
+def check_weighed(posterior: distrax.Distribution, prior: distrax.Distribution) -> None:
+    """Raises ValueError unless p(z) / q(z|x) is a ratio of densities over one space."""
+    check_same_space(posterior, prior)
+    if isinstance(prior, DiffusionSDE):
+        raise ValueError(
+            "Expected the density of the prior for importance weights; got an estimate of a bound on it, whose "
+            "exponential is too large on average. Leave `index` out of the context of `diffusion`, or train with "
+            "`bound='elbo'`."
+        )
+
+
 def log_importance_weights(
     vae: VAE,
     params: VAEParams,
@@ -247,7 +259,7 @@ def log_importance_weights(
     **context: Any,
 ) -> jax.Array:
     """log p(x|z) + log p(z) - log q(z|x) at samples of q: [num_samples], in nats."""
-    check_same_space(posterior, prior)
+    check_weighed(posterior, prior)
     z, log_q = posterior.sample_and_log_prob(seed=key, sample_shape=num_samples)
     log_p_x = jax.vmap(lambda z: log_likelihood(vae, params, z, x, **context))(z)
     return log_p_x + prior.log_prob(z) - log_q

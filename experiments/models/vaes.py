@@ -98,7 +98,7 @@ def prior_reads_index(prior: vp.Prior) -> bool:
 
 def prior_solves_ode(prior: vp.Prior) -> bool:
     """Whether each density of a prior, or of one that it wraps, is the solution of an ODE."""
-    return any(one.config.get("factory") == "flow_matching" for one in chain_of(prior))
+    return any(one.config.get("factory") in ("flow_matching", "diffusion") for one in chain_of(prior))
 
 
 def starts_from_examples(prior: vp.Prior) -> bool:

@@ -89,7 +89,7 @@ def test_training_batches_hold_what_the_prior_reads():
 
 def test_priors_whose_density_solves_an_ode_are_known_also_where_they_are_wrapped():
     ode = vp.flow_matching(2)
-    for prior in (ode, vp.transformed(ode, vp.affine_coupling(2)), vp.two_level(ode, 2, 1)):
+    for prior in (ode, vp.diffusion(2), vp.transformed(ode, vp.affine_coupling(2)), vp.two_level(ode, 2, 1)):
         assert prior_solves_ode(prior)
     assert not any(prior_solves_ode(make()) for make in families(SIZES, grey()).values())
 

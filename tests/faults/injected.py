@@ -561,6 +561,28 @@ FLOWS = [
         "priors/test_flow_matching.py::test_state_has_the_errors_of_the_solver_and_of_the_divergence",
     ),
     _fault(
+        "diffusion-bound-without-its-last-step",
+        "distributions/diffusion_sde.py",
+        "longest + 0.5",
+        "longest",
+        "distributions/test_diffusion_sde.py::"
+        "test_bound_is_that_of_quadrature_and_below_the_log_density_of_the_sde[0.9-0.5]",
+    ),
+    _fault(
+        "diffusion-bound-of-another-weight",
+        "distributions/diffusion_sde.py",
+        "(2 * (cosine * u - sine * noise) - w) * w",
+        "((cosine * u - sine * noise) - w) * w",
+        "distributions/test_diffusion_sde.py::test_bound_of_the_exact_score_of_a_mixture_is_its_log_density",
+    ),
+    _fault(
+        "diffusion-one-noise-for-all-steps",
+        "priors/diffusion.py",
+        'jax.random.split(key_of(state["normalizer_key"]))[0]',
+        'key_of(state["normalizer_key"])',
+        "priors/test_diffusion.py::test_examples_samples_and_steps_have_their_own_noise",
+    ),
+    _fault(
         "autoregressive-determinant-of-the-other-sign",
         "flows/masked_autoregressive.py",
         "return u, jnp.sum(log_det)",

@@ -50,7 +50,7 @@ def factories_in(config) -> set[str]:
 def test_every_public_factory_has_a_row():
     covered = set().union(*(factories_in(case.make().config) for case in [*PRIORS, *FLOWS]))
     public = {name for name in vp.__all__ if getattr(getattr(vp, name), "is_factory", False)}
-    assert public == covered | ({"flow_matching"} if find_spec("diffrax") is None else set())
+    assert public == covered | ({"flow_matching", "diffusion"} if find_spec("diffrax") is None else set())
 
 
 @EVERY_PRIOR

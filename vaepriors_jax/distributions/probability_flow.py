@@ -9,6 +9,7 @@ import distrax
 import jax
 import jax.numpy as jnp
 
+from vaepriors_jax.distributions.diffusion_sde import DiffusionSDE
 from vaepriors_jax.distributions.numerics import LOG_2PI, as_event, over_leading_axes
 
 # (params, t, u [dim]) -> du/dt [dim]; compared by value, so that two of the same network share a compiled solver.
@@ -105,6 +106,16 @@ class ProbabilityFlow(distrax.Distribution):
             return jnp.sum(-0.5 * u**2 - 0.5 * LOG_2PI - jnp.log(self.scale)) + change - jnp.log(self.normalizer)
 
         return over_leading_axes(of_one, as_event(value, self.event_shape, self.loc.dtype))
+
+    def sde(self, **options: Any) -> DiffusionSDE:
+        """The SDE of the same velocity, another distribution; TypeError for a path that preserves no variance."""
+        velocity = self._solver.velocity
+        if getattr(velocity, "path", None) != "cosine":
+            raise TypeError(
+                "Expected the velocity of a variance-preserving diffusion, such as that of "
+                "`vp.flow_matching(dim, path='cosine')`; another path has no SDE here."
+            )
+        return DiffusionSDE(lambda t, u: velocity(self._params, t, u), self.loc, self.scale, **options)
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
         """Solves the ODE from samples of N(0, I): samples of the density, up to the error of the solver."""

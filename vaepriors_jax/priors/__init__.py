@@ -7,6 +7,7 @@ from vaepriors_jax.priors.autoregressive_normal import autoregressive_normal as 
 from vaepriors_jax.priors.conditional_mixture import conditional_mixture as conditional_mixture
 from vaepriors_jax.priors.conditional_normal import conditional_normal as conditional_normal
 from vaepriors_jax.priors.conditioned import conditioned as conditioned
+from vaepriors_jax.priors.diffusion import diffusion as diffusion
 from vaepriors_jax.priors.dirichlet_prior import dirichlet_prior as dirichlet_prior
 from vaepriors_jax.priors.exemplar import exemplar as exemplar
 from vaepriors_jax.priors.flow_matching import flow_matching as flow_matching

@@ -24,7 +24,7 @@ def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None
     - `conditional_normal` for labels: mean and scale of the encodings of each class; needs z and y.
     - `autoregressive_mixture`, `transformer_mixture`: k-means on each dimension of z; the network as `init` makes it.
     - `laplace`, `generalized_normal` and `student_t_prior`: quantiles of encodings z, or their mean distance.
-    - `flow_matching`: mean and standard deviation of encodings z; the velocity is 0.
+    - `flow_matching` and `diffusion`: mean and standard deviation of encodings z; the velocity is 0.
     - `dirichlet_prior`: moments of encodings z; `logistic_normal_prior`: those of their log-ratios.
     - `wrapped_normal_prior`: centroid of encodings z on the hyperboloid, and their spread around it.
     - `power_spherical_mixture`: k-means on encodings z of length 1; weights, mean directions and concentrations.

@@ -14,6 +14,7 @@ from vaepriors_jax.objective_options import Objective
 from vaepriors_jax.objectives import (
     ELBO,
     charge_batch,
+    check_weighed,
     elbo_of_example,
     kl_terms,
     score_example,
@@ -74,7 +75,9 @@ def _elbo_in_training(
 
     def log_ratio(q_params: VAEParams, key: jax.Array, z: jax.Array, x: jax.Array, context: Any) -> Any:
         posterior, state = vae.train_posterior(q_params, jax.random.fold_in(key, 1), x, **context)
-        return vae.latent_prior(params, **context).log_prob(z) - posterior.log_prob(z), state
+        prior = vae.latent_prior(params, **context)
+        check_weighed(posterior, prior)
+        return prior.log_prob(z) - posterior.log_prob(z), state
 
     def decode(key: jax.Array, z: jax.Array, x: jax.Array, context: dict[str, Any]) -> tuple[Any, State]:
         likelihood, state = vae.train_likelihood(params, key, z, **context)

@@ -1,0 +1,153 @@
+"""The SDE of a diffusion: its bound beside the exact log-density of Gaussians and mixtures, and its samples."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.stats
+
+from vaepriors_jax.distributions.diffusion_sde import LAST_ANGLE, DiffusionSDE
+from vaepriors_jax.distributions.probability_flow import ProbabilityFlow, Solver
+
+KEY = jax.random.key(0)
+MEAN, VARIANCE = 0.7, 0.2  # of a Gaussian in one dimension
+Z = np.array([-0.4, 0.7, 1.9])
+
+
+def slope_and_offset(angle, factor, shift):
+    """w = slope u + offset, `factor` times that of the Gaussian plus a shift: u_1 cos - noise sin regressed on u."""
+    sine, cosine = np.sin(angle), np.cos(angle)
+    slope = (VARIANCE - 1) * sine * cosine / (VARIANCE * sine**2 + cosine**2)
+    return factor * slope, factor * MEAN * (cosine - slope * sine) + shift
+
+
+def of_gaussian(factor=1.0, shift=0.0, **options):
+    def velocity(t, u):
+        angle = np.pi / 2 * t
+        sine, cosine = jnp.sin(angle), jnp.cos(angle)
+        slope = (VARIANCE - 1) * sine * cosine / (VARIANCE * sine**2 + cosine**2)
+        return np.pi / 2 * (factor * (slope * u + MEAN * (cosine - slope * sine)) + shift)
+
+    return DiffusionSDE(velocity, jnp.zeros(1), jnp.ones(1), **options)
+
+
+def end_of_sde(*wrong):
+    """Mean and variance of the SDE's end, by the ODEs of its moments."""
+
+    def change(angle, moments):
+        slope, offset = slope_and_offset(angle, *wrong)
+        rate, diffusion = 2 * slope - 1 / np.tan(angle), 2 / np.tan(angle)
+        return [rate * moments[0] + 2 * offset, 2 * rate * moments[1] + diffusion]
+
+    first = 1e-4  # before it the SDE forgets its start
+    solved = scipy.integrate.solve_ivp(change, (first, LAST_ANGLE), [0.0, 1.0], rtol=1e-9, atol=1e-11, method="LSODA")
+    mean, variance = solved.y[:, -1]
+    slope, offset = slope_and_offset(LAST_ANGLE, *wrong)
+    gain = np.sin(LAST_ANGLE) + np.cos(LAST_ANGLE) * slope
+    return gain * mean + np.cos(LAST_ANGLE) * offset, gain**2 * variance + np.cos(LAST_ANGLE) ** 2
+
+
+def expected_bound(u, *wrong):
+    """The bound by quadrature, as the variational bound of a chain: a reconstruction minus a path's KL."""
+
+    def squared_error(angle):  # of w, in the mean over noise
+        slope, offset = slope_and_offset(angle, *wrong)
+        sine, cosine = np.sin(angle), np.cos(angle)
+        return (u * (cosine - slope * sine) - offset) ** 2 + (sine + slope * cosine) ** 2
+
+    kl, _ = scipy.integrate.quad(lambda angle: np.tan(angle) * squared_error(angle), 0, LAST_ANGLE, limit=200)
+    width = np.cos(LAST_ANGLE)
+    return -0.5 * np.log(2 * np.pi * width**2) - 0.5 * squared_error(LAST_ANGLE) - kl
+
+
+def bounds(make, z, count):
+    """Mean and standard error over keys of the bound at z [N, dim]."""
+    keys = jax.random.split(KEY, count)
+    found = np.asarray(jax.jit(jax.vmap(lambda key: make(key).log_prob(z)))(keys), np.float64)
+    return found.mean(0), found.std(0, ddof=1) / np.sqrt(count)
+
+
+def test_without_a_velocity_it_is_the_normal_log_density_for_every_noise():
+    loc, scale = jnp.array([1.0, -2.0]), jnp.array([0.5, 3.0])
+    sde = DiffusionSDE(lambda t, u: jnp.zeros_like(u), loc, scale, key=KEY, num_times=2)
+    z = np.random.default_rng(0).normal(size=(3, 4, 2))
+    expected = scipy.stats.norm.logpdf(z, loc, scale).sum(-1)
+    np.testing.assert_allclose(sde.log_prob(jnp.asarray(z, jnp.float32)), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("factor", "shift"), [(1.0, 0.0), (0.7, 0.0), (1.3, 0.0), (0.9, 0.5)])
+def test_bound_is_that_of_quadrature_and_below_the_log_density_of_the_sde(factor, shift):
+    """With the exact score it is equal to log N, up to what the last Gaussian step costs; with another it is lower."""
+    end_mean, end_variance = end_of_sde(factor, shift)
+    exact = scipy.stats.norm.logpdf(Z, end_mean, np.sqrt(end_variance))
+    expected = np.array([expected_bound(u, factor, shift) for u in Z])
+    mean, error = bounds(lambda key: of_gaussian(factor, shift, key=key, num_times=16), jnp.asarray(Z)[:, None], 20_000)
+    assert np.all(np.abs(mean - expected) < 5 * error)
+    assert np.all(error < 0.02)
+    assert np.all(mean < exact + 5 * error)
+    if factor == 1:
+        np.testing.assert_allclose(exact, scipy.stats.norm.logpdf(Z, MEAN, np.sqrt(VARIANCE)), atol=2e-5)
+        assert np.all((expected < exact) & (expected > exact - 1e-3))
+    else:
+        assert np.all(expected < exact - 0.002)
+
+
+MIXTURE = [(0.3, np.array([-1.0, 0.5]), 0.05), (0.7, np.array([0.6, -0.4]), 0.4)]  # weights, means, variances
+
+
+def log_mixture(u):
+    normals = [scipy.stats.multivariate_normal(mean, variance * np.eye(2)) for _, mean, variance in MIXTURE]
+    return np.log(sum(weight * one.pdf(u) for (weight, _, _), one in zip(MIXTURE, normals, strict=True)))
+
+
+def mixture_velocity(t, u):
+    """The mean velocity of the path to the mixture: w = (score + u) tan, from the score of the noisy mixture."""
+    sine, cosine = jnp.sin(jnp.pi / 2 * t), jnp.cos(jnp.pi / 2 * t)
+
+    def log_density(u):
+        logs = []
+        for weight, mean, variance in MIXTURE:
+            noisy = sine**2 * variance + cosine**2
+            logs.append(jnp.log(weight / noisy) - 0.5 * jnp.sum((u - sine * mean) ** 2) / noisy)
+        return jax.nn.logsumexp(jnp.stack(logs))
+
+    # At t = 0 the score is -u; a floor keeps 0 / 0 away.
+    return jnp.pi / 2 * (jax.grad(log_density)(u) + u) * cosine / jnp.maximum(sine, 1e-3)
+
+
+def of_mixture(**options):
+    return DiffusionSDE(mixture_velocity, jnp.zeros(2), jnp.ones(2), **options)
+
+
+def test_bound_of_the_exact_score_of_a_mixture_is_its_log_density():
+    z = np.array([[-1.0, 0.5], [-0.8, 0.8], [0.6, -0.4], [-0.3, 0.1], [1.5, 0.5]])
+    mean, error = bounds(lambda key: of_mixture(key=key, num_times=8), jnp.asarray(z), 20_000)
+    assert np.all(np.abs(mean - log_mixture(z)) < 5 * error + 5e-3)
+    assert np.all(error < 0.03)
+
+
+def test_gradient_of_the_bound_is_without_bias():
+    """In its mean over keys that of log N, since the bound with the exact score is log N."""
+    keys = jax.random.split(KEY, 20_000)
+
+    def bound(u, key):
+        return of_gaussian(key=key, num_times=8).log_prob(u[None])
+
+    found = np.asarray(jax.jit(jax.vmap(jax.vmap(jax.grad(bound), (0, None)), (None, 0)))(jnp.asarray(Z), keys))
+    error = found.std(0, ddof=1) / np.sqrt(len(keys))
+    assert np.all(np.abs(found.mean(0) + (Z - MEAN) / VARIANCE) < 5 * error + 5e-3)
+    assert np.all(error < 0.05)
+
+
+def test_values_that_are_not_finite():
+    z = jnp.array([[np.inf, 0.0], [-np.inf, 1.0], [np.nan, 0.0], [np.inf, np.nan], [np.inf, -np.inf]])
+    np.testing.assert_array_equal(of_mixture(key=KEY).log_prob(z), [-np.inf, -np.inf, np.nan, np.nan, -np.inf])
+
+
+def test_no_key_and_no_diffusion():
+    with pytest.raises(TypeError, match="a key for the times"):
+        of_mixture().log_prob(jnp.zeros(2))
+    flow = ProbabilityFlow(Solver(lambda params, t, u: u, 1e-3), {}, jnp.zeros(2), jnp.ones(2))
+    with pytest.raises(TypeError, match="velocity of a variance-preserving diffusion"):
+        flow.sde()
