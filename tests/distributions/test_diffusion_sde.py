@@ -7,6 +7,8 @@ import pytest
 import scipy.integrate
 import scipy.stats
 
+import vaepriors_jax as vp
+from tests.cases import ODE_STATE, perturbed
 from vaepriors_jax.distributions.diffusion_sde import LAST_ANGLE, DiffusionSDE
 from vaepriors_jax.distributions.probability_flow import ProbabilityFlow, Solver
 
@@ -138,6 +140,60 @@ def test_gradient_of_the_bound_is_without_bias():
     error = found.std(0, ddof=1) / np.sqrt(len(keys))
     assert np.all(np.abs(found.mean(0) + (Z - MEAN) / VARIANCE) < 5 * error + 5e-3)
     assert np.all(error < 0.05)
+
+
+def mixture_cdf(values, axis):
+    return sum(weight * scipy.stats.norm.cdf(values, mean[axis], np.sqrt(var)) for weight, mean, var in MIXTURE)
+
+
+def test_samples_of_the_exact_score_are_those_of_the_mixture():
+    """By Kolmogorov and Smirnov on each axis, and by moments."""
+    z = np.asarray(jax.jit(lambda: of_mixture(num_steps=300).sample(seed=KEY, sample_shape=4000))(), np.float64)
+    for axis in range(2):
+        assert scipy.stats.kstest(z[:, axis], lambda values, axis=axis: mixture_cdf(values, axis)).pvalue > 1e-3
+    mean = sum(weight * mean for weight, mean, _ in MIXTURE)
+    second = sum(w * (np.outer(m, m) + var * np.eye(2)) for w, m, var in MIXTURE)
+    products = z[:, :, None] * z[:, None, :]
+    assert np.all(np.abs(z.mean(0) - mean) < 5 * z.std(0) / np.sqrt(4000))
+    assert np.all(np.abs(products.mean(0) - second) < 5 * products.std(0) / np.sqrt(4000))
+
+
+@pytest.mark.parametrize(("factor", "shift"), [(0.7, 0.0), (0.9, 0.5)])
+def test_samples_of_another_velocity_are_those_of_the_sde_and_not_of_the_ode(factor, shift):
+    """Where the velocity is not that of a Gaussian, moments are those of the SDE, up to an error of the steps."""
+    mean, variance = end_of_sde(factor, shift)
+    z = jax.jit(lambda: of_gaussian(factor, shift, num_steps=400).sample(seed=KEY, sample_shape=20_000))()
+    found = scipy.stats.kstest(np.asarray(z)[:, 0], "norm", args=(mean, np.sqrt(variance)))
+    assert found.pvalue > 1e-3
+
+    def change(angle, state):  # of the ODE: du = w, from which the log of the standard deviation grows by the slope
+        slope, offset = slope_and_offset(angle, factor, shift)
+        return [slope * state[0] + offset, slope]
+
+    of_ode = scipy.integrate.solve_ivp(change, (0, np.pi / 2), [0.0, 0.0], rtol=1e-9, atol=1e-11).y[:, -1]
+    assert scipy.stats.kstest(np.asarray(z)[:, 0], "norm", args=(of_ode[0], np.exp(of_ode[1]))).pvalue < 1e-6
+
+
+def test_samples_of_no_velocity_are_normal_in_one_step():
+    sde = DiffusionSDE(lambda t, u: jnp.zeros_like(u), jnp.array([1.0]), jnp.array([2.0]), num_steps=1)
+    z = np.asarray(sde.sample(seed=KEY, sample_shape=4000))[:, 0]
+    assert scipy.stats.kstest(z, "norm", args=(1, 2)).pvalue > 1e-3
+
+
+def test_sample_sde_of_a_flow_has_its_location_scale_and_shape():
+    params = perturbed(vp.flow_matching(2, hidden=(8,), path="cosine").init(KEY), jax.random.key(1))
+    moved = params | {"loc": params["loc"] + 3, "log_scale": params["log_scale"] + jnp.log(2.0)}
+
+    def sample(params, **options):
+        flow = vp.flow_matching(2, hidden=(8,), path="cosine").apply(params, **ODE_STATE)
+        return flow.sample_sde(seed=KEY, sample_shape=(2, 3), **options)
+
+    at = sample(params, num_steps=20)
+    assert at.shape == (2, 3, 2)
+    np.testing.assert_allclose(sample(moved, num_steps=20), params["loc"] + 3 + 2 * (at - params["loc"]), rtol=1e-4)
+    assert np.abs(sample(params, num_steps=40) - at).max() > 0.1  # other noise
+    with pytest.raises(ValueError, match="`num_steps` to be an integer >= 1"):
+        sample(params, num_steps=0)
 
 
 def test_values_that_are_not_finite():

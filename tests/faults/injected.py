@@ -576,6 +576,13 @@ FLOWS = [
         "distributions/test_diffusion_sde.py::test_bound_of_the_exact_score_of_a_mixture_is_its_log_density",
     ),
     _fault(
+        "diffusion-sde-with-the-drift-of-the-ode",
+        "distributions/diffusion_sde.py",
+        "+ 2 * (jnp.cos(now) - jnp.cos(then))",
+        "+ (jnp.cos(now) - jnp.cos(then))",
+        "distributions/test_diffusion_sde.py::test_samples_of_the_exact_score_are_those_of_the_mixture",
+    ),
+    _fault(
         "diffusion-one-noise-for-all-steps",
         "priors/diffusion.py",
         'jax.random.split(key_of(state["normalizer_key"]))[0]',

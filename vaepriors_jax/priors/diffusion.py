@@ -30,6 +30,7 @@ def diffusion(
     - $p_{SDE}(z)$, that of the SDE $du = (2 w - u \cot\varphi)\, d\varphi + \sqrt{2 \cot\varphi}\, dB$ from N(0, I) on,
       with $w = \frac2\pi v$ and the angle $\varphi = \pi t / 2$. It ends at $t = 0.99$ with a Gaussian step,
       $\mathcal{N}(u \sin\varphi_1 + w \cos\varphi_1, \cos^2\varphi_1 I)$. Only a lower bound on its logarithm is known.
+      The distribution's `sample_sde` gives its samples.
 
     **Training with the VAE maximises the bound of the SDE.** For $u = (z - \mu) / \sigma$ and noise $\epsilon$ it is
 

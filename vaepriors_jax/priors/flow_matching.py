@@ -74,7 +74,8 @@ def flow_matching(
     Returns:
         A prior with the parameters `network`, `loc` and `log_scale` [dim]. It starts as a Gaussian: v starts at 0. A
         start from data takes mean and standard deviation of encodings z. Its KL is a Monte Carlo estimate. Samples
-        are those of the ODE: they have its density, and carry gradients.
+        are those of the ODE: they have its density, and carry gradients. With "cosine" the distribution has
+        `sample_sde`, too, for samples of the SDE, which have another density.
 
     Raises:
         ValueError: an argument out of range.
