@@ -138,6 +138,23 @@ PRIORS = [
     ),
     PriorCase("vamp_laplace", lambda: vp.vamp(3, (6,)), {"encode": encode_laplace}),
     PriorCase("exemplar", lambda: vp.exemplar(2), {"encode": encode, "exemplars": EXEMPLARS}, state=("exemplars",)),
+    PriorCase(
+        "exemplar_classes",
+        lambda: vp.exemplar(2, num_classes=2, encoder_reads_condition=True),
+        {"encode": encode, "exemplars": EXEMPLARS, "exemplar_conditions": np.array([0, 1, 1, 0], np.int32), "y": 1},
+        state=("exemplars", "exemplar_conditions"),
+    ),
+    PriorCase(
+        "exemplar_vector",
+        lambda: vp.exemplar(2, condition_dim=1),
+        {
+            "encode": encode,
+            "exemplars": EXEMPLARS,
+            "exemplar_conditions": EXEMPLARS[:, :1],
+            "y": np.array([0.5], np.float32),
+        },
+        state=("exemplars", "exemplar_conditions"),
+    ),
     PriorCase("weighted_coreset", lambda: vp.weighted_coreset(2, 3, (6,)), {"encode": encode}),
     PriorCase("vamp_mixture", lambda: vp.vamp_mixture(2, 3, (6,), num_examples=10), {"encode": encode}),
     PriorCase("topographic_map", lambda: vp.topographic_map(2, (2, 2), hidden=(4,))),

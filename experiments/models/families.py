@@ -9,7 +9,7 @@ from experiments.data.dataset import Dataset
 
 PRIORS = ("standard", "mixture", "vamp", "flow", "conditional")  # those of a comparison, if none are named
 ALL = "all"  # in place of names: each family that the data allow
-NEED_LABELS = ("conditional", "conditional_mixture")
+NEED_LABELS = ("conditional", "conditional_mixture", "conditional_exemplar")
 
 
 def families(sizes: Any, data: Dataset) -> dict[str, Callable[[], vp.Prior]]:
@@ -52,6 +52,10 @@ def families(sizes: Any, data: Dataset) -> dict[str, Callable[[], vp.Prior]]:
         "generalized_normal": lambda: vp.generalized_normal(dim, learned=("loc", "scale", "exponent")),
         "student_t": lambda: vp.student_t_prior(dim, learned=("loc", "scale", "df")),
         "exemplar": lambda: vp.exemplar(dim, num_neighbors=10),
+        "exemplar_subset": lambda: vp.exemplar(dim, subset_size=max(2, num)),
+        "conditional_exemplar": lambda: vp.exemplar(
+            dim, num_neighbors=10, num_classes=num_classes, encoder_reads_condition=True
+        ),
         "topographic": lambda: vp.topographic_map(dim),
         "weighted_coreset": lambda: vp.weighted_coreset(dim, num, shape, **random),
         "vamp_mixture": lambda: vp.vamp_mixture(dim, num, shape, len(data.train["x"]), **random),

@@ -163,6 +163,8 @@ def make_vae(name: str, sizes: Sizes, data: Dataset) -> Made:
         )
         if starts_from_data(prior, sizes):
             params = params._replace(prior=vp.init_from_data(prior, key_prior, **data.train))
-        return vp.init_prior_state(vae, params, x=data.train["x"]) if prior.init_state else params
+        if prior.init_state is None:
+            return params
+        return vp.init_prior_state(vae, params, key=jax.random.fold_in(key_prior, 1), **data.train)
 
     return vae, init

@@ -101,7 +101,7 @@ def _with_new_state(vae: vp.VAE, params: vp.VAEParams, data: Dataset) -> vp.VAEP
     states = []
     for replica in range(len(jax.tree.leaves(params)[0])):
         one = jax.tree.map(lambda leaf, i=replica: leaf[i], params)
-        states.append(vp.init_prior_state(vae, one, x=data.train["x"], num_draws=NUM_DRAWS))
+        states.append(vp.init_prior_state(vae, one, **data.train, num_draws=NUM_DRAWS))
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 

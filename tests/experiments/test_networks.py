@@ -56,14 +56,14 @@ def test_priors_beside_the_five_are_over_the_latents(name):
     prior = make_prior(name, SIZES, grey())
     params = prior.init(jax.random.key(0))
 
-    def encode(x):
+    def encode(x, y=None):
         return vp.normal_diag(jnp.zeros(SIZES.latent_dim), jnp.ones(SIZES.latent_dim))
 
     state = {}
     if prior.init_state:
-        state = prior.init_state(params=params, num_draws=100, encode=encode, x=grey().train["x"])
+        state = prior.init_state(params=params, num_draws=100, encode=encode, **grey().train)
 
-    assert prior.apply(params, encode=encode, **state).event_shape == (SIZES.latent_dim,)
+    assert prior.apply(params, encode=encode, y=1, **state).event_shape == (SIZES.latent_dim,)
 
 
 def test_all_priors_are_those_that_the_data_allow():
@@ -80,9 +80,15 @@ def test_all_priors_are_those_that_the_data_allow():
 def test_training_batches_hold_what_the_prior_reads():
     data = grey(num_levels=2)
     entries = {
-        name: {*training_data(make_vae(name, SIZES, data)[0], data)} for name in ("vamp", "conditional", "exemplar")
+        name: {*training_data(make_vae(name, SIZES, data)[0], data)}
+        for name in ("vamp", "conditional", "exemplar", "conditional_exemplar")
     }
-    assert entries == {"vamp": {"x"}, "conditional": {"x", "y"}, "exemplar": {"x", "index"}}
+    assert entries == {
+        "vamp": {"x"},
+        "conditional": {"x", "y"},
+        "exemplar": {"x", "index"},
+        "conditional_exemplar": {"x", "y", "index"},
+    }
     index = training_data(make_vae("exemplar", SIZES, data)[0], data)["index"]
     np.testing.assert_array_equal(index, range(len(data.train["x"])))
 

@@ -189,6 +189,21 @@ def of_exemplars(params: Any, z: Any) -> float:
     return mixture_log_prob(np.full(count, -np.log(count)), 2 * raw[:, :2], np.exp(params["log_scale"]), z)
 
 
+def of_exemplars_of_a_class(params: Any, z: Any) -> float:
+    """Those of class 1, with encodings that the label moves."""
+    raw = np.tanh((cases.EXEMPLARS[1:3].astype(np.float64) - 0.5) @ np.asarray(cases._WEIGHT, np.float64).T)
+    return mixture_log_prob(np.log([0.5, 0.5]), 2 * (raw[:, :2] + 0.1), np.exp(params["log_scale"]), z)
+
+
+def of_exemplars_given_a_vector(params: Any, z: Any) -> float:
+    """Each exemplar counts by a Gaussian at its own condition."""
+    raw = np.tanh((cases.EXEMPLARS.astype(np.float64) - 0.5) @ np.asarray(cases._WEIGHT, np.float64).T)
+    stored = cases.EXEMPLARS[:, 0].astype(np.float64)
+    log_kernel = scipy.stats.norm.logpdf(stored, 0.5, np.exp(params["log_bandwidth"]))
+    log_weights = scipy.special.log_softmax(log_kernel)
+    return mixture_log_prob(log_weights, 2 * raw[:, :2], np.exp(params["log_scale"]), z)
+
+
 def on_grid(params: Any) -> np.ndarray:
     """The plane and the network of one hidden layer of a topographic prior, at the corners of a square."""
     corners = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]], np.float64)
@@ -237,6 +252,8 @@ REFERENCES = {
     "topographic_map": of_topographic_map,
     "topographic_vamp": lambda params, z: of_vamp({"pseudo_inputs": params["centre"] + on_grid(params)}, z),
     "exemplar": of_exemplars,
+    "exemplar_classes": of_exemplars_of_a_class,
+    "exemplar_vector": of_exemplars_given_a_vector,
     "vamp_mixture": of_vamp_mixture,
     "weighted_coreset": of_weighted_coreset,
     "standard_normal": lambda params, z: scipy.stats.norm.logpdf(z).sum(),

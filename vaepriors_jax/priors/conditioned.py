@@ -78,12 +78,12 @@ def conditioned(prior: Prior, conditions: Mapping[str, Mapping[str, Any]]) -> Pr
     labels = [read.num_classes for read in reads if read.num_classes is not None]
     _check_size(prior, known, labels or [read.shape[0] for read in reads], is_label=bool(labels))
 
+    def vector_of_example(context: Mapping[str, Any]) -> jax.Array:
+        return jnp.concatenate([_vector(name, one, read_condition(context, name)) for name, one in known.items()])
+
     def apply(params: Any, **context: Any) -> distrax.Distribution:
-        for name, one in known.items():
-            if labels:  # for its checks of concrete labels
-                _vector(name, one, read_condition(context, name))
-        parts = [] if labels else [_vector(name, one, read_condition(context, name)) for name, one in known.items()]
-        y = _joint_label(known, context) if labels else jnp.concatenate(parts)
+        vector = vector_of_example(context)  # it checks concrete labels
+        y = _joint_label(known, context) if labels else vector
         return prior.apply(params, **(context | {"y": y}))
 
     def start(key: jax.Array, **data: Any) -> Any:
@@ -91,9 +91,13 @@ def conditioned(prior: Prior, conditions: Mapping[str, Mapping[str, Any]]) -> Pr
             data["y"] = _joint_label(known, data)
         return prior.init_from_data(key, **data) if prior.init_from_data else prior.init(key)
 
-    starts = start if prior.init_from_data else None
-    state = prior.init_state, prior.update_state
-    return Prior(prior.init, apply, {}, starts, Inner(prior), *state, prior.log_hyperprior)
+    def init_state(**data: Any) -> Any:
+        given = {name: jnp.asarray(read_condition(data, name)) for name in known}
+        y = _joint_label(known, given) if labels else jax.vmap(vector_of_example)(given)
+        return prior.init_state(**(data | {"y": y})) if prior.init_state else {}
+
+    starts, state = start if prior.init_from_data else None, init_state if prior.init_state else None
+    return Prior(prior.init, apply, {}, starts, Inner(prior), state, prior.update_state, prior.log_hyperprior)
 
 
 def _check_size(prior: Prior, conditions: Mapping[str, Covariate], sizes: list[int], *, is_label: bool) -> None:

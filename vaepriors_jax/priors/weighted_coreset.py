@@ -11,7 +11,7 @@ from vaepriors_jax.base import Inner, Prior
 from vaepriors_jax.checks import check_positive, check_positive_integer
 from vaepriors_jax.distributions.isotropic_mixture import IsotropicMixture
 from vaepriors_jax.factories import factory
-from vaepriors_jax.priors.exemplar import mean_by
+from vaepriors_jax.priors.exemplar_encoding import mean_by
 from vaepriors_jax.priors.vamp import pseudo_inputs, vamp
 
 
