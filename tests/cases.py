@@ -107,8 +107,8 @@ FLOW_MATCHING = [
     ),
     PriorCase(
         "diffusion",
-        lambda: vp.diffusion(2, hidden=(4,), tolerance=1e-6),
-        ODE_STATE,
+        lambda: vp.diffusion(2, hidden=(4,), tolerance=1e-6, num_classes=3),
+        {**ODE_STATE, "y": 1},
         state=tuple(ODE_STATE),
         estimated=True,
         grid_points=250,

@@ -556,8 +556,8 @@ FLOWS = [
     _fault(
         "flow-matching-errors-of-the-same-density",
         "priors/flow_matching.py",
-        "error_of(self.distribution(params, self.tolerance, None))",
-        "error_of(self.distribution(params, tight, None))",
+        "error_of(self.tolerance, None)",
+        "error_of(tight, None)",
         "priors/test_flow_matching.py::test_state_has_the_errors_of_the_solver_and_of_the_divergence",
     ),
     _fault(

@@ -113,7 +113,7 @@ def test_joint_training_brings_the_density_of_the_ode_to_the_encodings():
     vae = identity_vae(prior)
     params = vae_params(prior.init(KEY))
     result = vp.fit(
-        vae, params, KEY, {"x": x, "index": np.arange(2000)}, optax.adam(3e-3), num_epochs=30, batch_size=100,
+        vae, params, KEY, {"x": x, "index": np.arange(2000)}, optax.adam(3e-3), num_epochs=20, batch_size=100,
         progress=False,
     )  # fmt: skip
     shift = result.params.encoder["shift"]

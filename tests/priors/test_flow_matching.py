@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 import vaepriors_jax as vp
 from tests.cases import perturbed
@@ -108,9 +109,48 @@ def test_start_from_data_has_the_moments_of_the_encodings():
         (lambda: vp.flow_matching(2, num_probes=0), "`num_probes` to be an integer >= 1; got 0"),
         (lambda: vp.flow_matching(2, path="straight"), "`path` to be one of 'linear', 'cosine'; got 'straight'"),
         (lambda: vp.flow_matching(2, tolerance=0.0), "`tolerance` to be a finite number > 0"),
+        (lambda: vp.flow_matching(2, num_classes=3, condition_dim=2), "one of the two"),
         (lambda: vp.flow_matching(2).init_from_data(KEY, z=np.zeros((9, 3))), r"`z` of shape \[N, 2\]"),
     ],
 )
 def test_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.usefixtures("_diffrax")
+@pytest.mark.parametrize("kind", ["label", "vector"])
+def test_density_given_a_condition_is_that_of_its_encodings(kind):
+    """Encodings around a point that depends on y: log p(z|y) comes near that of the Gaussian around it."""
+    rng = np.random.default_rng(0)
+    if kind == "label":
+        y = rng.integers(0, 3, 3000)
+        centers = np.array([[-2.0, 1.0], [2.0, -1.0], [0.0, 2.0]])[y]
+        prior = vp.flow_matching(2, hidden=(64, 64), num_classes=3)
+    else:
+        y = rng.uniform(-1, 1, (3000, 1))
+        centers = y * np.array([2.0, -1.0])
+        prior = vp.flow_matching(2, hidden=(64, 64), path="cosine", condition_dim=1)
+    x = centers + 0.5 * rng.normal(size=(3000, 2))
+    vae = identity_vae(prior)
+    params = vp.fit_prior(prior, vae, vp.VAEParams({}, {}, {}), KEY, jnp.asarray(x), num_steps=500, y=y)
+    z = (centers + np.hypot(0.5, 0.1) * rng.normal(size=(3000, 2)))[:200]
+    exact = scipy.stats.norm.logpdf(z, centers[:200], np.hypot(0.5, 0.1)).sum(1)
+    found = jax.jit(jax.vmap(lambda z, y: vae.latent_prior(params, y=y).log_prob(z)))(jnp.asarray(z), y[:200])
+    assert -0.02 < np.mean(exact - found) < 0.1
+
+
+@pytest.mark.usefixtures("_diffrax")
+def test_errors_are_measured_at_conditions():
+    """Of the labels all in turn; of vectors those of the data, if they are given: y = 50 needs more steps than 0."""
+    of_vector = vp.flow_matching(2, hidden=(4,), tolerance=1e-2, condition_dim=1)
+    params = perturbed(of_vector.init(KEY), jax.random.key(1))
+    error = jax.jit(lambda y: of_vector.init_state(params=params, num_points=16, y=y)["normalizer_error"][0])
+    errors = [error(jnp.full((10, 1), y)) for y in (0.0, 0.0, 50.0)]
+    assert errors[0] == errors[1] != errors[2]
+    of_label = vp.flow_matching(2, hidden=(4,), tolerance=1e-2, num_classes=3)
+    params = perturbed(of_label.init(KEY), jax.random.key(1))
+    state = jax.eval_shape(lambda: of_label.init_state(params=params, num_points=3))
+    assert state["normalizer_error"].shape == (2,)
+    with pytest.raises(ValueError, match=r"of shape \(1,\)"):
+        of_vector.init_state(params=params, y=jnp.ones((10, 2)))

@@ -20,6 +20,9 @@ def diffusion(
     num_times: int = 8,
     tolerance: float = 1e-5,
     num_probes: int | None = None,
+    num_classes: int | None = None,
+    condition_dim: int | None = None,
+    condition: str = "y",
 ) -> Prior:
     r"""Diffusion prior, trained with the VAE by a variational bound: `flow_matching` on the path "cosine", with an SDE.
 
@@ -54,8 +57,12 @@ def diffusion(
         num_times: number of times and noises for the bound of one z.
         tolerance: of the solver of the ODE; see `flow_matching`.
         num_probes: None for the exact divergence in the density of the ODE, or a number of probes.
+        num_classes: if given, the network reads a label `y`.
+        condition_dim: if given, the network reads a vector `y` [condition_dim].
+        condition: the name of y: the entry of the batch that holds it.
 
     Context:
+        y: the label or vector, if the prior is conditional; or an entry of the name that `condition` gives.
         index: an integer of the example, from which and `normalizer_key` its noise is made; with it, the bound.
             Optional.
         normalizer: 1, in the prior's state.
@@ -87,7 +94,16 @@ def diffusion(
         (times drawn by their weight). There encoder and network may have objectives of other weights.
     """
     check_positive_integer(num_times=num_times)
-    of_ode = flow_matching(dim, hidden=hidden, path="cosine", tolerance=tolerance, num_probes=num_probes)
+    of_ode = flow_matching(
+        dim,
+        hidden=hidden,
+        path="cosine",
+        tolerance=tolerance,
+        num_probes=num_probes,
+        num_classes=num_classes,
+        condition_dim=condition_dim,
+        condition=condition,
+    )
 
     def apply(params: Any, *, index: Any = None, **context: Any) -> distrax.Distribution:
         flow = of_ode.apply(params, **context)

@@ -1,5 +1,6 @@
 """A flow-matching prior: the probability-flow ODE of a learned velocity, diffusion models included."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,13 +17,13 @@ from vaepriors_jax.checks import (
     check_shape,
     rows_of_shape,
 )
-from vaepriors_jax.conditioning import Conditioner
+from vaepriors_jax.conditioning import Condition, Conditioner, check_condition
 from vaepriors_jax.distributions.normal import LARGEST_LOG_SCALE
 from vaepriors_jax.distributions.numerics import full_precision
 from vaepriors_jax.distributions.probability_flow import ProbabilityFlow, Solver
 from vaepriors_jax.factories import factory
 from vaepriors_jax.priors.init_from_data import as_params
-from vaepriors_jax.priors.velocity import PATHS, LearnedVelocity
+from vaepriors_jax.priors.velocity import PATHS, Conditional, LearnedVelocity
 from vaepriors_jax.priors.weighting import key_of
 
 TIGHTER = 0.1  # the tolerance of the reference to which a density is compared, relative to its own
@@ -36,6 +37,9 @@ def flow_matching(
     path: str = "linear",
     tolerance: float = 1e-5,
     num_probes: int | None = None,
+    num_classes: int | None = None,
+    condition_dim: int | None = None,
+    condition: str = "y",
 ) -> Prior:
     r"""Flow-matching prior: $z = \mu + \sigma u_1$, where $du_t/dt = v(u_t, t)$ and $u_0 \sim \mathcal{N}(0, I)$.
 
@@ -63,12 +67,17 @@ def flow_matching(
         num_probes: None for the exact divergence, which takes dim products with the Jacobian of v; or the number of
             vectors of random signs in Hutchinson's estimate, which takes so many. They are the same for all z, so that
             errors at neighbouring z are alike, and do not average out; each training step draws others.
+        num_classes: if given, the network reads a label `y`: p(z|y), with one $\mu$ and $\sigma$ for all labels.
+        condition_dim: if given, the network reads a vector `y` [condition_dim].
+        condition: the name of y: the entry of the batch that holds it.
 
     Context:
+        y: the label or vector, if the prior is conditional; or an entry of the name that `condition` gives.
         normalizer: 1, the integral of a density without errors, in the prior's state.
         normalizer_error: root mean square errors of log p(z) in nats [2], in the prior's state: that of the solver,
             against a tenth of `tolerance`, and that of the estimated divergence, against the exact one. They are
-            measured at 256 samples, or `vp.init_prior_state(vae, params, num_points=...)`.
+            measured at 256 samples, or `vp.init_prior_state(vae, params, num_points=...)`: of all labels in turn, of
+            vectors from N(0, I), or of conditions drawn from the data, with `vp.init_prior_state(vae, params, y=y)`.
         normalizer_key: two words from which the vectors of signs are made, in the prior's state.
 
     Returns:
@@ -102,17 +111,23 @@ def flow_matching(
     check_positive(tolerance=tolerance)
     # No `parent`: the network does not belong to a Linen module that calls the factory.
     velocity = LearnedVelocity(Conditioner(check_shape("hidden", hidden), dim, parent=None), path)
-    density = _Density(velocity, dim, tolerance, num_probes)
+    read = Condition(num_classes, condition_dim, condition)
+    check_condition(*read, required=False)
+    density = _Density(velocity, dim, tolerance, num_probes, read)
 
     def init(key: jax.Array) -> Any:
-        return {"network": velocity.init(key, dim), "loc": jnp.zeros(dim), "log_scale": jnp.zeros(dim)}
+        return {
+            "network": velocity.init(key, dim, read.placeholder()),
+            "loc": jnp.zeros(dim),
+            "log_scale": jnp.zeros(dim),
+        }
 
     def apply(
         params: Any, *, normalizer: Any, normalizer_error: Any, normalizer_key: Any, **context: Any
     ) -> ProbabilityFlow:
-        del normalizer_error, context
+        del normalizer_error
         probes = density.probes(normalizer_key, jnp.promote_types(params["loc"].dtype, jnp.float32))
-        return density.distribution(params, tolerance, probes, normalizer)
+        return density.distribution(params, read.vector(context), tolerance, probes, normalizer)
 
     def init_from_data(key: jax.Array, *, z: Any, **data: Any) -> Any:
         del data
@@ -131,6 +146,7 @@ class _Density(NamedTuple):
     dim: int
     tolerance: float
     num_probes: int | None
+    read: Condition
 
     def probes(self, words: Any, dtype: Any) -> jax.Array | None:
         """Vectors of random signs [num_probes, dim]; None for the exact divergence."""
@@ -139,38 +155,65 @@ class _Density(NamedTuple):
         return jax.random.rademacher(key_of(words), (self.num_probes, self.dim), dtype)
 
     def distribution(
-        self, params: Any, tolerance: float, probes: jax.Array | None, normalizer: Any = 1.0
+        self,
+        params: Any,
+        condition: jax.Array | None,
+        tolerance: float,
+        probes: jax.Array | None,
+        normalizer: Any = 1.0,
     ) -> ProbabilityFlow:
-        """The distribution, as a solver of this tolerance has it."""
+        """The distribution given a condition [C], as a solver of this tolerance has it."""
         params = jax.tree.map(full_precision, params)
         scale = jnp.exp(jnp.clip(params["log_scale"], -LARGEST_LOG_SCALE, LARGEST_LOG_SCALE))
+        given = Conditional(params["network"], None if condition is None else full_precision(condition))
         return ProbabilityFlow(
             Solver(self.velocity, tolerance),
-            params["network"],
+            given,
             params["loc"],
             scale,
             probes=probes,
             normalizer=normalizer,
-            matching_loss=partial(self.velocity.loss, params["network"]),
+            matching_loss=partial(self.velocity.loss, given),
         )
 
     def init_state(self, *, params: Any, key: Any = None, num_points: int = 256, **data: Any) -> Any:
         """The state of the prior, with the errors of its density at `num_points` samples."""
-        del data
         check_positive_integer(num_points=num_points)
         key_draws, key_probes = jax.random.split(jax.random.key(0) if key is None else check_key(key))
         words, tight = jax.random.bits(key_probes, (2,), jnp.uint32), TIGHTER * self.tolerance
-        exact = self.distribution(params, tight, None)
-        z = jax.lax.stop_gradient(exact.sample(seed=key_draws, sample_shape=num_points))
-        reference, probes = exact.log_prob(z), self.probes(words, z.dtype)
+        conditions = self._conditions(jax.random.fold_in(key_draws, 0), num_points, data)
 
-        def error_of(distribution: ProbabilityFlow) -> jax.Array:
-            return jnp.sqrt(jnp.mean((distribution.log_prob(z) - reference) ** 2))
+        def draw(key: jax.Array, condition: jax.Array | None) -> jax.Array:
+            return self.distribution(params, condition, tight, None).sample(seed=key)
 
-        of_solver = error_of(self.distribution(params, self.tolerance, None))
-        of_probes = jnp.zeros_like(of_solver) if probes is None else error_of(self.distribution(params, tight, probes))
+        def log_probs(tolerance: float, probes: jax.Array | None) -> jax.Array:
+            def of_one(z: jax.Array, condition: jax.Array | None) -> jax.Array:
+                return self.distribution(params, condition, tolerance, probes).log_prob(z)
+
+            return jax.vmap(of_one)(z, conditions)
+
+        def error_of(tolerance: float, probes: jax.Array | None) -> jax.Array:
+            return jnp.sqrt(jnp.mean((log_probs(tolerance, probes) - reference) ** 2))
+
+        z = jax.lax.stop_gradient(jax.vmap(draw)(jax.random.split(key_draws, num_points), conditions))
+        reference, probes = log_probs(tight, None), self.probes(words, z.dtype)
+        of_solver = error_of(self.tolerance, None)
+        of_probes = jnp.zeros_like(of_solver) if probes is None else error_of(tight, probes)
         error = jnp.stack([of_solver, of_probes])
         return {"normalizer": jnp.ones((), error.dtype), "normalizer_error": error, "normalizer_key": words}
+
+    def _conditions(self, key: jax.Array, count: int, data: Mapping[str, Any]) -> jax.Array | None:
+        """Conditions [count, C] at which errors are measured: drawn from the data [N, ...] if they hold some."""
+        num_classes, condition_dim, name = self.read
+        if num_classes is None and condition_dim is None:
+            return None
+        if data.get(name) is not None:
+            given = jnp.asarray(data[name])
+            rows = given[jax.random.randint(key, (count,), 0, len(given))]
+            return jax.vmap(lambda y: self.read.vector({name: y}))(rows)
+        if num_classes is not None:
+            return jnp.eye(num_classes)[jnp.arange(count) % num_classes]
+        return jax.random.normal(key, (count, condition_dim or 0))
 
     def update_state(self, state: Any, **batch: Any) -> Any:
         """Other probes after each training step: v would learn to fool those of a fixed key."""
