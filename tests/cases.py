@@ -157,6 +157,8 @@ PRIORS = [
     ),
     PriorCase("weighted_coreset", lambda: vp.weighted_coreset(2, 3, (6,)), {"encode": encode}),
     PriorCase("vamp_mixture", lambda: vp.vamp_mixture(2, 3, (6,), num_examples=10), {"encode": encode}),
+    PriorCase("dct_vamp", lambda: vp.dct_vamp(3, (6,), (2,), weights="learned"), {"encode": encode}),
+    PriorCase("amortized_vamp", lambda: vp.amortized_vamp(2, 3, (6,), (4,), hidden=(4,), weights="learned")),
     PriorCase("topographic_map", lambda: vp.topographic_map(2, (2, 2), hidden=(4,))),
     PriorCase("topographic_vamp", lambda: vp.topographic_vamp((2, 2), (6,), hidden=(4,)), {"encode": encode}),
     PriorCase(

@@ -19,6 +19,7 @@ def families(sizes: Any, data: Dataset) -> dict[str, Callable[[], vp.Prior]]:
     # Where the start is random it is that of the VampPrior paper on MNIST; colours start at a middle grey.
     random: dict[str, Any] = {"initial_mean": 0.5 if shape[2:] else 0.05}
     vamp = partial(vp.vamp, num, shape, initial_scale=0.01, **random)
+    block = tuple(min(8, size) for size in shape[:2])  # of low frequencies
     coupling = vp.affine_coupling(dim, hidden=hidden)
 
     def flow(base: vp.Prior, layer: vp.Flow) -> vp.Prior:
@@ -58,6 +59,8 @@ def families(sizes: Any, data: Dataset) -> dict[str, Callable[[], vp.Prior]]:
         ),
         "topographic": lambda: vp.topographic_map(dim),
         "weighted_coreset": lambda: vp.weighted_coreset(dim, num, shape, **random),
+        "dct_vamp": lambda: vp.dct_vamp(num, shape, block, initial_scale=0.01, **random),
+        "amortized_vamp": lambda: vp.amortized_vamp(dim, num, shape, block, hidden=hidden),
         "vamp_mixture": lambda: vp.vamp_mixture(dim, num, shape, len(data.train["x"]), **random),
         "vamp_data": lambda: vp.stop_gradient(vp.vamp(num, shape, bounds=None)),
         "vamp_kmeans": lambda: vp.stop_gradient(vp.vamp(num, shape, bounds=None, start="k-means")),

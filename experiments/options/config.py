@@ -75,9 +75,10 @@ class Config:
     """Which priors: standard, mixture, vamp, flow, conditional, by default those five (without labels, all but
     conditional); conditional_mixture, glow, spline_flow, autoregressive_flow, flow_over_vamp, autoregressive,
     transformer, resampled, resampled_flow, snis, reweighted, laplace, generalized_normal, student_t, exemplar,
-    exemplar_subset, conditional_exemplar, topographic, vamp_mixture, weighted_coreset; vamp_data and vamp_kmeans
-    (pseudo-inputs that stay training images, or centres of k-means); all of these by all; or your own as
-    module:function. The function gets what it asks for of dim, num_components, input_shape and num_classes."""
+    exemplar_subset, conditional_exemplar, topographic, vamp_mixture, weighted_coreset, dct_vamp, amortized_vamp;
+    vamp_data and vamp_kmeans (pseudo-inputs that stay training images, or centres of k-means); all of these by all; or
+    your own as module:function. The function gets what it asks for of dim, num_components, input_shape and
+    num_classes."""
     seeds: int = 2
     """How many seeds; they are trained at once."""
     seed: int = 0

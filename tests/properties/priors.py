@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import scipy.fft
 import scipy.special
 import scipy.stats
 from hypothesis import strategies as st
@@ -234,6 +235,19 @@ def of_topographic_map(params: Any, z: Any) -> float:
     return of_mixture({"loc": params["loc"] + loc, "log_scale": params["log_scale"] + log_scale}, z)
 
 
+def of_dct_vamp(params: Any, z: Any) -> float:
+    """Two of six frequencies; the parameters are the coefficients over the square root of three."""
+    coefficients = np.pad(np.sqrt(3) * np.asarray(params["blocks"], np.float64), ((0, 0), (0, 4)))
+    return of_vamp({"pseudo_inputs": scipy.fft.idct(coefficients, norm="ortho"), "logits": params["logits"]}, z)
+
+
+def of_amortized_vamp(params: Any, z: Any) -> float:
+    first, last = (params["network"][name] for name in ("Dense_0", "Dense_1"))
+    raw = params["blocks"] @ first["kernel"] + first["bias"]
+    loc, log_scale = np.split((raw * scipy.special.expit(raw)) @ last["kernel"] + last["bias"], 2, axis=1)
+    return of_mixture({"logits": params["logits"], "loc": loc, "log_scale": log_scale}, z)
+
+
 def of_power_spherical_mixture(params: Any, u: Any) -> float:
     """At an angle u; with D = 2 the constants are those of a Beta(kappa + 1 / 2, 1 / 2) variable (1 + t) / 2."""
     concentration = np.exp(params["log_concentration"])
@@ -251,6 +265,8 @@ REFERENCES = {
     "power_spherical_mixture": of_power_spherical_mixture,
     "topographic_map": of_topographic_map,
     "topographic_vamp": lambda params, z: of_vamp({"pseudo_inputs": params["centre"] + on_grid(params)}, z),
+    "dct_vamp": of_dct_vamp,
+    "amortized_vamp": of_amortized_vamp,
     "exemplar": of_exemplars,
     "exemplar_classes": of_exemplars_of_a_class,
     "exemplar_vector": of_exemplars_given_a_vector,

@@ -2,11 +2,13 @@
 
 from typing import TYPE_CHECKING
 
+from vaepriors_jax.priors.amortized_vamp import amortized_vamp as amortized_vamp
 from vaepriors_jax.priors.autoregressive_mixture import autoregressive_mixture as autoregressive_mixture
 from vaepriors_jax.priors.autoregressive_normal import autoregressive_normal as autoregressive_normal
 from vaepriors_jax.priors.conditional_mixture import conditional_mixture as conditional_mixture
 from vaepriors_jax.priors.conditional_normal import conditional_normal as conditional_normal
 from vaepriors_jax.priors.conditioned import conditioned as conditioned
+from vaepriors_jax.priors.dct_vamp import dct_vamp as dct_vamp
 from vaepriors_jax.priors.diffusion import diffusion as diffusion
 from vaepriors_jax.priors.dirichlet_prior import dirichlet_prior as dirichlet_prior
 from vaepriors_jax.priors.exemplar import exemplar as exemplar
@@ -19,6 +21,7 @@ from vaepriors_jax.priors.generalized_normal import generalized_normal as genera
 from vaepriors_jax.priors.init_from_data import init_from_data as init_from_data
 from vaepriors_jax.priors.laplace import laplace as laplace
 from vaepriors_jax.priors.logistic_normal_prior import logistic_normal_prior as logistic_normal_prior
+from vaepriors_jax.priors.low_frequencies import low_frequencies as low_frequencies
 from vaepriors_jax.priors.marginalize import marginalize as marginalize
 from vaepriors_jax.priors.mixture import mixture as mixture
 from vaepriors_jax.priors.power_spherical_mixture import power_spherical_mixture as power_spherical_mixture

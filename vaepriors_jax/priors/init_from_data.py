@@ -32,6 +32,7 @@ def init_from_data(prior: Prior, key: jax.Array, *, z: Any = None, x: Any = None
       at least 0.002 of the range of its bounds from either end. With `covariates` those of the same examples. With
       `start="k-means"` the centres of clusters of x, and learned weights are the shares of the clusters.
     - `vamp_mixture`, `weighted_coreset`: pseudo-inputs, and weights of k-means, as `vamp` has them.
+    - `dct_vamp`, `amortized_vamp`: the low frequencies of training examples x, or of centres of k-means.
     - `transformed`: its base prior from data; the flow as `init` makes it. A flow with `act_norm` starts from data too:
       each `act_norm` standardises what it gets, and the base prior starts from the u that the flow maps to z.
     - `topographic_map`: the plane of the principal directions of encodings z; `topographic_vamp`: that of examples x.
