@@ -95,6 +95,16 @@ def test_location_scale_and_normalizer():
     np.testing.assert_allclose(with_loc.log_prob(z), expected, atol=2e-5)
 
 
+def test_infinity_has_no_density_and_nan_gives_nan():
+    """Beside a finite z, whose density and gradient stay what they are alone."""
+    z = jnp.array([[np.inf, 0, 0], [-np.inf, 1, np.inf], [np.nan, 0, 0], [np.inf, np.nan, 0], [0.5, -2, 0]])
+    flow = of_gaussian("linear", 1e-4)
+    values, gradients = jax.jit(jax.vmap(jax.value_and_grad(flow.log_prob)))(z)
+    np.testing.assert_array_equal(values[:4], [-np.inf, -np.inf, np.nan, np.nan])
+    np.testing.assert_allclose(values[4], GAUSSIAN.logpdf(z[4]), atol=1e-2)
+    assert np.isfinite(gradients[4]).all()
+
+
 def test_nan_where_the_solver_takes_too_many_steps(monkeypatch):
     monkeypatch.setattr(probability_flow, "MOST_STEPS", 2)
     assert np.isnan(of_gaussian("linear").log_prob(jnp.zeros(3)))

@@ -521,8 +521,8 @@ FLOWS = [
     _fault(
         "probability-flow-divergence-of-the-other-sign",
         "distributions/probability_flow.py",
-        "+ change - jnp.log(self.normalizer)",
-        "- change - jnp.log(self.normalizer)",
+        "jnp.log(self.scale)) + change",
+        "jnp.log(self.scale)) - change",
         "distributions/test_probability_flow.py::test_density_of_a_linear_velocity_is_that_of_its_gaussian",
     ),
     _fault(

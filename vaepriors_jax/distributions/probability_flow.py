@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from vaepriors_jax.checks import check_positive_integer
 from vaepriors_jax.distributions.diffusion_sde import DiffusionSDE
-from vaepriors_jax.distributions.numerics import LOG_2PI, as_event, over_leading_axes
+from vaepriors_jax.distributions.numerics import LOG_2PI, as_event, on_support, over_leading_axes
 
 # (params, t, u [dim]) -> du/dt [dim]; compared by value, so that two of the same network share a compiled solver.
 Velocity = Callable[[Any, jax.Array, jax.Array], jax.Array]
@@ -96,15 +96,20 @@ class ProbabilityFlow(distrax.Distribution):
         return self._matching_loss(key, jax.lax.stop_gradient(u))
 
     def log_prob(self, value: jax.Array) -> jax.Array:
-        """Log-density in nats at z [..., dim]: [...]; NaN where the ODE is not solved in 1,000 steps."""
+        """Log-density in nats at z [..., dim]: [...].
+
+        It is minus infinity at an infinite z, and NaN where z is NaN or the ODE is not solved in 1,000 steps.
+        """
 
         def of_one(z: jax.Array) -> jax.Array:
-            u = (z - self.loc) / self.scale
+            is_finite = jnp.isfinite(z).all()
+            u = (jnp.where(is_finite, z, self.loc) - self.loc) / self.scale
             field = _PositionAndDivergence(self._solver.velocity)
             u, change = _solve(
                 field, self._solver.tolerance, (self._params, self._probes), (u, jnp.zeros_like(u[0])), -1
             )
-            return jnp.sum(-0.5 * u**2 - 0.5 * LOG_2PI - jnp.log(self.scale)) + change - jnp.log(self.normalizer)
+            log_density = jnp.sum(-0.5 * u**2 - 0.5 * LOG_2PI - jnp.log(self.scale)) + change
+            return on_support(is_finite, log_density, jnp.sum(jnp.abs(z))) - jnp.log(self.normalizer)
 
         return over_leading_axes(of_one, as_event(value, self.event_shape, self.loc.dtype))
 
