@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaepriors_jax.checks import check_positive_integer
-from vaepriors_jax.distributions.diffusion_sde import DiffusionSDE
+from vaepriors_jax.distributions.diffusion_sde import check_density
 from vaepriors_jax.distributions.kl_divergence import kl_divergence
 from vaepriors_jax.distributions.kl_of_groups import kl_of_groups
 from vaepriors_jax.distributions.normal import NormalDiag
@@ -240,12 +240,7 @@ def weighted_mean(values: jax.Array, weight: jax.Array | None = None) -> jax.Arr
 def check_weighed(posterior: distrax.Distribution, prior: distrax.Distribution) -> None:
     """Raises ValueError unless p(z) / q(z|x) is a ratio of densities over one space."""
     check_same_space(posterior, prior)
-    if isinstance(prior, DiffusionSDE):
-        raise ValueError(
-            "Expected the density of the prior for importance weights; got an estimate of a bound on it, whose "
-            "exponential is too large on average. Leave `index` out of the context of `diffusion`, or train with "
-            "`bound='elbo'`."
-        )
+    check_density(prior)
 
 
 def log_importance_weights(

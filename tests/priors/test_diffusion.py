@@ -90,6 +90,14 @@ def weigh_in_training(vae):
     step(vp.init_train_state(vae_params(), optimizer), KEY, {"x": jnp.ones((4, 2)), "index": jnp.arange(4)})
 
 
+def test_an_estimate_of_a_bound_is_no_term_of_a_sum_over_labels():
+    labelled = vp.diffusion(2, hidden=(4,), num_classes=3)
+    prior = vp.marginalize(labelled, (0.2, 0.3, 0.5))
+    params = labelled.init(KEY)
+    with pytest.raises(ValueError, match="a sum over labels"):
+        prior.apply(params, index=0, **ODE_STATE).log_prob(jnp.zeros(2))
+
+
 @pytest.mark.parametrize(
     "weigh",
     [

@@ -104,6 +104,16 @@ class DiffusionSDE(distrax.Distribution):
         return 2 / np.pi * self._velocity(2 / np.pi * angle, u)
 
 
+def check_density(distribution: distrax.Distribution) -> None:
+    """Raises ValueError for an estimate of a bound on a log-density, where its exponential is needed."""
+    if isinstance(distribution, DiffusionSDE):
+        raise ValueError(
+            "Expected the density of the prior, for importance weights or a sum over labels; got an estimate of a "
+            "bound on its logarithm, the exponential of which is too large on average. Leave `index` out of the "
+            "context of `diffusion`: that gives the density of the ODE."
+        )
+
+
 def _random_angles(key: jax.Array, count: int, dtype: jnp.dtype) -> tuple[jax.Array, float]:
     r"""Angles [count], one in each of as many equal parts of the weight of g; and the whole weight.
 

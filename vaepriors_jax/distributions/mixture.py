@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.lax import Precision
 
+from vaepriors_jax.distributions.diffusion_sde import check_density
 from vaepriors_jax.distributions.numerics import as_event, log_sum_exp, over_leading_axes
 from vaepriors_jax.distributions.spaces import space_of
 
@@ -62,8 +63,13 @@ class Mixture(distrax.Distribution):
     def component_log_prob(self, value: jax.Array) -> jax.Array:
         """Log-density in nats of each component at z [..., dim]: [..., K]."""
 
+        def of_component(slice_: Any, value: jax.Array) -> jax.Array:
+            component = self._component(slice_)
+            check_density(component)
+            return component.log_prob(value)
+
         def evaluate(value: jax.Array) -> jax.Array:
-            return jax.vmap(lambda slice_: self._component(slice_).log_prob(value))(self.parameters)
+            return jax.vmap(of_component, (0, None))(self.parameters, value)
 
         event_shape = self.event_shape  # traces a component
         value = as_event(value, event_shape, self.log_weights.dtype)

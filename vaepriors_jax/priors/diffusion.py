@@ -47,9 +47,10 @@ def diffusion(
 
     An example takes the bound if it has the entry `index`, an integer of its own. For `fit`, write `data = {"x": x,
     "index": np.arange(len(x))}`, and call `vp.init_prior_state(vae, params)` before training and once more after it.
-    Examples without `index`, such as those of validation, take the ODE. Do not pass `index` to `vp.log_marginal`, and
-    train with the bound "elbo": the exponential of an estimate is too large on average, and gives no bound. Both
-    refuse it. After training, `fit_prior` fits v by regression as for `flow_matching`.
+    Examples without `index`, such as those of validation, take the ODE. The exponential of an estimate is too large on
+    average, and gives no bound: importance weights (`vp.log_marginal`, the objective with the bound "iwae") and sums
+    over labels (`vp.marginalize`, `vp.semi_supervised`) refuse examples with `index`. For a trained VAE, `fit_prior`
+    fits v by regression, as it does that of `flow_matching`.
 
     Args:
         dim: dimension of z.
