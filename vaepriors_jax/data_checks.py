@@ -181,7 +181,7 @@ def check_entries(vae: VAE, names: Collection[str]) -> None:
 def _rows(value: Any, start: int, count: int) -> Any:
     """Rows of an array, sliced on its device if it has one, by a program that is compiled once."""
     if isinstance(value, jax.Array):
-        return jax.lax.dynamic_slice_in_dim(value, start, count)
+        return value if count == len(value) else jax.lax.dynamic_slice_in_dim(value, start, count)
     return np.asarray(value)[start : start + count]
 
 

@@ -49,7 +49,8 @@ def _sample_encodings(
 
 
 @partial(jax.jit, static_argnums=0)
-def _sample(vae: vp.VAE, params: vp.VAEParams, key: jax.Array) -> jax.Array:
+def draw_prior(vae: vp.VAE, params: vp.VAEParams, key: jax.Array) -> jax.Array:
+    """Samples z ~ p(z) [NUM_DRAWN, dim]."""
     return vae.latent_prior(params).sample(seed=key, sample_shape=NUM_DRAWN)
 
 
@@ -68,7 +69,7 @@ def _hole_mass(vae: vp.VAE, params: vp.VAEParams, key: jax.Array, data: Arrays) 
     key_p, key_q = jax.random.split(key)
     networks = without_prior(vae, params)
     from_q, log_q_of_q = _sample_encodings(*networks, key_q, data)
-    from_p = _sample(vae, params, key_p)[:NUM_SAMPLES]
+    from_p = draw_prior(vae, params, key_p)[:NUM_SAMPLES]
     log_p_of_p, log_p_of_q = (_log_prior(vae, params, z) for z in (from_p, from_q))
     return mass_of_holes(log_q_of_q, _log_q(*networks, data, from_p), log_p_of_p, log_p_of_q)
 
@@ -100,7 +101,7 @@ def hole_map(model: Model, data: Dataset, plane: Plane = "principal") -> HoleMap
     """log q(z), log p(z) and their difference, marginals on a plane; by default that of two principal components."""
     vae, params, keys = without_label(model, data), model.params, MapKeys.split(jax.random.key(0))
     encoded = {"x": data.fixed_train["x"], **model.context(data.fixed_train)}
-    from_p = _sample(vae, params, keys.p) if plane == "difference" else None
+    from_p = draw_prior(vae, params, keys.p) if plane == "difference" else None
     area, log_q, q_is_exact = _map_q(*without_prior(vae, params), encoded, keys, from_p)
     marginal, p_is_exact = _marginal(vae, params, jax.random.fold_in(keys.p, 1), area)
     log_p = _log_p(vae, params, area) if marginal is None else _log_marginal(area, marginal)
@@ -133,7 +134,7 @@ def divergence(model: Model, data: Dataset, prior: distrax.Distribution | None =
     # More samples of the prior show where it sits on single encodings.
     num_train = max(len(q_train), min(len(data.fixed_train["x"]), ENOUGH))
     p_train, p_test = (
-        _sample(vae, model.params, key)[:num] if prior is None else prior.sample(seed=key, sample_shape=num)
+        draw_prior(vae, model.params, key)[:num] if prior is None else prior.sample(seed=key, sample_shape=num)
         for key, num in zip(keys[2:4], (num_train, len(q_test)), strict=True)
     )
     separation = vp.classifier_divergence(keys[4], q_train, p_train, q_test, p_test)

@@ -16,7 +16,7 @@ from sklearn.decomposition import PCA
 
 import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
-from experiments.measures.holes import encode, without_label
+from experiments.measures.holes import draw_prior, encode, without_label
 from experiments.measures.paths import dense_path, straight_line
 from experiments.models.trained import Model
 from experiments.report.figures import headline, tile
@@ -76,13 +76,8 @@ def _encodings_and_samples(model: Model, data: Dataset) -> tuple[np.ndarray, np.
     """One z of q(z|x) for each test image, their classes, and as many samples of the prior."""
     vae, y = without_label(model, data), data.test.get("y")
     z = encode(*without_prior(vae, model.params), KEY, data.test["x"], model.context(data.test))[:MOST_POINTS]
-    drawn = _draw(vae, model.params, len(z))
+    drawn = draw_prior(vae, model.params, KEY)[: len(z)]
     return np.asarray(z), y if y is None else y[:MOST_POINTS], np.asarray(drawn)
-
-
-@partial(jax.jit, static_argnums=(0, 2))
-def _draw(vae: vp.VAE, params: vp.VAEParams, num: int) -> jax.Array:
-    return vae.latent_prior(params).sample(seed=KEY, sample_shape=num)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -90,6 +85,7 @@ def _decode(vae: vp.VAE, params: vp.VAEParams, z: jax.Array) -> jax.Array:
     return jax.vmap(lambda z: vae.likelihood(params, z).mean())(z)
 
 
+@partial(jax.jit, static_argnums=0)
 def _log_prior(vae: vp.VAE, params: vp.VAEParams, z: jax.Array) -> jax.Array:
     return vae.latent_prior(params).log_prob(z)
 

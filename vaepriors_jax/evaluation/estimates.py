@@ -37,6 +37,11 @@ def estimate(values: jax.Array, weight: jax.Array | None = None) -> Estimate[jax
         count = jnp.sum(weight > 0)
         factor = count / jnp.where(count > 1, count - 1, jnp.nan)
         return Estimate(mean, jnp.sqrt(factor * spread / jnp.sum(weight)))
+    return _unweighted(jnp.asarray(values))
+
+
+@jax.jit
+def _unweighted(values: jax.Array) -> Estimate[jax.Array]:
     num_values = values.shape[0]
     mean = jnp.mean(values, axis=0)
     if num_values == 1:

@@ -160,8 +160,14 @@ def _stack_replicas(params: VAEParams, key: jax.Array, beta: Any, hyperparameter
         check_replicas(params, len(keys))
     hyper = {name: check_per_replica(name, value, len(keys)) for name, value in hyperparameters.items()}
     betas = check_per_replica("beta", beta, len(keys), jnp.float32)
-    stacked = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None] if single else jnp.asarray(leaf), params)
+    stacked = jax.tree.map(jnp.asarray, params)
+    stacked = _with_replica_axis(stacked) if single else stacked
     return Replicas(stacked, keys, betas, hyper, single)
+
+
+@jax.jit
+def _with_replica_axis(params: VAEParams) -> VAEParams:
+    return jax.tree.map(lambda leaf: leaf[None], params)
 
 
 def place_run(

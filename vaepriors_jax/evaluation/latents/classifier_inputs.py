@@ -38,25 +38,42 @@ def scale_inputs(q: jax.Array, p: jax.Array, *, distances: bool) -> InputScaling
         p: training samples [M, dim] of p.
         distances: whether the log-distances are computed.
     """
-    means, variances = [jnp.mean(a, axis=0) for a in (q, p)], [jnp.var(a, axis=0) for a in (q, p)]
-    centre = 0.5 * (means[0] + means[1])
-    scale = jnp.sqrt(0.5 * (variances[0] + variances[1]) + 0.25 * (means[0] - means[1]) ** 2)
-    scale = jnp.where(scale > 0, scale, 1.0)
-    reference = (q - centre) / scale, (p - centre) / scale
+    centre, scale = _centre_and_scale(q, p)
+    reference = _standardise(q, centre, scale), _standardise(p, centre, scale)
     raw = partial(_raw_inputs, reference=reference, centre=centre, scale=scale, distances=distances)
     raw_q, raw_p = raw(q, own="q"), raw(p, own="p")
-    both = jnp.concatenate([raw_q.log_distances, raw_p.log_distances])
-    shift, spread = jnp.mean(both, axis=0), jnp.std(both, axis=0)
-    spread = jnp.where(spread > 0, spread, 1.0)
+    shift, spread = _mean_and_spread(raw_q.log_distances, raw_p.log_distances)
 
     def finish(inputs: Inputs) -> Inputs:
-        standardised = (inputs.log_distances - shift) / spread
-        return inputs._replace(log_distances=jnp.clip(standardised, -_LARGEST_INPUT, _LARGEST_INPUT))
+        return inputs._replace(log_distances=_clip(_standardise(inputs.log_distances, shift, spread)))
 
     def inputs_of(z: jax.Array) -> Inputs:
         return finish(raw(z, own=""))
 
     return InputScaling(finish(raw_q), finish(raw_p), inputs_of)
+
+
+@jax.jit
+def _centre_and_scale(q: jax.Array, p: jax.Array) -> tuple[jax.Array, jax.Array]:
+    means, variances = [jnp.mean(a, axis=0) for a in (q, p)], [jnp.var(a, axis=0) for a in (q, p)]
+    scale = jnp.sqrt(0.5 * (variances[0] + variances[1]) + 0.25 * (means[0] - means[1]) ** 2)
+    return 0.5 * (means[0] + means[1]), jnp.where(scale > 0, scale, 1.0)
+
+
+@jax.jit
+def _mean_and_spread(*parts: jax.Array) -> tuple[jax.Array, jax.Array]:
+    both = jnp.concatenate(parts)
+    spread = jnp.std(both, axis=0)
+    return jnp.mean(both, axis=0), jnp.where(spread > 0, spread, 1.0)
+
+
+@jax.jit
+def _standardise(values: jax.Array, centre: jax.Array, scale: jax.Array) -> jax.Array:
+    return (values - centre) / scale
+
+
+def _clip(standardised: jax.Array) -> jax.Array:
+    return jnp.clip(standardised, -_LARGEST_INPUT, _LARGEST_INPUT)
 
 
 @partial(jax.jit, static_argnames=("distances", "own"))
@@ -70,14 +87,14 @@ def _raw_inputs(
     own: str,
 ) -> Inputs:
     """The inputs with log-distances not yet standardised; z are the training samples of `own`, "q" or "p", or new."""
-    standardised = (z - centre) / scale
+    standardised = _standardise(z, centre, scale)
     columns = [
         _log_distances(standardised, other, own=own == name)
         for name, other in zip("qp", reference, strict=True)
         if distances
     ]
     return Inputs(
-        jnp.clip(standardised, -_LARGEST_INPUT, _LARGEST_INPUT),
+        _clip(standardised),
         jnp.stack(columns, axis=-1) if columns else jnp.zeros((len(z), 0), z.dtype),
     )
 

@@ -144,6 +144,7 @@ def pseudo_input_distances(prior: Prior, params: Any, x: Any) -> jax.Array:
     return jnp.sqrt(jnp.maximum(squares, 0))
 
 
+@jax.jit
 def _nearest_squares(inputs: jax.Array, x: Any) -> jax.Array:
     """The squared distance of each input [K, D] to the nearest example [N, ...], up to rounding below 0: [K]."""
     examples = jnp.asarray(x, inputs.dtype).reshape(len(x), -1)

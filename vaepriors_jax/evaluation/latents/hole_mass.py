@@ -57,6 +57,7 @@ def _leave_one_out(mixture: Mixture, key: jax.Array, num: int, chunk_size: int) 
     return map_chunks(of_component, (rows, keys), min(chunk_size, num))
 
 
+@jax.jit
 def _mass_below(log_own: jax.Array, log_other: jax.Array, quantile: float) -> Estimate:
     """Share of `log_other` below the quantile of `log_own`; its error includes that of the quantile."""
     # The error of the quantile times the slope of the mass, from quantiles one standard error below and above.

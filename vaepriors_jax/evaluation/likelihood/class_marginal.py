@@ -78,6 +78,7 @@ def _check_probabilities(vae: VAE, class_probabilities: Any, condition: str) -> 
     return probabilities
 
 
+@jax.jit
 def _sum_over_classes(of_classes: list[WeightSummary]) -> WeightSummary:
     joint = jax.tree.map(lambda *leaves: jnp.stack(leaves), *of_classes)
     most_probable = jnp.argmax(joint.values, axis=0)[None]
