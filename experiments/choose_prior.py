@@ -2,6 +2,7 @@
 
 python -m experiments.choose_prior
 python -m experiments.choose_prior --dataset fashion_mnist --preset paper --epochs 10 --seeds 2
+python -m experiments.choose_prior --results experiments/results/mnist_5k_all.json
 """
 
 from dataclasses import asdict, dataclass
@@ -15,18 +16,19 @@ import numpy as np
 from experiments import measures
 from experiments.comparison.candidates import Candidates, train_and_measure
 from experiments.data.dataset import Dataset, load, take_test
+from experiments.models.families import ALL
 from experiments.options import command_line
 from experiments.options.programs import SeedsOptions
 from experiments.options.resolve import resolve
 from experiments.options.settings import Settings
 from experiments.report import comparison_figures, document, figures, results
-from experiments.report.choice import MEASURES, advice, kind_of, tables
+from experiments.report.choice import MEASURES, advice, kind_of, scores_table, tables
 from experiments.report.comparison import Rows, failures_of
 from experiments.report.document import Figure, Section
 from experiments.report.generation import by_prior, draw_samples, named
 from experiments.report.recommendation import STANDARD, Measurements, recommend, short_name
 from experiments.report.summaries import of_choice
-from experiments.runs.files import MEASURED, keep
+from experiments.runs.files import MEASURED, keep, read_json
 from experiments.runs.folder import open_run, output_folder
 
 
@@ -38,7 +40,8 @@ class Options(SeedsOptions):
     """mnist_5k, digits, a TFDS name, or the path of your own .npz file, as in compare_priors. Without labels samples
     cannot be scored, and the choice rests on the ELBO."""
     priors: tuple[str, ...] = ("standard", "mixture", "vamp", "flow")
-    """The candidates, the simplest first, also your own as module:function; `standard` must be among them."""
+    """The candidates, the simplest first, also your own as module:function; `standard` must be among them. All that
+    read no label by all."""
     refit: tuple[str, ...] = ("mixture",)
     """Priors that are fitted afterwards to the standard VAE, as more candidates."""
     num_components: int | None = None
@@ -47,6 +50,8 @@ class Options(SeedsOptions):
     """The budget of each candidate: the most epochs; those of the preset by default."""
     num_test: int | None = None
     """Use only this many test images; all of them by default."""
+    results: str | None = None
+    """The results.json of compare_priors: recommends one of its priors that read no label, and trains nothing."""
 
 
 def measurements_of(rows: Rows) -> Measurements:
@@ -64,6 +69,8 @@ def measurements_of(rows: Rows) -> Measurements:
             values["fid_reconstructions"] = row["samples"]["reconstructions"]["fid"]
             values["fid_floor"] = row["samples"]["floor"]["fid"]
         for name, value in values.items():
+            if value is None:  # a number that was not finite
+                continue
             measured[row["prior"]].setdefault(name, []).append(value)
     # The VAE with N(0, I) and its refits first.
     return {prior: measured[prior] for prior in sorted(priors, key=lambda prior: prior.split(",")[0] != STANDARD)}
@@ -104,7 +111,9 @@ def draw(candidates: Candidates, data: Dataset, output_dir: Path) -> list[Figure
 
 def main(options: Options) -> dict[str, Any]:
     """Trains, measures, recommends, and writes the output folder."""
-    if STANDARD not in options.priors:
+    if options.results is not None:
+        return _choose_from(options)
+    if STANDARD not in options.priors and options.priors != (ALL,):
         raise ValueError(f"Expected `standard` among --priors, to compare the others with; got {options.priors}.")
     data = load(options.dataset, **options.reading())
     config = resolve(options.comparison(), data, conditional=False)
@@ -112,6 +121,39 @@ def main(options: Options) -> dict[str, Any]:
     folder = output_folder(options.output_dir, "choose_prior", options.dataset)
     with open_run("choose_prior", options, folder):
         return _choose(config, data, folder)
+
+
+def _choose_from(options: Options) -> dict[str, Any]:
+    """Recommends a prior from stored results of `compare_priors`."""
+    path = Path(str(options.results))
+    stored = read_json(path) if path.is_file() else None
+    if not isinstance(stored, dict) or stored.get("experiment") != "compare_priors":
+        raise ValueError(f"Expected the results.json of compare_priors as --results; {path} is no such file.")
+    rows = [row for row in stored["rows"] if "log_marginal_given_label" not in row["test"]]
+    measured = measurements_of(rows)
+    if STANDARD not in measured:
+        raise ValueError(f"Expected the prior `standard` among those of --results, to compare with; {path} has none.")
+    folder = output_folder(options.output_dir, "choose_prior", stored["dataset"])
+    with open_run("choose_prior", options, folder):
+        recommended = recommend(measured, timed=not stored.get("busy"))
+        content = results.describe_run(folder, stored["dataset"], stored["config"]) | {
+            "data": stored["data"],
+            "features": stored["features"],
+            "trained_by": stored["command"],
+            "rows": rows,
+            "measured": measured,
+            "recommendation": recommended._asdict(),
+            "busy": stored.get("busy", False),
+        }
+        num_seeds = len(measured[STANDARD]["elbo"])
+        sections = [
+            *advice(recommended),
+            Section(
+                "What it rests on", failures_of(rows), [of_choice(content)], [], [scores_table(measured, num_seeds)]
+            ),
+        ]
+        document.publish(folder, content, f"{stored['dataset']}: which prior?", sections)
+    return content
 
 
 def _choose(config: Settings, data: Dataset, output_dir: Path) -> dict[str, Any]:

@@ -1,10 +1,16 @@
 """`choose_prior` recommends the prior that the scores support, and gives the matching reasons."""
 
+import json
 import re
+from pathlib import Path
 
 import numpy as np
+import pytest
 
+from experiments import choose_prior
 from experiments.report.recommendation import recommend
+
+ALL_PRIORS = Path(choose_prior.__file__).parent / "results" / "mnist_5k_all.json"
 
 
 def measured(num_encodings=10_000, **by_prior):
@@ -106,3 +112,49 @@ def test_results_that_lack_the_divergence_are_read_without_it():
     assert found.prior == "mixture"
     assert "was not measured" in text
     assert not re.search("hole mass|KL|0.99|20.0", text)
+
+
+def test_cost_of_many_candidates_names_the_chosen_one_and_the_extremes():
+    many = {f"prior{i}": (9, -90, 0.2, 1.0 + i) for i in range(6)}
+    found = recommend(measured(standard=(9, -90, 0.25, 1.0), mixture=(2, -85, 0.02, 2.5), **many))
+    assert found.prior == "mixture"
+    assert found.reasons[-1] == (
+        "An epoch takes 1 s with N(0, I); mixture 2.5 times, prior0 1.0 times, prior5 6.0 times as long."
+    )
+
+
+def test_chooses_among_stored_results(tmp_path):
+    """The stored comparison of all priors: those that read a label are left out, and so are times of a busy machine."""
+    found = choose_prior.main(choose_prior.Options(results=str(ALL_PRIORS), output_dir=str(tmp_path / "out")))
+    assert len(found["measured"]) == len(json.loads(ALL_PRIORS.read_text())["config"]["priors"]) - 2
+    assert not [prior for prior in found["measured"] if "conditional" in prior]
+    best = min(found["measured"], key=lambda prior: np.mean(found["measured"][prior]["fid"]))
+    assert found["recommendation"]["prior"] == best
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "Times were not measured on a quiet machine." in report
+    assert "An epoch takes" not in report
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("not json", "Expected JSON in"),
+        ('{"experiment": "evaluate"}', "Expected the results.json of compare_priors as --results"),
+        (None, "results.json is no such file"),
+    ],
+)
+def test_says_which_stored_results_it_takes(tmp_path, content, message):
+    path = tmp_path / "results.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        choose_prior.main(choose_prior.Options(results=str(path), output_dir=str(tmp_path / "out")))
+
+
+def test_stored_results_without_the_gaussian_are_refused(tmp_path):
+    stored = json.loads(ALL_PRIORS.read_text())
+    stored["rows"] = [row for row in stored["rows"] if row["prior"] != "standard"]
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(stored))
+    with pytest.raises(ValueError, match="Expected the prior `standard` among those of --results"):
+        choose_prior.main(choose_prior.Options(results=str(path), output_dir=str(tmp_path / "out")))
