@@ -1,8 +1,8 @@
-"""Flow-matching and diffusion priors, fitted to the encodings of a trained VAE or trained with it: the extra `diffrax`.
+"""Flow-matching and diffusion priors, fitted to the encodings of a trained VAE or trained with it.
 
-The last row has a diffusion prior that was trained with its VAE, by the bound of its SDE. "training's bound" is what
-training maximises, on the test images: the ELBO, and in the last row a bound on the ELBO with the density of the SDE.
-log p(x) is with the density of the ODE.
+It needs the extra `diffrax`. The prior of the last row was trained with its VAE, by the bound of its SDE. "training's
+bound" is what training maximises, on the test images: the ELBO, and in the last row a bound on it with the density of
+the SDE. log p(x) is with the density of the ODE.
 
 python -m experiments.examples.flow_matching_prior --dataset mnist_5k --num-epochs 40 --num-steps 5000
 """
@@ -84,6 +84,7 @@ def main() -> None:
     parser.add_argument("--num-seeds", type=int, default=1)
     parser.add_argument("--num-images", type=int, default=100, help="test images for log p(x)")
     parser.add_argument("--num-samples", type=int, default=100, help="samples of z for log p(x)")
+    parser.add_argument("--no-fits", action="store_true", help="N(0, I) and the prior trained with its VAE alone")
     parser.add_argument("--results", help="write the table to this .json file, too")
     options = parser.parse_args()
 
@@ -94,6 +95,8 @@ def main() -> None:
         "diffusion": vp.flow_matching(dim, path="cosine"),
         "flow matching, 16 probes": vp.flow_matching(dim, num_probes=16),
     }
+    if options.no_fits:
+        priors = {}
     x = data.test["x"][: options.num_images]
 
     def add(name: str, seed: int, vae: vp.VAE, params: vp.VAEParams, key: jax.Array, bound: Any, began: float) -> None:
