@@ -196,6 +196,15 @@ def test_sample_sde_of_a_flow_has_its_location_scale_and_shape():
         sample(params, num_steps=0)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_bound_and_samples_keep_their_dtype(dtype):
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
+        zeros, ones = jnp.zeros(2, dtype), jnp.ones(2, dtype)
+        sde = DiffusionSDE(lambda t, u: 0.5 * u, zeros, ones, key=KEY, num_times=3, num_steps=3)
+        value, sample = sde.log_prob(ones), sde.sample(seed=KEY)
+    assert value.dtype == sample.dtype == dtype
+
+
 def test_values_that_are_not_finite():
     z = jnp.array([[np.inf, 0.0], [-np.inf, 1.0], [np.nan, 0.0], [np.inf, np.nan], [np.inf, -np.inf]])
     np.testing.assert_array_equal(of_mixture(key=KEY).log_prob(z), [-np.inf, -np.inf, np.nan, np.nan, -np.inf])

@@ -1,16 +1,16 @@
 """The SDE of a variance-preserving diffusion model: a bound on its density."""
 
+import math
 from collections.abc import Callable
 
 import distrax
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from vaepriors_jax.distributions.numerics import LOG_2PI, as_event, on_support
 
 # The angle phi = pi t / 2 at t = 0.99, where the SDE ends: noise of standard deviation cos(phi) = 0.016 is left.
-LAST_ANGLE = float(0.99 * np.pi / 2)
+LAST_ANGLE = 0.99 * math.pi / 2
 
 
 class DiffusionSDE(distrax.Distribution):
@@ -96,12 +96,12 @@ class DiffusionSDE(distrax.Distribution):
 
         keys = jax.random.split(key_steps, self._num_steps)
         u, _ = jax.lax.scan(step, noise(key_start), (angles[:-1], angles[1:], keys))
-        sine, cosine = np.sin(LAST_ANGLE), np.cos(LAST_ANGLE)
+        sine, cosine = math.sin(LAST_ANGLE), math.cos(LAST_ANGLE)
         return self.loc + self.scale * (sine * u + cosine * (drift(angles[-1], u) + noise(key_end)))
 
     def _scaled_velocity(self, angle: jax.Array, u: jax.Array) -> jax.Array:
         """w [dim] at an angle [] and u [dim]."""
-        return 2 / np.pi * self._velocity(2 / np.pi * angle, u)
+        return 2 / math.pi * self._velocity(2 / math.pi * angle, u)
 
 
 def check_density(distribution: distrax.Distribution) -> None:
@@ -119,8 +119,8 @@ def _random_angles(key: jax.Array, count: int, dtype: jnp.dtype) -> tuple[jax.Ar
 
     The weight is 1/2 at the last angle and $\tan\varphi\, d\varphi$ before it, which is even in $-\log\cos\varphi$.
     """
-    longest = -np.log(np.cos(LAST_ANGLE))
-    total = float(longest + 0.5)
+    longest = -math.log(math.cos(LAST_ANGLE))
+    total = longest + 0.5
     parts = (jnp.arange(count, dtype=dtype) + jax.random.uniform(key, (count,), dtype)) / count
     log_cosine = -jnp.minimum(total * parts, longest)
     return jnp.arctan2(jnp.sqrt(-jnp.expm1(2 * log_cosine)), jnp.exp(log_cosine)), total
