@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.report import figures, markdown, page, terminal
+from experiments.report import figures, markdown, page, plane, terminal
 from experiments.report.document import Figure, Section, Table, publish, write
 from experiments.report.printable import printable
 from experiments.report.terminal import show
@@ -196,3 +196,24 @@ def test_details_are_printed_with_verbose_only(capsys):
 def test_a_number_and_its_error_stay_in_one_cell_of_the_terminal(capsys):
     show([Section("", tables=[Table("Scores", ["prior", "FID"], [["a", "1\u00a0±\u00a02"]])])])
     assert "1 ± 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("masses", "told"),
+    [
+        (
+            [(0.325, 0.008)],
+            "32.5 ± 0.8 % of the mass of N(0, I) lies in holes, where no image is encoded. Where a prior",
+        ),
+        ([(0.325, 0.008), (0.076, 0.006)], "prior0 has less there: 7.6 ± 0.6 %, a difference of 25 standard errors."),
+        (
+            [(0.02, 0.001), (0.06, 0.0), (0.05, 0.0)],
+            "prior1 has the least there: 5.0 ± 0.0 %, a difference of 30 standard",
+        ),
+        ([(0.02, 0.002), (0.018, 0.002)], "prior0 has less there: 1.8 ± 0.2 %, no clear difference."),
+    ],
+)
+def test_the_answer_on_the_plane_is_that_of_the_hole_masses(masses, told):
+    names = ["standard", "prior0", "prior1"]
+    rows = [{"prior": name, "hole_mass": mass} for name, mass in zip(names, masses, strict=False)]
+    assert told in plane.answer(rows)
