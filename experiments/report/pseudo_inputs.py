@@ -37,10 +37,11 @@ def answer(row: dict[str, Any]) -> str:
     moved = distance["their start"][0] - distance["pseudo-inputs"][0]
     towards = "nearer to" if moved > 0 else "away from"
     real = "held-out images"
+    pixels, features, of_class = (f"{100 * share:.0f} %" for share in shares)
     sentences = (
         f"Start: {row['start']}. Do the pseudo-inputs resemble training data? {verdict}.",
-        f"Of {row['num_components']}, {shares[0]:.0%} are as near to a training image as 95 % of held-out images in",
-        f"pixels, {shares[1]:.0%} in features, and {shares[2]:.0%} are as clearly of one class.",
+        f"Of {row['num_components']}, {pixels} are as near to a training image as 95 % of held-out images in pixels,",
+        f"{features} in features, and {of_class} are as clearly of one class.",
         f"Their mean distance to the nearest training image is {distance['pseudo-inputs'][0]:.2f} ({real}",
         f"{distance[real][0]:.2f}, uniform noise {distance['uniform noise'][0]:.2f}); training moved them by",
         f"{abs(moved):.2f} {towards} the data. Their class entropy is {entropy['pseudo-inputs'][0]:.2f} nats ({real}",

@@ -197,7 +197,7 @@ def of_pseudo_inputs(rows: Sequence[Mapping[str, Any]]) -> Table:
     """How many pseudo-inputs are like real images."""
     titles = ("near, in pixels", "near, in features", "of one class")
     columns = {"start": [row["start"] for row in rows]}
-    columns |= {title: [f"{row[name]:.0%}" for row in rows] for title, name in zip(titles, ALIKE, strict=True)}
+    columns |= {title: [f"{100 * row[name]:.0f} %" for row in rows] for title, name in zip(titles, ALIKE, strict=True)}
     return _table(
         columns,
         f"Shares of {rows[0]['num_components']} pseudo-inputs: as near to a training image as 95 % of held-out images "
