@@ -53,7 +53,7 @@ def families(sizes: Any, data: Dataset) -> dict[str, Callable[[], vp.Prior]]:
         "generalized_normal": lambda: vp.generalized_normal(dim, learned=("loc", "scale", "exponent")),
         "student_t": lambda: vp.student_t_prior(dim, learned=("loc", "scale", "df")),
         "exemplar": lambda: vp.exemplar(dim, num_neighbors=10),
-        "exemplar_subset": lambda: vp.exemplar(dim, subset_size=max(2, num)),
+        "exemplar_subset": lambda: vp.exemplar(dim, subset_size=500),
         "conditional_exemplar": lambda: vp.exemplar(
             dim, num_neighbors=10, num_classes=num_classes, encoder_reads_condition=True
         ),
