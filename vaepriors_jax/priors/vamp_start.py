@@ -42,10 +42,13 @@ def rows_of_classes(num_examples: int, data: Mapping[str, Any], condition: str |
     groups, counts = [np.arange(num_examples)], np.bincount(classes)
     if condition is not None:
         groups = rows_by_class(groups[0], data.get(condition), len(counts), condition)
-    if any(len(group) < count for group, count in zip(groups, counts, strict=True)):
+    found = [len(group) for group in groups]
+    if any(size < count for size, count in zip(found, counts, strict=True)):
+        needed, got = counts[0], found[0]
+        if condition is not None:
+            needed, got = f"{counts.tolist()} by class", f"{found} by class"
         raise ValueError(
-            f"Expected at least as many examples as pseudo-inputs ({counts.tolist()} for each class); got "
-            f"{[len(group) for group in groups]}."
+            f"Expected at least as many examples as pseudo-inputs, {needed}; got {got}. Take fewer components."
         )
     return list(zip(groups, counts.tolist(), strict=True))
 
