@@ -109,11 +109,12 @@ def test_the_amortized_prior_starts_as_a_standard_normal_at_the_blocks_of_exampl
 
 @pytest.mark.parametrize("start", ["examples", "k-means"])
 def test_the_amortized_prior_learns_what_a_network_of_its_blocks_can(start):
-    """Encodings that are a function of the block: after training the density there is above that of one normal."""
-    z = np.tanh(3 * np.stack([DIGITS[:, 2, 3] - 0.5, DIGITS[:, 5, 4] - 0.5], axis=1))
+    """Encodings in four clusters: after training the density there is above that of one normal."""
+    centres = np.sign(np.stack([DIGITS[:, 2, 3] - 0.5, DIGITS[:, 5, 4] - 0.5], axis=1))
+    z = centres + 0.3 * np.random.default_rng(5).normal(size=(60, 2))
     prior = vp.amortized_vamp(2, 10, (8, 8), (4, 4), hidden=(16,), start=start)
     params = vp.init_from_data(prior, KEY, x=DIGITS)
-    optimizer = optax.adam(0.02)
+    optimizer = optax.adam(optax.linear_schedule(0.02, 0.0, 300))
 
     def loss(params):
         return -jnp.mean(prior.apply(params).log_prob(z))
@@ -125,7 +126,7 @@ def test_the_amortized_prior_learns_what_a_network_of_its_blocks_can(start):
 
     (trained, _), _ = jax.jit(lambda p: jax.lax.scan(step, (p, optimizer.init(p)), length=300))(params)
     normal = -np.mean(vp.normal_diag(jnp.asarray(z.mean(0)), jnp.asarray(z.std(0))).log_prob(z))
-    assert loss(trained) < normal - 0.3
+    assert loss(trained) < normal - 0.5
     assert (np.abs(trained["blocks"] - params["blocks"]).max((1, 2)) > 1e-4).all()
 
 
