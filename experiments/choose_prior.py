@@ -17,6 +17,7 @@ from experiments import measures
 from experiments.comparison.candidates import Candidates, train_and_measure
 from experiments.data.dataset import Dataset, load, take_test
 from experiments.models.families import ALL
+from experiments.models.trained import is_euclidean
 from experiments.options import command_line
 from experiments.options.programs import SeedsOptions
 from experiments.options.resolve import resolve
@@ -63,7 +64,7 @@ def measurements_of(rows: Rows) -> Measurements:
     for row in sorted(trained, key=itemgetter("seed")):
         if row["seed"] not in seeds:
             continue
-        values = {"seconds_per_epoch": row["seconds_per_epoch"], **row["test"], **row["holes"]}
+        values = {"seconds_per_epoch": row["seconds_per_epoch"], **row["test"], **row.get("holes", {})}
         if "samples" in row:
             values["fid"] = row["samples"]["generated"]["fid"]
             values["fid_reconstructions"] = row["samples"]["reconstructions"]["fid"]
@@ -88,7 +89,9 @@ def draw(candidates: Candidates, data: Dataset, output_dir: Path) -> list[Figure
         levels["reconstructions (mean)"] = {"fid": reconstructions}
     figures.score_panels(output_dir / "scores.png", scores, levels)
     models = [trained.model(0) for trained in candidates.trained]
-    maps = {short_name(model.prior): measures.hole_map(model, data, plane="difference") for model in models}
+    mapped = [model for model in models if is_euclidean(model)]  # N(0, I) among them
+    left_out = [short_name(model.prior) for model in models if not is_euclidean(model)]
+    maps = {short_name(model.prior): measures.hole_map(model, data, plane="difference") for model in mapped}
     title = f"{data.name}: prior holes, where q(z) and p(z) differ most"
     figures.hole_maps(output_dir / "hole_maps.png", maps, title=title)
     return [
@@ -103,7 +106,9 @@ def draw(candidates: Candidates, data: Dataset, output_dir: Path) -> list[Figure
             "Prior holes",
             "Each prior on the plane of the two directions in which it differs most from the encodings, chosen with "
             "one half of them and drawn from the other. Blue inside the prior's green contours is a hole: the prior "
-            "samples there, and no image is encoded there. A prior that fits is white. " + comparison_figures.MARGINALS,
+            "samples there, and no image is encoded there. A prior that fits is white. "
+            + comparison_figures.MARGINALS
+            + comparison_figures.not_in_r_n(left_out),
         ),
         *draw_samples(models, data, output_dir),
     ]

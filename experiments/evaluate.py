@@ -16,6 +16,7 @@ from experiments import measures
 from experiments.comparison.candidates import kept_measures
 from experiments.data.dataset import Dataset, load
 from experiments.models.likelihoods import check_likelihood
+from experiments.models.posteriors import centre
 from experiments.models.trained import Model
 from experiments.models.vaes import make_prior, make_vae
 from experiments.options import command_line
@@ -111,7 +112,7 @@ def _check_networks(model: Model, folder: Path, data: Dataset) -> None:
     """Raises ValueError unless the networks of the configuration take the parameters that were loaded."""
 
     def trace(x: jax.Array, context: dict[str, jax.Array]) -> jax.Array:
-        z = model.vae.posterior(model.params, x, **context).mean()
+        z = centre(model.vae.posterior(model.params, x, **context))
         model.vae.latent_prior(model.params, **context).log_prob(z)
         return model.vae.likelihood(model.params, z, **context).mean()
 

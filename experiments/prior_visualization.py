@@ -117,7 +117,7 @@ def main(options: Options) -> dict[str, Any]:
     if options.num_points < 1:
         raise ValueError(f"Expected --num-points >= 1; got {options.num_points}.")
     data = load(options.dataset, binarization=options.binarization, data_dir=options.data_dir, grey=options.grey)
-    config = resolve(comparison_of(options), data, conditional=False)
+    config = resolve(comparison_of(options), data, conditional=False, gaussian=True)
     folder = output_folder(options.output_dir, "prior_visualization", options.dataset)
     with open_run("prior_visualization", options, folder):
         return _draw(config, options.num_points, data, folder)

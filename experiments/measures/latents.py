@@ -9,6 +9,7 @@ import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
 from experiments.measures.keys import KEYS
 from experiments.measures.settings import EvaluationSettings
+from experiments.models.posteriors import PAIRED
 from experiments.models.trained import Model
 from vaepriors_jax.evaluation.latents.components import mixture_usage, pseudo_input_distances
 from vaepriors_jax.evaluation.latents.dimensions import latent_dimensions
@@ -16,16 +17,19 @@ from vaepriors_jax.priors.vamp import has_pseudo_inputs
 
 
 def latents(model: Model, data: Dataset, settings: EvaluationSettings) -> dict[str, Any]:
-    """How much each dimension tells of x and, for a mixture, how many components are used; over the training set."""
+    """How much each dimension tells of x and, for a mixture, how many components are used; over the training set.
+
+    Dimensions are told apart by the marginals of the posterior, which are known of Gaussians.
+    """
     del settings
     x, context = data.fixed_train["x"], model.context(data.fixed_train)
     arguments = (model.vae, model.params, KEYS["latents"], x)
-    dimensions = latent_dimensions(*arguments, **context)
-    values: dict[str, Any] = {
-        "collapsed": int(dimensions.collapsed.sum()),
-        "mutual_information_by_dimension": np.asarray(dimensions.mutual_information).tolist(),
-        "kl_by_dimension": np.asarray(dimensions.kl).tolist(),
-    }
+    values: dict[str, Any] = {}
+    if model.prior not in PAIRED:
+        dimensions = latent_dimensions(*arguments, **context)
+        values["collapsed"] = int(dimensions.collapsed.sum())
+        values["mutual_information_by_dimension"] = np.asarray(dimensions.mutual_information).tolist()
+        values["kl_by_dimension"] = np.asarray(dimensions.kl).tolist()
     prior = model.example_prior(data)
     if isinstance(getattr(prior, "top", prior), vp.Mixture):  # the upper one of two levels
         usage = mixture_usage(*arguments, **context)

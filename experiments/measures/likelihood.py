@@ -15,7 +15,7 @@ from experiments.measures.kept import kept_arrays
 from experiments.measures.keys import KEYS
 from experiments.measures.settings import Annealing, EvaluationSettings
 from experiments.models.likelihoods import is_discrete
-from experiments.models.trained import Model
+from experiments.models.trained import Model, is_euclidean
 from experiments.models.vaes import prior_solves_ode
 from experiments.runs.files import MEASURED, file_name
 from experiments.training.cost import decoded_at_once
@@ -110,11 +110,11 @@ def likelihood(model: Model, data: Dataset, settings: EvaluationSettings) -> dic
     Where p(x|z) gives probabilities of grey levels, -log p(x) also in bits per dimension. A conditional model is
     annealed given the label, and compared with its log p(x|y). For a prior with an estimated normaliser there are the
     error and the bias that it brings into log p(x). Where each density solves an ODE nothing is annealed: chains would
-    take hours.
+    take hours. Neither is it over another space than R^n, where chains cannot move, and units have no scale to count
+    the active ones by.
     """
     marginals = log_marginals(model, data, settings.num_samples, settings.folder)
     weighted = marginals.values if marginals.given_label is None else marginals.given_label
-    active = vp.active_units(model.vae, model.params, data.test["x"], **model.context(data.test))
     values = elbo(model, data, settings)
     values |= mean_with_error("log_marginal", marginals.values)
     if marginals.normalizer_error is not None and marginals.normalizer_bias is not None:
@@ -124,12 +124,16 @@ def likelihood(model: Model, data: Dataset, settings: EvaluationSettings) -> dic
         values |= mean_with_error("bits_per_dim", vp.bits_per_dim(marginals.values, math.prod(data.image_shape)))
     if marginals.given_label is not None:
         values |= mean_with_error("log_marginal_given_label", marginals.given_label)
-    is_annealed = model.seed == settings.annealed_seed and not prior_solves_ode(model.vae.prior)
+    moves = is_euclidean(model)
+    is_annealed = moves and model.seed == settings.annealed_seed and not prior_solves_ode(model.vae.prior)
     if settings.annealing is not None and is_annealed:
         values |= annealed(model, data, weighted, settings.annealing)
     if not np.isnan(marginals.pareto_k).all():  # few samples have none
         values["pareto_k_above_0.7"] = float(np.mean(marginals.pareto_k > 0.7))
-    return values | {"active_units": int(active.sum())}
+    if moves:
+        active = vp.active_units(model.vae, model.params, data.test["x"], **model.context(data.test))
+        values["active_units"] = int(active.sum())
+    return values
 
 
 def elbo(model: Model, data: Dataset, settings: EvaluationSettings) -> dict[str, Any]:

@@ -64,4 +64,10 @@ def families(sizes: Any, data: Dataset) -> dict[str, Callable[[], vp.Prior]]:
         "vamp_mixture": lambda: vp.vamp_mixture(dim, num, shape, len(data.train["x"]), **random),
         "vamp_data": lambda: vp.stop_gradient(vp.vamp(num, shape, bounds=None)),
         "vamp_kmeans": lambda: vp.stop_gradient(vp.vamp(num, shape, bounds=None, start="k-means")),
+        # Over other spaces, with the posteriors of `experiments.models.posteriors`; of as many degrees of freedom.
+        "spherical_uniform": lambda: vp.spherical_uniform(dim + 1),
+        "power_spherical_mixture": lambda: vp.power_spherical_mixture(dim + 1, num),
+        "dirichlet": lambda: vp.dirichlet_prior(dim + 1, learned=True),
+        "logistic_normal": lambda: vp.logistic_normal_prior(dim + 1, learned=("loc", "scale")),
+        "hyperbolic": lambda: vp.wrapped_normal_prior(dim, learned=("loc", "scale")),
     }

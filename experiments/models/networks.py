@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 import vaepriors_jax as vp
 from experiments.models.likelihoods import Likelihood
+from experiments.models.posteriors import NORMAL, POSTERIORS
 
 # N(0, 2 / fan_in), not truncated, as in the paper's code.
 he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
@@ -77,14 +78,15 @@ class Apply(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """q(z|x), or given y, or given the latents of the level above: a diagonal Gaussian, log-variance within [-6, 2].
+    """q(z|x), or given y, or given the latents of the level above.
 
     Attributes:
-        latent_dim: dimension of z.
+        latent_dim: degrees of freedom of z.
         hidden: widths of the dense layers.
         num_classes: number of labels y, if it reads one.
         trunk: what comes before the dense layers, from an image to features of any shape.
         layers: kind of the dense layers, a key of `LAYERS`.
+        posterior: family of q, a key of `POSTERIORS`; by default diagonal Gaussians.
     """
 
     latent_dim: int
@@ -92,6 +94,7 @@ class Encoder(nn.Module):
     num_classes: int | None = None
     trunk: nn.Module | None = None
     layers: str = "gated"
+    posterior: str = NORMAL
 
     @nn.compact
     def __call__(
@@ -101,9 +104,9 @@ class Encoder(nn.Module):
         features = x if self.trunk is None else self.trunk(x)
         parts = [_with_label(features.reshape(-1), y, self.num_classes)] + ([] if above is None else [above])
         hidden = dense_layers(self.layers, self.hidden, parts)
-        raw = _at_least_float32(nn.Dense(2 * self.latent_dim, kernel_init=he_normal)(hidden))
-        loc, log_variance = jnp.split(raw, 2)
-        return vp.normal_diag(loc, jnp.exp(0.5 * jnp.clip(log_variance, -6.0, 2.0)))
+        family = POSTERIORS[self.posterior]
+        raw = nn.Dense(family.num_outputs(self.latent_dim), kernel_init=he_normal)(hidden)
+        return family.from_outputs(_at_least_float32(raw))
 
 
 class TwoLevelEncoder(NamedTuple):
@@ -141,6 +144,7 @@ class Decoder(nn.Module):
         likelihood: makes a distribution of them.
         levels: of latents, as many to each; each has a first layer of its own.
         layers: kind of the dense layers, a key of `LAYERS`.
+        posterior: family of the posterior of these latents, a key of `POSTERIORS`.
     """
 
     image_shape: tuple[int, ...]
@@ -150,11 +154,13 @@ class Decoder(nn.Module):
     likelihood: Likelihood = Likelihood()
     levels: int = 1
     layers: str = "gated"
+    posterior: str = NORMAL
 
     @nn.compact
     def __call__(self, z: jax.Array, y: jax.Array | None = None) -> distrax.Distribution:
         """Decodes one z [dim]."""
-        parts = [_with_label(level, y, self.num_classes) for level in jnp.split(z, self.levels)]
+        levels = jnp.split(POSTERIORS[self.posterior].coordinates(z), self.levels)
+        parts = [_with_label(level, y, self.num_classes) for level in levels]
         hidden = dense_layers(self.layers, self.hidden, parts)
         if self.trunk is None:
             shape = (*self.image_shape[:2], self.likelihood.num_outputs)

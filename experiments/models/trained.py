@@ -8,6 +8,7 @@ import numpy as np
 import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
 from experiments.models.vaes import prior_reads_index, prior_reads_label
+from vaepriors_jax.distributions.spaces import EUCLIDEAN, space_of
 from vaepriors_jax.vae import split_states
 
 
@@ -35,6 +36,13 @@ class Model(NamedTuple):
         """Whether prior or networks read the label."""
         return reads_label(self.vae)
 
+    @property
+    def space(self) -> str:
+        """The space of the latents, in words: "R^n", "the unit sphere" or "the simplex"."""
+        found, label = [], {"y": np.int32(0)} if self.conditional else {}
+        jax.eval_shape(lambda params: found.append(space_of(self.vae.latent_prior(params, **label))), self.params)
+        return found[0]
+
     def context(self, split: dict[str, np.ndarray]) -> Any:
         """The per-example context of a split that the model reads."""
         return {"y": split["y"]} if self.conditional else {}
@@ -44,6 +52,14 @@ class Model(NamedTuple):
         return self.vae.latent_prior(
             self.params, **{name: array[0] for name, array in self.context(data.train).items()}
         )
+
+
+def is_euclidean(model: Model) -> bool:
+    """Whether the latents are any vectors, with densities with respect to Lebesgue measure.
+
+    Chains of annealing, planes and paths between latents have a meaning there alone.
+    """
+    return model.space == EUCLIDEAN
 
 
 class Trained(NamedTuple):
@@ -64,10 +80,12 @@ class Trained(NamedTuple):
     def row(self, replica: int) -> dict[str, Any]:
         """The row of one seed in results.json before anything is measured; with the failure where training failed."""
         failure = next((failure for failure in self.result.failures if failure.replica == replica), None)
+        model = self.model(replica)
         return {
             "prior": self.name,
             "seed": self.seeds[replica],
-            "num_parameters": sum(leaf.size for leaf in jax.tree.leaves(split_states(self.model(replica).params)[0])),
+            "space": model.space,
+            "num_parameters": sum(leaf.size for leaf in jax.tree.leaves(split_states(model.params)[0])),
             "best_epoch": int(self.result.best_epoch[replica]),
             "seconds_per_epoch": self.result.seconds_per_epoch,
             "replicas_at_once": len(self.seeds) * max(1, len(self.grid)),

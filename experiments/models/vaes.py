@@ -16,6 +16,7 @@ from experiments.models.families import families
 from experiments.models.image_networks import Down, Up
 from experiments.models.likelihoods import Likelihood
 from experiments.models.networks import Apply, Decoder, Encoder, TwoLevelEncoder
+from experiments.models.posteriors import NORMAL, POSTERIORS, posterior_of
 from experiments.models.user_priors import make_user_prior
 from vaepriors_jax.base import chain_of
 from vaepriors_jax.conditioning import conditions_read
@@ -40,11 +41,6 @@ class Sizes(NamedTuple):
     likelihood_scale: float = 0.1
     precision: str = "float32"
     levels: int = 1
-
-    @property
-    def dim(self) -> int:
-        """Dimension of z, all levels."""
-        return self.levels * self.latent_dim
 
 
 class InBfloat16(NamedTuple):
@@ -112,7 +108,14 @@ def starts_from_data(prior: vp.Prior, sizes: Sizes) -> bool:
     return starts_from_examples(prior) and (is_fixed or sizes.pseudo_inputs == "data")
 
 
-def make_networks(sizes: Sizes, data: Dataset, num_classes: int | None) -> tuple[Encoder | TwoLevelEncoder, Decoder]:
+def num_entries(name: str, sizes: Sizes) -> int:
+    """Entries of z, of all levels, with the prior of this name."""
+    return sizes.levels * sizes.latent_dim + POSTERIORS[posterior_of(name)].num_more
+
+
+def make_networks(
+    sizes: Sizes, data: Dataset, num_classes: int | None, posterior: str = NORMAL
+) -> tuple[Encoder | TwoLevelEncoder, Decoder]:
     """Makes the encoder and the decoder; beside convolutions there is one dense layer, the last width of `hidden`."""
     likelihood = Likelihood(
         sizes.likelihood,
@@ -127,8 +130,8 @@ def make_networks(sizes: Sizes, data: Dataset, num_classes: int | None) -> tuple
         hidden, residual = sizes.hidden[-1:], sizes.network == "resnet"
         down = Down(sizes.channels, residual)
         up = Up(data.image_shape, sizes.channels, likelihood.num_outputs, residual)
-    encoder = Encoder(sizes.latent_dim, hidden, num_classes, down, layers)
-    decoder = Decoder(data.image_shape, hidden, num_classes, up, likelihood, sizes.levels, layers)
+    encoder = Encoder(sizes.latent_dim, hidden, num_classes, down, layers, posterior)
+    decoder = Decoder(data.image_shape, hidden, num_classes, up, likelihood, sizes.levels, layers, posterior)
     return encoder if sizes.levels == 1 else TwoLevelEncoder(encoder, encoder), decoder
 
 
@@ -140,12 +143,13 @@ def _init(network: Any, key: jax.Array, inputs: jax.Array, label: Any) -> Any:
 def make_vae(name: str, sizes: Sizes, data: Dataset) -> Made:
     """Makes the VAE of one family, and the function that makes its parameters from a key.
 
-    A prior that reads the label makes a conditional VAE: prior, encoder and decoder all read it.
+    A prior that reads the label makes a conditional VAE: prior, encoder and decoder all read it. One over another space
+    than R^n has an encoder whose posterior is over that space.
     """
     prior = make_prior(name, sizes, data)
     conditional = prior_reads_label(prior)
     num_classes = data.num_classes if conditional else None
-    encoder, decoder = make_networks(sizes, data, num_classes)
+    encoder, decoder = make_networks(sizes, data, num_classes, posterior_of(name))
     context = ("y",) if conditional else ()
     encode, decode = Apply(encoder), Apply(decoder)
     if sizes.precision == "bfloat16":
@@ -158,7 +162,7 @@ def make_vae(name: str, sizes: Sizes, data: Dataset) -> Made:
         key_encoder, key_decoder, key_prior = jax.random.split(key, 3)
         params = vp.VAEParams(
             _init(encoder, key_encoder, jnp.zeros(data.image_shape), label),
-            _init(decoder, key_decoder, jnp.zeros(sizes.dim), label),
+            _init(decoder, key_decoder, jnp.zeros(num_entries(name, sizes)), label),
             jax.jit(prior.init)(key_prior),
         )
         if starts_from_data(prior, sizes):

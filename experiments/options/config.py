@@ -76,9 +76,10 @@ class Config:
     conditional); conditional_mixture, glow, spline_flow, autoregressive_flow, flow_over_vamp, autoregressive,
     transformer, resampled, resampled_flow, snis, reweighted, laplace, generalized_normal, student_t, exemplar,
     exemplar_subset, conditional_exemplar, topographic, vamp_mixture, weighted_coreset, dct_vamp, amortized_vamp;
-    vamp_data and vamp_kmeans (pseudo-inputs that stay training images, or centres of k-means); all of these by all; or
-    your own as module:function. The function gets what it asks for of dim, num_components, input_shape and
-    num_classes."""
+    vamp_data and vamp_kmeans (pseudo-inputs that stay training images, or centres of k-means); over other spaces, each
+    with an encoder for it: spherical_uniform, power_spherical_mixture, dirichlet, logistic_normal, hyperbolic; all of
+    these by all; or your own as module:function. The function gets what it asks for of dim, num_components, input_shape
+    and num_classes."""
     seeds: int = 2
     """How many seeds; they are trained at once."""
     seed: int = 0
@@ -128,7 +129,7 @@ class Config:
     """Weight of the KL in training, after warm-up; several are a grid with the learning rates. The ELBO that chooses
     has beta = 1."""
     latent_dim: int | None = None
-    """Dimension of z, of each level."""
+    """Dimension of z, of each level; that of the sphere and of the simplex, on which z has one entry more."""
     hidden: tuple[int, ...] | None = None
     """Widths of the gated layers of encoder and decoder."""
     num_components: int | None = None

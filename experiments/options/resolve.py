@@ -10,7 +10,8 @@ import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
 from experiments.models.families import ALL, NEED_LABELS, PRIORS, families
 from experiments.models.likelihoods import check_likelihood, choose_likelihood
-from experiments.models.vaes import make_networks, make_prior, prior_reads_label, starts_from_data
+from experiments.models.posteriors import PAIRED, posterior_of
+from experiments.models.vaes import make_networks, make_prior, num_entries, prior_reads_label, starts_from_data
 from experiments.options.checks import check_options
 from experiments.options.config import Config
 from experiments.options.settings import Settings, fill
@@ -20,17 +21,18 @@ MAX_ENCODED = 5000  # training images up to which q(z) is evaluated where each d
 MOST_PARAMETERS = 2**28  # of all replicas: 1 GiB, and several times that with the optimiser's state
 
 
-def resolve(config: Config, data: Dataset, *, conditional: bool = True) -> Settings:
+def resolve(config: Config, data: Dataset, *, conditional: bool = True, gaussian: bool = False) -> Settings:
     """Fills the options that were left open from the preset and the data set, and checks all of them.
 
     Args:
         config: the options as they were typed.
         data: the data set.
         conditional: whether the program takes priors that read the label.
+        gaussian: whether the program takes encoders with Gaussian posteriors alone.
 
     Raises:
-        ValueError: a value out of range or named twice, a conditional prior on data without labels (of a class), or
-            data that do not vary.
+        ValueError: a value out of range or named twice, a conditional prior on data without labels (of a class), a
+            prior whose encoder has no place there, or data that do not vary.
     """
     check_options(config)
     if config.learning_rates and config.learning_rate is not None:
@@ -44,7 +46,7 @@ def resolve(config: Config, data: Dataset, *, conditional: bool = True) -> Setti
     check_likelihood(settings.likelihood, data)
     if settings.num_test is not None and not 2 <= settings.num_test <= len(data.test["x"]):
         raise ValueError(f"Expected --num-test from 2 to {len(data.test['x'])}; got {settings.num_test}.")
-    settings = _fit_priors(config, settings, data, conditional)
+    settings = _fit_posteriors(_fit_priors(config, settings, data, conditional), config, gaussian)
     if settings.refit and "standard" not in settings.priors:
         raise ValueError("Expected the prior 'standard' among --priors, since --refit refits its VAE; add it.")
     _check_priors(settings, data, conditional)
@@ -128,6 +130,30 @@ def _fit_priors(config: Config, settings: Settings, data: Dataset, conditional: 
     )
 
 
+def _fit_posteriors(settings: Settings, config: Config, gaussian: bool) -> Settings:
+    """Leaves out of all families those whose encoder is no Gaussian, where that has no place.
+
+    Raises:
+        ValueError: one of them was asked for by name, or for a refit of the VAE with N(0, I).
+    """
+    if refits := [name for name in settings.refit if name in PAIRED and name != "hyperbolic"]:
+        raise ValueError(
+            f"Expected priors over R^n as --refit, as the encodings of the VAE with N(0, I) are; got "
+            f"{', '.join(refits)}. Name {'it' if len(refits) == 1 else 'them'} in --priors."
+        )
+    paired = [name for name in settings.priors if name in PAIRED]
+    if not paired or (settings.levels == 1 and not gaussian):
+        return settings
+    where = "in this program" if gaussian else "with --levels 2"
+    if config.priors == (ALL,):
+        print(f"Encoders have Gaussian posteriors {where}: left out are {', '.join(paired)}.")
+        return replace(settings, priors=tuple(name for name in settings.priors if name not in paired))
+    raise ValueError(
+        f"Expected priors that go with a Gaussian posterior {where}; got {', '.join(paired)}. Leave "
+        f"{'it' if len(paired) == 1 else 'them'} out, or use {'compare_priors' if gaussian else 'one level'}."
+    )
+
+
 def _check_priors(settings: Settings, data: Dataset, conditional: bool) -> None:
     """Raises ValueError for a prior that cannot be made, started or trained, before any of them is trained."""
     num_images = len(data.train["x"])
@@ -147,8 +173,8 @@ def _check_priors(settings: Settings, data: Dataset, conditional: bool) -> None:
 
 def _check_size(name: str, prior: vp.Prior, settings: Settings, data: Dataset) -> None:
     """Raises ValueError for a model with more parameters than these programs are made for."""
-    encoder, decoder = make_networks(settings.sizes, data, None)
-    key, image, z = jax.random.key(0), jnp.zeros(data.image_shape), jnp.zeros(settings.sizes.dim)
+    encoder, decoder = make_networks(settings.sizes, data, None, posterior_of(name))
+    key, image, z = jax.random.key(0), jnp.zeros(data.image_shape), jnp.zeros(num_entries(name, settings.sizes))
     made = (jax.eval_shape(encoder.init, key, image), jax.eval_shape(decoder.init, key, z), shapes_of_init(prior))
     size = sum(leaf.size for leaf in jax.tree.leaves(made))
     replicas = settings.seeds * len(settings.all_learning_rates) * len(settings.betas)

@@ -7,12 +7,15 @@ import distrax
 
 import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
+from experiments.models.posteriors import PAIRED
 from experiments.models.trained import Model
 from experiments.report import results
 from experiments.report.comparison_tables import hole_notes, without_old_holes
 from experiments.report.document import Section, Table
 from experiments.report.recommendation import STANDARD, Measurements, Recommendation, display_name
 from vaepriors_jax.distributions.closed_forms import closed_form_kl
+from vaepriors_jax.distributions.power_spherical import SphericalUniform
+from vaepriors_jax.distributions.wrapped_normal import WrappedNormal
 
 MEASURES = {  # part of the rows, title and digits of each column
     "fid": ("samples", "FID", 2),
@@ -37,7 +40,8 @@ def density_of(prior: Any) -> str:
         return "exact, by change of variables" if base.startswith("exact") else base
     if hasattr(prior, "normalizer"):
         return "an estimate: its normaliser is not known exactly"
-    known = isinstance(prior, vp.Mixture) or closed_form_kl(prior, prior) is not None
+    is_exact = isinstance(prior, (vp.Mixture, SphericalUniform, WrappedNormal))
+    known = is_exact or closed_form_kl(prior, prior) is not None
     return "exact" if known else "that of its own code"
 
 
@@ -100,6 +104,7 @@ def cost_table(content: dict[str, Any]) -> Table:
         )
     replicas = "1 replica" if base["replicas_at_once"] == 1 else f"{base['replicas_at_once']} replicas at once"
     seconds = f"{base['seconds_per_epoch']:.2g} s for {replicas}"
+    in_r_n = PAIRED.keys().isdisjoint(content["kinds"])
     header = ["prior", "density", "KL in the ELBO", *(MEASURES[name][1] for name in HOLES), "parameters", "an epoch"]
     notes = [
         f"Measured on {Path(content['dataset']).stem}, {content['config']['latent_dim']} latent dimensions, "
@@ -107,7 +112,7 @@ def cost_table(content: dict[str, Any]) -> Table:
         "from the encodings (nats; 0 where p = q) and of the hole (0.01). Parameters are those of the prior.",
         "" if content.get("busy") else f"An epoch: time against that of N(0, I), {seconds}.",
         "A flow prior's density is exact, by the change of variables; its KL is a Monte Carlo estimate, as that of the "
-        "mixtures is: only a Gaussian prior has it in closed form.",
+        "mixtures is" + (": only a Gaussian prior has it in closed form." if in_r_n else "."),
     ]
     return Table("KL computation, expressiveness and cost", header, cells, [note for note in notes if note])
 

@@ -38,6 +38,7 @@ def summarize(rows: Rows) -> Summary:
         trained = [row for row in of_prior if row["test"]]
         entry: dict[str, Any] = {"prior": prior, "num_seeds": len(trained)}
         entry["likelihood"] = of_prior[0].get("likelihood", "bernoulli")
+        entry |= {"space": of_prior[0]["space"]} if "space" in of_prior[0] else {}  # older rows are all in R^n
         entry |= {name: of_prior[0][name] for name in ("num_parameters", "seconds_per_epoch", "replicas_at_once")}
         for part, names in (("test", LIKELIHOOD), ("holes", HOLES), ("latents", tuple(LATENTS)[1:])):
             entry |= _over_seeds([row[part] for row in trained if part in row], names)

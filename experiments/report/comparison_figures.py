@@ -11,7 +11,8 @@ import numpy as np
 import vaepriors_jax as vp
 from experiments import measures
 from experiments.data.dataset import Dataset
-from experiments.models.trained import Model, Trained
+from experiments.models.posteriors import centre
+from experiments.models.trained import Model, Trained, is_euclidean
 from experiments.report import figures, latent_space
 from experiments.report.document import Figure
 from experiments.report.recommendation import short_name
@@ -33,7 +34,8 @@ CAPTIONS = {  # title of a figure, and what to see in it
     ),
     "reconstructions": (
         "Reconstructions",
-        "Each row of test images has its reconstructions below it, from the mean of q(z|x) to that of p(x|z). They "
+        "Each row of test images has its reconstructions below it, from the centre of q(z|x), in R^n its mean, to the "
+        "mean of p(x|z). They "
         "bound what a better prior can gain: samples "
         "that look worse than these are the prior's fault, not the decoder's.",
     ),
@@ -81,12 +83,13 @@ CAPTIONS = {  # title of a figure, and what to see in it
 @partial(jax.jit, static_argnums=0)
 def _reconstruct(networks: vp.VAE, params: vp.VAEParams, x: jax.Array, context: Any) -> jax.Array:
     def reconstruct_one(x: jax.Array, context: Any) -> jax.Array:
-        z = networks.posterior(params, x, **context).mean()
+        z = centre(networks.posterior(params, x, **context))
         return networks.likelihood(params, z, **context).mean()
 
     return jax.vmap(reconstruct_one)(x, context)
 
 
+IN_R_N = ("hole_maps", "hole_differences", "interpolations")  # drawn of latents in R^n alone
 ORDER = ("samples", "hole_differences", "hole_maps", "encodings", "interpolations", "components", "pseudo_inputs")
 
 
@@ -96,23 +99,36 @@ def draw(
     """Draws the figures, of the first seed of each prior, and gives their captions; those that tell most first."""
     names = [*_draw_images(trained, data, output_dir), _draw_curves(trained, data, output_dir)]
     drop_if_many()
+    left_out = [short_name(prior.name) for prior in trained if not is_euclidean(prior.model(0))]
     if with_holes:
-        names += _draw_holes(trained, data, output_dir)
+        if len(left_out) < len(trained):
+            names += _draw_holes([prior for prior in trained if is_euclidean(prior.model(0))], data, output_dir)
         drop_if_many()
         names += _draw_latent_space([prior.model(0) for prior in trained], data, output_dir, projection)
     for prior in trained:
         if has_pseudo_inputs(prior.vae.prior) and "pseudo_inputs" not in names:
             names.append(_draw_pseudo_inputs(prior, data, output_dir))
     names.sort(key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
-    return [Figure(f"{name}.png", *CAPTIONS[name]) for name in names]
+    return [_captioned(name, left_out) for name in names]
+
+
+def _captioned(name: str, left_out: list[str]) -> Figure:
+    """A figure with its caption, and what it leaves out."""
+    title, caption = CAPTIONS[name]
+    return Figure(f"{name}.png", title, caption + (not_in_r_n(left_out) if name in IN_R_N else ""))
+
+
+def not_in_r_n(left_out: list[str]) -> str:
+    """A sentence on the priors that a figure leaves out because their latents are not in R^n; empty without any."""
+    return f" Left out are priors over other spaces than R^n: {', '.join(left_out)}." if left_out else ""
 
 
 def _draw_latent_space(models: list[Model], data: Dataset, output_dir: Path, projection: str) -> list[str]:
     """Draws encodings and prior, and for models without labels interpolations and samples by component."""
     latent_space.draw_planes(output_dir / "encodings.png", models, data, projection)
     names, free = ["encodings"], [model for model in models if not model.conditional]
-    if free:
-        latent_space.draw_interpolations(output_dir / "interpolations.png", free[:MOST_INTERPOLATED], data)
+    if in_r_n := [model for model in free if is_euclidean(model)]:
+        latent_space.draw_interpolations(output_dir / "interpolations.png", in_r_n[:MOST_INTERPOLATED], data)
         names.append("interpolations")
     if mixtures := [model for model in free if isinstance(model.example_prior(data), vp.Mixture)]:
         latent_space.draw_components(output_dir / "components.png", mixtures, data)

@@ -6,10 +6,12 @@ from typing import Any
 
 from experiments.measures.holes import few_encodings_note
 from experiments.models.likelihoods import KINDS
+from experiments.models.posteriors import PAIRED
 from experiments.report import results
 from experiments.report.document import Table
 from experiments.report.grid import grid_table
 from experiments.report.normalizers import estimated_mark, estimated_note
+from vaepriors_jax.distributions.spaces import EUCLIDEAN
 
 LATENTS = {  # title of the column, and its note
     "active_units": (
@@ -34,7 +36,8 @@ def tables(summary: list[dict[str, Any]], of_grid: Sequence[dict[str, Any]] = ()
     parts.append(_likelihood_table(summary))
     if any("hole_mass" in entry for entry in summary):
         parts.append(_holes_table(summary))
-    parts.append(_latents_table(summary))
+    if any(name in entry for entry in summary for name in LATENTS):
+        parts.append(_latents_table(summary))
     if any("generated" in entry for entry in summary):
         parts.append(samples_table(summary))
     return parts
@@ -61,11 +64,13 @@ def _likelihood_table(summary: list[dict[str, Any]]) -> Table:
         seconds = entry["seconds_per_epoch"]  # of a run that was finished before, no epoch was timed
         timed = seconds is not None and math.isfinite(seconds)
         rows.append([*row, f"{entry['num_parameters']:,}", f"{seconds:.3f}" if timed else "–"])
-    replicas = summary[0]["replicas_at_once"]
+    replicas, elsewhere = summary[0]["replicas_at_once"], _elsewhere(summary)
     notes = [
         "In nats per test image, larger is better; ± is the standard error over seeds (over images for one seed). "
         "log p(x): importance-weighted (IW). AIS - IW: what annealed importance sampling adds to it, on 100 images of "
-        "a run's first seed" + ("; for `conditional` to log p(x|y)." if conditional else "."),
+        "a run's first seed"
+        + ("; for `conditional` to log p(x|y)." if conditional else ".")
+        + (f" Its chains need latents in R^n: there are none for {elsewhere}." if elsewhere else ""),
         "k > 0.7: share of images whose importance weights have so heavy a tail that their log p(x) is not reliable.",
         f"s / epoch: all {replicas} replicas together (compilation apart)."
         if replicas > 1
@@ -127,7 +132,19 @@ def _latents_table(summary: list[dict[str, Any]]) -> Table:
     names = [name for name in LATENTS if any(name in entry for entry in summary)]
     rows = [[entry["prior"], *(results.format_mean(entry.get(name), 1) for name in names)] for entry in summary]
     titles, explained = zip(*(LATENTS[name] for name in names), strict=True)
-    return Table("Latents and components", ["prior", *titles], rows, [" ".join(explained)])
+    notes = [" ".join(explained)]
+    if elsewhere := _elsewhere(summary):
+        notes.append(f"Active units have a meaning in R^n alone: none are counted for {elsewhere}.")
+    paired = [entry["prior"] for entry in summary if entry["prior"] in PAIRED and "collapsed" not in entry]
+    if "collapsed" in names and paired:
+        notes.append(f"Collapsed dimensions are known where q(z|x) is Gaussian, not for {', '.join(paired)}.")
+    return Table("Latents and components", ["prior", *titles], rows, notes)
+
+
+def _elsewhere(summary: Iterable[Mapping[str, Any]]) -> str:
+    """The priors over other spaces than R^n, each with its space."""
+    spaces = [(entry["prior"], entry.get("space", EUCLIDEAN)) for entry in summary]
+    return ", ".join(f"{prior} (on {space})" for prior, space in spaces if space != EUCLIDEAN)
 
 
 def samples_table(summary: list[dict[str, Any]]) -> Table:

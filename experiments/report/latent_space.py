@@ -18,10 +18,13 @@ import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
 from experiments.measures.holes import draw_prior, encode, without_label
 from experiments.measures.paths import dense_path, straight_line
+from experiments.models.posteriors import POSTERIORS, centre, posterior_of
 from experiments.models.trained import Model
 from experiments.report.figures import headline, tile
 from experiments.report.parts import WIDTH
 from experiments.report.recommendation import short_name
+from vaepriors_jax.distributions.power_spherical import unit_vector
+from vaepriors_jax.distributions.spaces import SPHERE, space_of
 from vaepriors_jax.priors.vamp import has_pseudo_inputs
 from vaepriors_jax.vae import without_prior
 
@@ -77,6 +80,7 @@ def _encodings_and_samples(model: Model, data: Dataset) -> tuple[np.ndarray, np.
     vae, y = without_label(model, data), data.test.get("y")
     z = encode(*without_prior(vae, model.params), KEY, data.test["x"], model.context(data.test))[:MOST_POINTS]
     drawn = draw_prior(vae, model.params, KEY)[: len(z)]
+    z, drawn = map(POSTERIORS[posterior_of(model.prior)].coordinates, (z, drawn))
     return np.asarray(z), y if y is None else y[:MOST_POINTS], np.asarray(drawn)
 
 
@@ -90,10 +94,15 @@ def _log_prior(vae: vp.VAE, params: vp.VAEParams, z: jax.Array) -> jax.Array:
     return vae.latent_prior(params).log_prob(z)
 
 
+@partial(jax.jit, static_argnums=0)
+def _centres(networks: vp.VAE, params: vp.VAEParams, x: jax.Array) -> jax.Array:
+    return jax.vmap(lambda x: centre(networks.posterior(params, x)))(x)
+
+
 def interpolate(model: Model, data: Dataset) -> list[tuple[np.ndarray, float]]:
     """Images along the line and along the dense path between two test images, and the mean log p(z) of each."""
     chosen = _two_images(data)
-    first, last = vp.posterior_means(model.vae, model.params, jnp.asarray(chosen))
+    first, last = _centres(*without_prior(model.vae, model.params), jnp.asarray(chosen))
     log_prior = partial(_log_prior, model.vae)
     paths = straight_line(first, last, FRAMES), dense_path(log_prior, model.params, first, last, FRAMES)
     return [
@@ -138,6 +147,7 @@ def _draw_components(vae: vp.VAE, params: vp.VAEParams) -> tuple[jax.Array, jax.
     """The heaviest components [C]; the mean of each, and samples of it [C, 1 + DRAWS, dim]."""
     prior = vae.latent_prior(params)
     means, _ = prior.component_moments()
+    means = unit_vector(means) if space_of(prior) == SPHERE else means
 
     def draw(component: jax.Array) -> jax.Array:
         only = prior.with_log_weights(jnp.full_like(prior.log_weights, -jnp.inf).at[component].set(0))

@@ -18,7 +18,7 @@ from experiments.models.families import ALL, NEED_LABELS, PRIORS, families
 from experiments.models.image_networks import patches, spread
 from experiments.models.likelihoods import KINDS, Likelihood, check_likelihood, choose_likelihood
 from experiments.models.trained import training_data
-from experiments.models.vaes import Sizes, make_prior, make_vae, prior_solves_ode
+from experiments.models.vaes import Sizes, make_prior, make_vae, num_entries, prior_solves_ode
 from experiments.options.config import Config, LikelihoodName
 from experiments.options.resolve import resolve
 from experiments.training import cost, grid
@@ -63,7 +63,7 @@ def test_priors_beside_the_five_are_over_the_latents(name):
     if prior.init_state:
         state = prior.init_state(params=params, num_draws=100, encode=encode, **grey().train)
 
-    assert prior.apply(params, encode=encode, y=1, **state).event_shape == (SIZES.latent_dim,)
+    assert prior.apply(params, encode=encode, y=1, **state).event_shape == (num_entries(name, SIZES),)
 
 
 def test_all_priors_are_those_that_the_data_allow():
