@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 
 import vaepriors_jax as vp
-from vaepriors_jax.distributions.logistic_normal import LogisticNormal
-from vaepriors_jax.distributions.power_spherical import PowerSpherical
-from vaepriors_jax.distributions.wrapped_normal import WrappedNormal, arcsinh_ratio
+from vaepriors_jax.distributions.posterior_mixture import moments
+from vaepriors_jax.distributions.power_spherical import unit_vector
+from vaepriors_jax.distributions.spaces import SPHERE, space_of
+from vaepriors_jax.distributions.wrapped_normal import arcsinh_ratio
 
 
 class Posterior(NamedTuple):
@@ -87,13 +88,10 @@ def posterior_of(prior: str) -> str:
 
 
 def centre(posterior: distrax.Distribution) -> jax.Array:
-    """The point z [dim] of the space around which a posterior lies: in R^n and on the simplex its mean.
+    """The mean of a posterior [dim], or on the sphere its direction: a point of the space around which z lies.
 
-    On the sphere and in hyperbolic space it is the location, since the mean is inside the sphere, or far out. Of a
-    logistic-normal distribution it is the point at the mean of the log-ratios.
+    It is that of 64 samples with a fixed key where the mean is not known. In hyperbolic space the location would not
+    do: almost all samples are farther out.
     """
-    if isinstance(posterior, (PowerSpherical, WrappedNormal)):
-        return posterior.loc
-    if isinstance(posterior, LogisticNormal):
-        return jax.nn.softmax(jnp.pad(posterior.log_ratios.mean(), (0, 1)))
-    return posterior.mean()
+    mean, _ = moments(posterior)
+    return unit_vector(mean) if space_of(posterior) == SPHERE else mean

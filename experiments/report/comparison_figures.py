@@ -22,8 +22,8 @@ from vaepriors_jax.vae import without_prior
 
 MARGINALS = (
     "With more than two latent dimensions these are marginals of both densities: exact for Gaussians, mixtures and "
-    "VampPriors, by samples for flows. Contours lie 0.5, 2 and 4.5 nats below the top; grey is outside the outer ones "
-    "of both. What a marginal shows is there; a hole can hide in other directions."
+    "VampPriors, by samples for others, such as flows. Contours lie 0.5, 2 and 4.5 nats below the top; grey is outside "
+    "the outer ones of both. What a marginal shows is there; a hole can hide in other directions."
 )
 MOST_INTERPOLATED = 3  # priors: the gradient of each density is compiled
 CAPTIONS = {  # title of a figure, and what to see in it
@@ -34,8 +34,7 @@ CAPTIONS = {  # title of a figure, and what to see in it
     ),
     "reconstructions": (
         "Reconstructions",
-        "Each row of test images has its reconstructions below it, from the centre of q(z|x), in R^n its mean, to the "
-        "mean of p(x|z). They "
+        "Each row of test images has its reconstructions below it, from the mean of q(z|x) to that of p(x|z). They "
         "bound what a better prior can gain: samples "
         "that look worse than these are the prior's fault, not the decoder's.",
     ),
@@ -99,9 +98,9 @@ def draw(
     """Draws the figures, of the first seed of each prior, and gives their captions; those that tell most first."""
     names = [*_draw_images(trained, data, output_dir), _draw_curves(trained, data, output_dir)]
     drop_if_many()
-    left_out = [short_name(prior.name) for prior in trained if not is_euclidean(prior.model(0))]
+    in_r_n = {short_name(prior.name): is_euclidean(prior.model(0)) for prior in trained}
     if with_holes:
-        if len(left_out) < len(trained):
+        if any(in_r_n.values()):
             names += _draw_holes([prior for prior in trained if is_euclidean(prior.model(0))], data, output_dir)
         drop_if_many()
         names += _draw_latent_space([prior.model(0) for prior in trained], data, output_dir, projection)
@@ -109,13 +108,17 @@ def draw(
         if has_pseudo_inputs(prior.vae.prior) and "pseudo_inputs" not in names:
             names.append(_draw_pseudo_inputs(prior, data, output_dir))
     names.sort(key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
-    return [_captioned(name, left_out) for name in names]
+    return [_captioned(name, in_r_n) for name in names]
 
 
-def _captioned(name: str, left_out: list[str]) -> Figure:
-    """A figure with its caption, and what it leaves out."""
+def _captioned(name: str, in_r_n: dict[str, bool]) -> Figure:
+    """A figure with its caption and, by whether the latents of each prior are in R^n, what it leaves out or maps."""
     title, caption = CAPTIONS[name]
-    return Figure(f"{name}.png", title, caption + (not_in_r_n(left_out) if name in IN_R_N else ""))
+    if name in IN_R_N:
+        caption += not_in_r_n([prior for prior, is_drawn in in_r_n.items() if not is_drawn])
+    if name == "encodings" and "hyperbolic" in in_r_n:
+        caption += " Hyperbolic latents are drawn by their logarithms at the origin, tangent vectors."
+    return Figure(f"{name}.png", title, caption)
 
 
 def not_in_r_n(left_out: list[str]) -> str:
