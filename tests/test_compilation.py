@@ -204,6 +204,7 @@ CALLS = {
     "pseudo_input_distances": with_vamp(
         lambda vae, params, key, x: vp.pseudo_input_distances(vae.prior, params.prior, x)
     ),
+    "low_frequencies": with_vamp(lambda vae, params, key, x: vp.low_frequencies(x[0], (2,))),
     "pseudo_inputs": with_vamp(lambda vae, params, key, x: vp.pseudo_inputs(vae.prior, params.prior)),
     "pseudo_covariates": with_vamp(lambda vae, params, key, x: vp.pseudo_covariates(vae.prior, params.prior)),
     "init_prior_state": with_vamp(

@@ -11,6 +11,9 @@ from jax.lax import Precision
 from vaepriors_jax.distributions.diffusion_sde import check_density
 from vaepriors_jax.distributions.numerics import as_event, log_sum_exp, over_leading_axes
 from vaepriors_jax.distributions.spaces import space_of
+from vaepriors_jax.loops import map_chunks
+
+SAMPLES_AT_ONCE = 1000
 
 
 class Mixture(distrax.Distribution):
@@ -87,9 +90,13 @@ class Mixture(distrax.Distribution):
         key_component, key_value = jax.random.split(key)
         chosen = self._choose(key_component, n)
         slices = jax.tree.map(lambda leaf: leaf[chosen], self.parameters)
-        return jax.vmap(lambda key, slice_: self._component(slice_).sample(seed=key))(
-            jax.random.split(key_value, n), slices
-        )
+
+        def draw(inputs: tuple[jax.Array, Any]) -> jax.Array:
+            key, slice_ = inputs
+            return self._component(slice_).sample(seed=key)
+
+        # A component may itself be a mixture of very many, such as the exemplars of a class.
+        return map_chunks(draw, (jax.random.split(key_value, n), slices), SAMPLES_AT_ONCE)
 
     def _choose(self, key: jax.Array, n: int) -> jax.Array:
         """Draws n components by weight; by inversion, since Gumbel noise would need an array [n, K]."""

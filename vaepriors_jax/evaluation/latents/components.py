@@ -17,11 +17,10 @@ from vaepriors_jax.distributions.two_level import top_level
 from vaepriors_jax.evaluation.latents.aggregated_posterior import posterior_of
 from vaepriors_jax.evaluation.per_example import map_stream, open_examples
 from vaepriors_jax.loops import map_chunks
-from vaepriors_jax.objectives import weighted_mean
 from vaepriors_jax.parallel.sharding import example_keys
 from vaepriors_jax.priors.vamp import pseudo_inputs
 from vaepriors_jax.training.streams import Batches, is_stream
-from vaepriors_jax.trees import num_rows
+from vaepriors_jax.trees import num_rows, take_rows
 from vaepriors_jax.vae import VAE, VAEParams, context_of
 
 
@@ -49,23 +48,44 @@ def assign_components(
     vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], chunk_size: int, places: Any = None
 ) -> tuple[jax.Array, jax.Array]:
     """Responsibilities and weights of the components for each example, [N, K] both."""
-
-    def assign(inputs: tuple[jax.Array, dict[str, jax.Array]]) -> tuple[jax.Array, jax.Array]:
-        key, example = inputs
-        prior = vae.latent_prior(params, **context_of(example))
-        z = posterior_of(vae, params, example).sample(seed=key)
-        prior, z = top_level(prior, z)
-        if not isinstance(prior, Mixture):
-            raise ValueError(f"Expected a prior that is a mixture; {vae.prior!r} gives {prior.name}.")
-        return prior.responsibilities(z), jnp.exp(prior.log_weights)
-
+    assign = partial(_assign_one, vae, params)
     return map_chunks(assign, (example_keys(key, num_rows(data), places), data), chunk_size)
+
+
+def _assign_one(
+    vae: VAE, params: VAEParams, inputs: tuple[jax.Array, dict[str, jax.Array]]
+) -> tuple[jax.Array, jax.Array]:
+    key, example = inputs
+    prior = vae.latent_prior(params, **context_of(example))
+    z = posterior_of(vae, params, example).sample(seed=key)
+    prior, z = top_level(prior, z)
+    if not isinstance(prior, Mixture):
+        raise ValueError(f"Expected a prior that is a mixture; {vae.prior!r} gives {prior.name}.")
+    return prior.responsibilities(z), jnp.exp(prior.log_weights)
 
 
 @partial(jax.jit, static_argnums=(0, 4))
 def _usage(vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Array], chunk_size: int) -> Usage:
-    assigned = assign_components(vae, params, key, data, chunk_size)
-    return _usage_of(*(weighted_mean(array, data.get("weight")) for array in assigned))
+    """The usage over all data, in sums over chunks: for all examples at once [N, K] may not fit into memory."""
+    num = num_rows(data)
+    keys, weight = example_keys(key, num), data.get("weight", jnp.ones(num))
+    assign = jax.vmap(partial(_assign_one, vae, params))
+
+    def of_chunk(rows: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        places = jnp.minimum(rows, num - 1)
+        counts = jnp.where(rows < num, weight[places], 0)
+        assigned = assign((keys[places], take_rows(data, places)))
+        sums = (jnp.sum(jnp.where(counts[:, None] > 0, counts[:, None] * array, 0), axis=0) for array in assigned)
+        return jnp.sum(counts), tuple(sums)
+
+    def add(totals: Any, rows: jax.Array) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, totals, of_chunk(rows)), None
+
+    chunk_size = min(chunk_size, num)
+    chunks = jnp.arange(-(-num // chunk_size) * chunk_size).reshape(-1, chunk_size)
+    start = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), jax.eval_shape(of_chunk, chunks[0]))
+    (count, (share, weights)), _ = jax.lax.scan(add, start, chunks)
+    return _usage_of(share / count, weights / count)
 
 
 def _usage_of(share: jax.Array, weights: jax.Array) -> Usage:
