@@ -73,10 +73,11 @@ def _usage(vae: VAE, params: VAEParams, key: jax.Array, data: dict[str, jax.Arra
 
     def of_chunk(rows: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         places = jnp.minimum(rows, num - 1)
-        counts = jnp.where(rows < num, weight[places], 0)
+        counts = jnp.where(rows < num, weight[places], 0)[:, None]
         assigned = assign((keys[places], take_rows(data, places)))
-        sums = (jnp.sum(jnp.where(counts[:, None] > 0, counts[:, None] * array, 0), axis=0) for array in assigned)
-        return jnp.sum(counts), tuple(sums)
+        return jnp.sum(counts), jax.tree.map(
+            lambda array: jnp.sum(jnp.where(counts > 0, counts * array, 0), axis=0), assigned
+        )
 
     def add(totals: Any, rows: jax.Array) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, totals, of_chunk(rows)), None
