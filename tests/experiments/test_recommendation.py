@@ -126,8 +126,8 @@ def test_cost_of_many_candidates_names_the_chosen_one_and_the_extremes():
 def test_chooses_among_stored_results(tmp_path):
     """The stored comparison of all priors: those that read a label are left out, and so are times of a busy machine."""
     found = choose_prior.main(choose_prior.Options(results=str(ALL_PRIORS), output_dir=str(tmp_path / "out")))
-    assert len(found["measured"]) == len(json.loads(ALL_PRIORS.read_text())["config"]["priors"]) - 2
-    assert not [prior for prior in found["measured"] if "conditional" in prior]
+    priors = json.loads(ALL_PRIORS.read_text())["config"]["priors"]
+    assert sorted(found["measured"]) == sorted(prior for prior in priors if "conditional" not in prior)
     best = min(found["measured"], key=lambda prior: np.mean(found["measured"][prior]["fid"]))
     assert found["recommendation"]["prior"] == best
     report = (tmp_path / "out" / "report.md").read_text()
