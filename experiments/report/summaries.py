@@ -11,7 +11,7 @@ from experiments.report.comparison_tables import without_old_holes
 from experiments.report.document import Table
 from experiments.report.normalizers import estimated_mark, estimated_note
 from experiments.report.quality import differences
-from experiments.report.recommendation import STANDARD, short_name
+from experiments.report.recommendation import STANDARD, display_name, short_name
 from experiments.report.results import mean_and_error
 
 ALIKE = ("share_within_pixels", "share_within_features", "share_within_entropy")
@@ -77,14 +77,18 @@ def of_comparison(summary: Sequence[Mapping[str, Any]], marks: Mapping[str, Mapp
         f"log p(x) and ELBO of test images in nats: larger is better, ± over {over}.",
         *estimated_note(summary),
         *_said(columns, counts),
-        MARKS if marked else "",
+        _marks_note(summary) if marked else "",
     )
 
 
-MARKS = (
-    f"{BETTER} better and {WORSE} worse than N(0, I) beyond the noise: paired tests over seeds, and over test "
-    "images for log p(x); 5 % for each column."
-)
+def _marks_note(summary: Sequence[Mapping[str, Any]]) -> str:
+    """What the marks say: of differences to N(0, I) or, where that was not trained, to the first prior."""
+    names = [entry["prior"] for entry in summary if entry.get("num_seeds", 1)]
+    baseline = display_name(STANDARD if STANDARD in names else names[0])
+    return (
+        f"{BETTER} better and {WORSE} worse than {baseline} beyond the noise: paired tests over seeds, and over test "
+        "images for log p(x); 5 % for each column."
+    )
 
 
 def _said(columns: Mapping[str, Sequence[str]], num_encodings: Sequence[float]) -> list[str]:

@@ -24,6 +24,7 @@ from experiments.options.resolve import resolve
 from experiments.report.comparison import summarize
 from experiments.report.comparison_tables import tables
 from experiments.report.recommendation import recommend
+from experiments.report.summaries import of_comparison
 from tests.experiments.test_networks import SIZES, grey
 from vaepriors_jax.distributions.spaces import space_of
 
@@ -163,6 +164,15 @@ def test_a_prior_is_recommended_where_rows_lack_measures():
     measured = measurements_of(rows)
     assert "divergence" not in measured["dirichlet"]
     assert recommend(measured).prior == "dirichlet"
+
+
+def test_marks_say_which_prior_is_the_baseline():
+    rows = [row_of(name, "the simplex") for name in ("dirichlet", "logistic_normal")]
+    marks = {"log_marginal": {"logistic_normal": "▲"}}
+    assert "▼ worse than dirichlet beyond" in of_comparison(summarize(rows), marks).notes[-1]
+    assert (
+        "▼ worse than N(0, I) beyond" in of_comparison(summarize([*rows, row_of("standard", "R^n")]), marks).notes[-1]
+    )
 
 
 @pytest.mark.nightly
