@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.fft import dct, idct
 
 from vaepriors_jax.checks import check_shape
 
@@ -45,22 +44,36 @@ def low_frequencies(x: Any, block_shape: tuple[int, ...]) -> jax.Array:
     return _corner(x, block_shape)
 
 
-@partial(jax.jit, static_argnums=1)  # one program instead of one for each operation of a transform
+@partial(jax.jit, static_argnums=1)  # one program instead of one for each operation
 def _corner(x: jax.Array, block_shape: tuple[int, ...]) -> jax.Array:
     gain = _gain(block_shape, x.shape)
-    for axis in range(len(block_shape)):
-        x = dct(x, axis=axis, norm="ortho")
-    return x[tuple(map(slice, block_shape))] / gain
+    for axis, count in enumerate(block_shape):
+        x = _along(axis, x, _cosines(x.shape[axis], count).T)
+    return x / gain
 
 
 @partial(jax.jit, static_argnums=(1, 2))
 def of_low_frequencies(block: jax.Array, input_shape: tuple[int, ...], block_shape: tuple[int, ...]) -> jax.Array:
     """The array of `input_shape` that has the low frequencies of a block, and no others."""
-    added = np.subtract(input_shape, block.shape)
-    x = jnp.pad(block * _gain(block_shape, input_shape), [(0, int(n)) for n in added])
-    for axis in range(len(block_shape)):
-        x = idct(x, axis=axis, norm="ortho")
+    x = block * _gain(block_shape, input_shape)
+    for axis, count in enumerate(block_shape):
+        x = _along(axis, x, _cosines(input_shape[axis], count))
     return x
+
+
+def _cosines(size: int, count: int) -> np.ndarray:
+    r"""The first `count` vectors of the orthonormal DCT-II over `size` places, as columns [size, count].
+
+    A product with these few columns takes a CPU far less time than a fast transform of all frequencies.
+    """
+    angles = np.pi / size * np.outer(np.arange(size) + 0.5, np.arange(count))
+    return np.cos(angles) * np.sqrt(np.where(np.arange(count) == 0, 1, 2) / size)
+
+
+def _along(axis: int, x: jax.Array, matrix: np.ndarray) -> jax.Array:
+    """Multiplies an axis of x by a matrix."""
+    product = jnp.tensordot(x, jnp.asarray(matrix, x.dtype), (axis, 1), precision=jax.lax.Precision.HIGHEST)
+    return jnp.moveaxis(product, -1, axis)
 
 
 def _gain(block_shape: tuple[int, ...], input_shape: tuple[int, ...]) -> float:
