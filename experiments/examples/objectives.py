@@ -73,7 +73,7 @@ def objectives(num_epochs: int, num_steps: int) -> dict[str, vp.Objective]:
 
 
 def train(name: str, objective: vp.Objective, data: Dataset, seed: int, num_epochs: int) -> tuple[vp.VAE, vp.VAEParams]:
-    """Trains a VAE, with N(0, I) but for the correlated prior; returns both."""
+    """Trains a VAE with the prior of this name in `PRIORS`, or else N(0, I); returns it and its parameters."""
     keys = jax.random.split(jax.random.key(seed), 3)
     encoder, decoder = Encoder(DIM, RATE if name == COMMITTED else None), Decoder(data.image_shape)
     vae = vp.VAE(encoder.apply, decoder.apply, PRIORS.get(name, vp.standard_normal(DIM)))
