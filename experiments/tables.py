@@ -119,12 +119,10 @@ def _lines(tables: Sequence[Table]) -> list[str]:
 def _conclusion(content: dict[str, Any]) -> list[str]:
     """The conclusion of a program, as paragraphs."""
     if content["experiment"] == "choose_prior":
-        recommendation = recommend(content["measured"])  # not the stored words, which may rest on older measures
-        reasons = recommendation.reasons
-        if content.get("busy"):
-            reasons = [*reasons[:-1], summaries.BUSY]  # the last reason is the cost
+        # Not the stored words, which may rest on older measures.
+        recommendation = recommend(content["measured"], timed=not content.get("busy"))
         return [
-            f"Recommended: {display_name(recommendation.prior)}. {' '.join(reasons)}",
+            f"Recommended: {display_name(recommendation.prior)}. {' '.join(recommendation.reasons)}",
             " ".join([*recommendation.findings, *recommendation.certainty]),
         ]
     if content["experiment"] == "pseudo_inputs":

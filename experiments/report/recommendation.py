@@ -20,6 +20,8 @@ NO_HOLE = 0.02  # nats between encodings and prior, of log 2 = 0.69 at most; 0 w
 POOR = 2.0  # times the FID of reconstructions or of training images, from which generation is called poor
 BEHIND = 2.0  # standard errors behind the best from which a prior is set aside; what is claimed is tested at 5 %
 SAME_COST = 1.2  # ratio of seconds below which the simpler prior goes first
+# Of a result file with the entry "busy", set by hand.
+BUSY = "The machine had other work during this run, so its times are left out."
 MOST_LISTED = 5  # priors whose times are all named in a sentence
 SCORES = {"fid": ("FID", -1, ""), "elbo": ("ELBO", 1, " nats")}  # name, which sign is better, unit
 
@@ -45,7 +47,7 @@ def recommend(measured: Measurements, *, timed: bool = True) -> Recommendation:
     contenders = both or next(iter(kept.values()))
     prior = cheapest(measured, contenders)
     reasons = [hole_reason(measured), choice_reason(measured, kept, contenders, prior)]
-    reasons.append(cost_reason(measured, prior) if timed else "Times were not measured on a quiet machine.")
+    reasons.append(cost_reason(measured, prior) if timed else BUSY)
     findings = [refit_finding(measured, prior), cluster_finding(measured), generation_finding(measured)]
     return Recommendation(
         prior,

@@ -11,7 +11,7 @@ from experiments.report.comparison_tables import without_old_holes
 from experiments.report.document import Table
 from experiments.report.normalizers import estimated_mark, estimated_note
 from experiments.report.quality import differences
-from experiments.report.recommendation import STANDARD, display_name, short_name
+from experiments.report.recommendation import BUSY, STANDARD, display_name, short_name
 from experiments.report.results import mean_and_error
 
 ALIKE = ("share_within_pixels", "share_within_features", "share_within_entropy")
@@ -99,10 +99,6 @@ def _said(columns: Mapping[str, Sequence[str]], num_encodings: Sequence[float]) 
         + few_encodings_note(min(num_encodings, default=None)),
     }
     return [text.strip() for title, text in said.items() if set(columns[title]) - {"–"}]
-
-
-# Of a result file with the entry "busy", set by hand.
-BUSY = "The machine had other work during this run, so its times are left out."
 
 
 def of_choice(content: Mapping[str, Any]) -> Table:
