@@ -1451,15 +1451,15 @@ ESTIMATORS = [
     _fault(
         "annealing-increments-a-thousandth-too-small",
         "evaluation/likelihood/annealed_chains.py",
-        "log_weights + (beta - previous) * log_ratio",
-        "log_weights + 0.999 * (beta - previous) * log_ratio",
+        "jnp.sum(increments[..., None] * log_ratio, axis=1)",
+        "0.999 * jnp.sum(increments[..., None] * log_ratio, axis=1)",
         "evaluation/likelihood/test_annealing.py::test_increments_add_up_to_one",
     ),
     _fault(
         "annealing-without-the-last-increment",
         "evaluation/likelihood/annealed_chains.py",
-        "return log_weights + (betas[-1] - betas[-2]) * jax.vmap(path.log_ratio)(z), jnp.mean(acceptance)",
-        "return log_weights, jnp.mean(acceptance)",
+        "increments[..., None] * log_ratio",
+        "increments[:, :-1, None] * log_ratio[:, :-1]",
         "evaluation/likelihood/test_annealing.py::test_increments_add_up_to_one",
     ),
     _fault(

@@ -65,42 +65,87 @@ def _sigmoid_schedule(num_temperatures: int) -> np.ndarray:
     return (sigmoid - sigmoid[0]) / (sigmoid[-1] - sigmoid[0])
 
 
-def _adapt(path: AnnealingPath, settings: Settings, key: jax.Array, z: jax.Array) -> jax.Array:
-    """Log step sizes at the inner temperatures [T - 1], adapted by stochastic approximation in a pilot run from z."""
-    num_temperatures = settings.num_temperatures
-    num_pilot = max(round(PILOT_SHARE * num_temperatures), min(PILOT_LEAST, num_temperatures))
-    betas = jnp.concatenate([jnp.zeros(PILOT_WARM_UP), jnp.asarray(_sigmoid_schedule(num_pilot)[1:])]).astype(z.dtype)
+class _Moves(NamedTuple):
+    """Transitions of several runs of chains, one run after another [M].
 
-    def step(carry: Any, inputs: Any) -> tuple[Any, jax.Array]:
-        z, log_step_size = carry
-        key, index, beta = inputs
-        z, _, acceptance = move_chains(path, settings.num_leapfrog_steps, key, index, z, beta, log_step_size)
-        log_step_size += PILOT_GAIN * (jnp.mean(acceptance) - settings.target_acceptance)
-        return (z, log_step_size), log_step_size
+    Attributes:
+        run: the run: 0 is the pilot run, whose step sizes adapt.
+        index: number of the transition in its run.
+        beta: inverse temperature.
+        step_size: the log step size by its number in the pilot run,
+        share: and the share of the next one, between which it is interpolated.
+    """
+
+    run: jax.Array
+    index: jax.Array
+    beta: jax.Array
+    step_size: jax.Array
+    share: jax.Array
+
+
+def _moves(num_temperatures: int, num_runs: int, dtype: Any) -> _Moves:
+    """The pilot run, and T transitions forward and, in a third run, backward. Their last one counts for nothing.
+
+    It stands there because a transition gives the log ratio at its beginning, which is the end of the one before.
+    """
+    num_pilot = max(round(PILOT_SHARE * num_temperatures), min(PILOT_LEAST, num_temperatures))
+    pilot = np.concatenate([np.zeros(PILOT_WARM_UP), _sigmoid_schedule(num_pilot)[1:]])
+    betas, numbers = [pilot], [np.arange(len(pilot), dtype=float)]
+    for direction in (1, -1)[: num_runs - 1]:
+        betas.append(_sigmoid_schedule(num_temperatures)[::direction][1:])
+        pilot_steps = num_pilot * np.linspace(0, 1, num_temperatures + 1)[::direction][1:]
+        numbers.append(PILOT_WARM_UP + np.maximum(pilot_steps, 1))
+    run = np.repeat(np.arange(num_runs), [len(part) for part in betas])
+    index = np.concatenate([np.arange(len(part)) for part in betas])
+    number = np.concatenate(numbers)
+    step_size = np.minimum(number.astype(int), len(pilot) - 1)
+    return _Moves(
+        run=jnp.asarray(run),
+        index=jnp.asarray(index),
+        beta=jnp.asarray(np.concatenate(betas), dtype),
+        step_size=jnp.asarray(step_size),
+        share=jnp.asarray(number - step_size, dtype),
+    )
+
+
+def _anneal(path: AnnealingPath, settings: Settings, keys: jax.Array, starts: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Runs chains from `starts` [R, C, dim] one after another, in one loop whose body is compiled once.
+
+    The first run is a pilot that adapts step sizes by stochastic approximation; then chains go forward and, if they
+    have a start, backward.
+
+    Returns:
+        Log-weights of the runs after the pilot [R - 1, C], and their acceptance rate [R - 1].
+    """
+    num_runs, num_temperatures = len(starts), settings.num_temperatures
+    moves = _moves(num_temperatures, num_runs, starts.dtype)
+    num_pilot = len(moves.run) - (num_runs - 1) * num_temperatures
+
+    def step(carry: Any, inputs: tuple[jax.Array, _Moves]) -> tuple[Any, Any]:
+        z, log_step_sizes = carry
+        key, move = inputs
+        z = jnp.where(move.index == 0, starts[move.run], z)
+        low, high = log_step_sizes[move.step_size], log_step_sizes[move.step_size + 1]
+        log_step_size = low + move.share * (high - low)
+        z, log_ratio, acceptance = move_chains(
+            path, settings.num_leapfrog_steps, key, move.index, z, move.beta, log_step_size
+        )
+        rate = jnp.mean(acceptance)
+        adapted = log_step_size + PILOT_GAIN * (rate - settings.target_acceptance)
+        next_one = jnp.where(move.run == 0, move.index + 1, len(log_step_sizes))
+        return (z, log_step_sizes.at[next_one].set(adapted, mode="drop")), (log_ratio, rate)
 
     # For a Gaussian of unit scale, steps below 2 are stable.
-    start = jnp.full((), np.log(0.5), z.dtype)
-    _, adapted = jax.lax.scan(step, (z, start), (jax.random.split(key, len(betas)), jnp.arange(len(betas)), betas))
-    inner = jnp.arange(1, num_temperatures, dtype=z.dtype) / num_temperatures
-    pilot = jnp.arange(1, num_pilot + 1, dtype=z.dtype) / num_pilot
-    return jnp.interp(inner, pilot, adapted[PILOT_WARM_UP:])
-
-
-def _anneal(
-    path: AnnealingPath, settings: Settings, key: jax.Array, z: jax.Array, betas: jax.Array, log_step_sizes: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Anneals chains z [C, dim] from betas[0] to betas[-1]; returns log-weights [C] and the acceptance rate."""
-
-    def step(carry: Any, inputs: Any) -> tuple[Any, jax.Array]:
-        z, log_weights = carry
-        key, index, previous, beta, log_step_size = inputs
-        z, log_ratio, acceptance = move_chains(path, settings.num_leapfrog_steps, key, index, z, beta, log_step_size)
-        return (z, log_weights + (beta - previous) * log_ratio), jnp.mean(acceptance)
-
-    num_moves = len(betas) - 2
-    inputs = (jax.random.split(key, num_moves), jnp.arange(num_moves), betas[:-2], betas[1:-1], log_step_sizes)
-    (z, log_weights), acceptance = jax.lax.scan(step, (z, jnp.zeros(len(z), z.dtype)), inputs)
-    return log_weights + (betas[-1] - betas[-2]) * jax.vmap(path.log_ratio)(z), jnp.mean(acceptance)
+    log_step_sizes = jnp.full(num_pilot + 1, np.log(0.5), starts.dtype)
+    lengths = [num_pilot, *(num_runs - 1) * [num_temperatures]]
+    keys = jnp.concatenate([jax.random.split(key, length) for key, length in zip(keys, lengths, strict=True)])
+    _, (log_ratio, rates) = jax.lax.scan(step, (starts[0], log_step_sizes), (keys, moves))
+    log_ratio, rates = (
+        leaf[num_pilot:].reshape(num_runs - 1, num_temperatures, *leaf.shape[1:]) for leaf in (log_ratio, rates)
+    )
+    betas = _sigmoid_schedule(num_temperatures)
+    increments = jnp.asarray(np.diff([betas, betas[::-1]][: num_runs - 1]), starts.dtype)
+    return jnp.sum(increments[..., None] * log_ratio, axis=1), jnp.mean(rates[:, :-1], axis=1)
 
 
 @partial(jax.jit, static_argnums=(0, 5))
@@ -124,16 +169,13 @@ def anneal_examples(
         key, x, exact, context = inputs
         prior = vae.latent_prior(params, **context) if common_prior is None else common_prior
         path = annealing_path(vae, params, prior, x, context, settings.initial)
-        key_start, key_adapt, key_forward, key_backward = jax.random.split(key, 4)
-        z_pilot, z = jnp.split(path.initial.sample(seed=key_start, sample_shape=2 * settings.num_chains), 2)
-        betas = jnp.asarray(_sigmoid_schedule(settings.num_temperatures), z.dtype)
-        log_step_sizes = _adapt(path, settings, key_adapt, z_pilot)
-        forward, acceptance = _anneal(path, settings, key_forward, z, betas, log_step_sizes)
-        if exact is None:
-            return ChainWeights(forward, None, acceptance)
-        z = jnp.broadcast_to(exact, z.shape)
-        backward, acceptance_back = _anneal(path, settings, key_backward, z, betas[::-1], log_step_sizes[::-1])
-        return ChainWeights(forward, backward, (acceptance + acceptance_back) / 2)
+        key_start, *key_runs = jax.random.split(key, 4)
+        starts = path.initial.sample(seed=key_start, sample_shape=(2, settings.num_chains))
+        if exact is not None:
+            starts = jnp.concatenate([starts, jnp.broadcast_to(exact, (1, *starts.shape[1:]))])
+        log_weights, acceptance = _anneal(path, settings, jnp.stack(key_runs[: len(starts)]), starts)
+        backward = None if exact is None else log_weights[1]
+        return ChainWeights(log_weights[0], backward, jnp.mean(acceptance))
 
     keys = example_keys(key, num_rows(data), places)
     examples_at_once = max(1, settings.chunk_size // settings.num_chains)
