@@ -11,7 +11,7 @@ import vaepriors_jax as vp
 from experiments.benchmarks import paper
 from experiments.benchmarks.common import Part, format_seconds, medians
 from experiments.data.dataset import Dataset
-from experiments.models.families import families
+from experiments.models.families import all_names
 from experiments.models.trained import training_data
 from experiments.models.vaes import Sizes, make_vae
 from experiments.report.document import Table
@@ -60,7 +60,7 @@ def compile_step(name: str, settings: Settings, data: Dataset) -> Step:
 def run(settings: Settings) -> Part:
     """Times the step of each prior in turn with that of N(0, I)."""
     data = paper.load_images(settings.num_images, 10)
-    names = settings.priors or tuple(families(settings.sizes, data))
+    names = settings.priors or all_names(settings.sizes, data)
     standard = compile_step(STANDARD, settings, data)
     measured: dict[str, dict[str, float]] = {}
     for name in names:

@@ -23,12 +23,15 @@ from vaepriors_jax.evaluation.likelihood.annealing import annealed_importance_sa
 from vaepriors_jax.training.progress import is_live
 
 NUM_ANNEALED = 100  # test images on which annealed importance sampling checks the importance weighting
+# Where each density solves an ODE, log p(x) takes a thousand times as long: at most so many images and samples of each.
+NUM_SOLVED, NUM_SOLVED_SAMPLES = 100, 100
 
 
 class LogMarginals(NamedTuple):
     """For each test image [N]: log p(x), the Pareto k of its weights, and log p(x|y) of a conditional model.
 
-    For a prior with an estimated normaliser also its error and its bias; see `vp.LogMarginal`.
+    For a prior with an estimated normaliser also its error and its bias; see `vp.LogMarginal`. NaN stands at images
+    whose log p(x) was not estimated.
     """
 
     values: np.ndarray
@@ -41,10 +44,14 @@ class LogMarginals(NamedTuple):
 def log_marginals(model: Model, data: Dataset, num_samples: int, folder: Path | None = None) -> LogMarginals:
     """Importance-weighted log-likelihoods of the test images, with a progress bar.
 
-    A folder keeps those of each slice of the test set, and they are not computed again.
+    A folder keeps those of each slice of the test set, and they are not computed again. Where each density of the prior
+    solves an ODE, `estimated_rows` of the test set are estimated, from at most NUM_SOLVED_SAMPLES samples.
     """
     num_images, chunk_size = len(data.test["x"]), decoded_at_once(model.vae, model.params, data)
-    options: dict[str, Any] = {"num_samples": num_samples, "chunk_size": chunk_size}
+    options: dict[str, Any] = {"num_samples": _most_samples(model, num_samples), "chunk_size": chunk_size}
+    if prior_solves_ode(model.vae.prior):
+        file = folder and folder / "log_marginal-0.npz"
+        return LogMarginals(**kept_arrays(file, partial(_of_some, model, data, options)))
     # Twenty slices of a large test set; a small one whole, since each size of slice is compiled.
     slice_size = num_images // 20 if num_images >= 2000 else num_images
     description, parts = f"{model.prior}, seed {model.seed}: log p(x)", []
@@ -53,10 +60,25 @@ def log_marginals(model: Model, data: Dataset, num_samples: int, folder: Path | 
         for start in range(0, num_images, slice_size):
             rows = slice(start, start + slice_size)
             file = folder and folder / f"log_marginal-{start}.npz"
-            parts.append(kept_arrays(file, partial(_of_slice, model, data, rows, options)))
+            parts.append(kept_arrays(file, partial(_of_rows, model, data, rows, start, options)))
             bar.update(len(parts[-1]["values"]))
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return LogMarginals(**joined)
+
+
+def evenly(num_images: int, most: int) -> np.ndarray:
+    """The places of at most so many images, evenly chosen [min(num_images, most)]."""
+    return np.linspace(0, num_images - 1, min(most, num_images)).round().astype(int)
+
+
+def estimated_rows(model: Model, data: Dataset) -> np.ndarray:
+    """The places of the test images whose log p(x) is estimated: all, or fewer where each density solves an ODE."""
+    num_images = len(data.test["x"])
+    return evenly(num_images, NUM_SOLVED if prior_solves_ode(model.vae.prior) else num_images)
+
+
+def _most_samples(model: Model, num_samples: int) -> int:
+    return min(num_samples, NUM_SOLVED_SAMPLES) if prior_solves_ode(model.vae.prior) else num_samples
 
 
 def log_marginals_folder(output_dir: Path, prior: str, seed: int) -> Path:
@@ -65,7 +87,7 @@ def log_marginals_folder(output_dir: Path, prior: str, seed: int) -> Path:
 
 
 def kept_log_marginals(output_dir: Path, prior: str, seed: int) -> np.ndarray | None:
-    """log p(x) of each test image, in their order; None where a run did not keep them."""
+    """log p(x) of each test image, in their order, NaN where it was not estimated; None if a run did not keep them."""
     files = log_marginals_folder(output_dir, prior, seed).glob("log_marginal-*.npz")
     parts = []
     for file in sorted(files, key=lambda file: int(file.stem.rpartition("-")[2])):
@@ -74,10 +96,24 @@ def kept_log_marginals(output_dir: Path, prior: str, seed: int) -> np.ndarray | 
     return np.concatenate(parts) if parts else None
 
 
-def _of_slice(model: Model, data: Dataset, rows: slice, options: dict[str, Any]) -> dict[str, np.ndarray]:
-    """log p(x) of some test images, by the name of a field of `LogMarginals`."""
+def _of_some(model: Model, data: Dataset, options: dict[str, Any]) -> dict[str, np.ndarray]:
+    """log p(x) of the test images that are estimated, and NaN of the others."""
+    rows = estimated_rows(model, data)
+
+    def spread(values: np.ndarray) -> np.ndarray:
+        every = np.full((len(data.test["x"]), *values.shape[1:]), np.nan, values.dtype)
+        every[rows] = values
+        return every
+
+    return {name: spread(values) for name, values in _of_rows(model, data, rows, 0, options).items()}
+
+
+def _of_rows(
+    model: Model, data: Dataset, rows: slice | np.ndarray, start: int, options: dict[str, Any]
+) -> dict[str, np.ndarray]:
+    """log p(x) of some test images, by the name of a field of `LogMarginals`; `start` chooses the key."""
     x = data.test["x"][rows]
-    arguments = (model.vae, model.params, jax.random.fold_in(KEYS["log_marginal"], rows.start), x)
+    arguments = (model.vae, model.params, jax.random.fold_in(KEYS["log_marginal"], start), x)
     if not model.conditional:
         part = vp.log_marginal(*arguments, **options)
         return _arrays(part)
@@ -94,7 +130,7 @@ def _arrays(part: Any) -> dict[str, np.ndarray]:
 
 def annealed(model: Model, data: Dataset, weighted: np.ndarray, settings: Annealing) -> dict[str, float]:
     """Annealed importance sampling beside the importance weighting [N] of the same test images, evenly chosen."""
-    rows = np.linspace(0, len(weighted) - 1, min(NUM_ANNEALED, len(weighted))).round().astype(int)
+    rows = evenly(len(weighted), NUM_ANNEALED)
     chosen = {name: array[rows] for name, array in data.test.items()}
     arguments = (model.vae, model.params, KEYS["annealing"], chosen["x"])
     options = settings._asdict() | {"chunk_size": decoded_at_once(model.vae, model.params, data)}
@@ -109,14 +145,19 @@ def likelihood(model: Model, data: Dataset, settings: EvaluationSettings) -> dic
 
     Where p(x|z) gives probabilities of grey levels, -log p(x) also in bits per dimension. A conditional model is
     annealed given the label, and compared with its log p(x|y). For a prior with an estimated normaliser there are the
-    error and the bias that it brings into log p(x). Where each density solves an ODE nothing is annealed: chains would
-    take hours. Neither is it over another space than R^n, where chains cannot move, and units have no scale to count
-    the active ones by.
+    error and the bias that it brings into log p(x). Where each density solves an ODE, log p(x) is that of fewer images
+    and samples, with their numbers, and nothing is annealed: chains would take hours. Neither is it over another space
+    than R^n, where chains cannot move, and units have no scale to count the active ones by.
     """
-    marginals = log_marginals(model, data, settings.num_samples, settings.folder)
+    solves_ode, rows = prior_solves_ode(model.vae.prior), estimated_rows(model, data)
+    every = log_marginals(model, data, settings.num_samples, settings.folder)
+    marginals = LogMarginals(*(None if values is None else values[rows] for values in every))
     weighted = marginals.values if marginals.given_label is None else marginals.given_label
     values = elbo(model, data, settings)
     values |= mean_with_error("log_marginal", marginals.values)
+    if solves_ode:
+        values["log_marginal_num_images"] = len(rows)
+        values["log_marginal_num_samples"] = _most_samples(model, settings.num_samples)
     if marginals.normalizer_error is not None and marginals.normalizer_bias is not None:
         values["log_marginal_normalizer_error"] = float(np.mean(marginals.normalizer_error))
         values["log_marginal_normalizer_bias"] = float(np.mean(marginals.normalizer_bias))
@@ -125,7 +166,7 @@ def likelihood(model: Model, data: Dataset, settings: EvaluationSettings) -> dic
     if marginals.given_label is not None:
         values |= mean_with_error("log_marginal_given_label", marginals.given_label)
     moves = is_euclidean(model)
-    is_annealed = moves and model.seed == settings.annealed_seed and not prior_solves_ode(model.vae.prior)
+    is_annealed = moves and model.seed == settings.annealed_seed and not solves_ode
     if settings.annealing is not None and is_annealed:
         values |= annealed(model, data, weighted, settings.annealing)
     if not np.isnan(marginals.pareto_k).all():  # few samples have none

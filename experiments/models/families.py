@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import vaepriors_jax as vp
@@ -10,6 +11,19 @@ from experiments.data.dataset import Dataset
 PRIORS = ("standard", "mixture", "vamp", "flow", "conditional")  # those of a comparison, if none are named
 ALL = "all"  # in place of names: each family that the data allow
 NEED_LABELS = ("conditional", "conditional_mixture", "conditional_exemplar")
+SOLVE_ODE = ("diffusion", "flow_matching")  # for each density; the package diffrax does it
+FITTED_AFTERWARDS = ("flow_matching",)  # training with the VAE would solve an ODE for each z of each step
+
+
+def has_diffrax() -> bool:
+    """Whether the package is there that solves the ODE of some priors."""
+    return find_spec("diffrax") is not None
+
+
+def all_names(sizes: Any, data: Dataset) -> tuple[str, ...]:
+    """The families that `all` stands for: those that are trained with the VAE, by packages that are installed."""
+    left_out = {*FITTED_AFTERWARDS, *(() if has_diffrax() else SOLVE_ODE)}
+    return tuple(name for name in families(sizes, data) if name not in left_out)
 
 
 def families(sizes: Any, data: Dataset) -> dict[str, Callable[[], vp.Prior]]:
@@ -64,6 +78,8 @@ def families(sizes: Any, data: Dataset) -> dict[str, Callable[[], vp.Prior]]:
         "vamp_mixture": lambda: vp.vamp_mixture(dim, num, shape, len(data.train["x"]), **random),
         "vamp_data": lambda: vp.stop_gradient(vp.vamp(num, shape, bounds=None)),
         "vamp_kmeans": lambda: vp.stop_gradient(vp.vamp(num, shape, bounds=None, start="k-means")),
+        "diffusion": lambda: vp.diffusion(dim),
+        "flow_matching": lambda: vp.flow_matching(dim),
         # Over other spaces, with the posteriors of `experiments.models.posteriors`; of as many degrees of freedom.
         "spherical_uniform": lambda: vp.spherical_uniform(dim + 1),
         "power_spherical_mixture": lambda: vp.power_spherical_mixture(dim + 1, num),

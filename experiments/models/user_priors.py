@@ -49,7 +49,8 @@ def make_user_prior(name: str, known: Mapping[str, Any]) -> vp.Prior:
         known: sizes by the names of parameters; None where the data have no such size.
 
     Raises:
-        ValueError: no such function, one that asks for something else, or one that makes no prior.
+        ValueError: no such function, one that asks for something else, one that makes no prior, or one whose prior
+            needs a package that is not installed.
     """
     function = load_function(name)
     parameters = inspect.signature(function).parameters.values()
@@ -66,7 +67,10 @@ def make_user_prior(name: str, known: Mapping[str, Any]) -> vp.Prior:
     prior = function(**arguments)
     if not isinstance(prior, vp.Prior):
         raise ValueError(f"Expected {name} to return a `vp.Prior`; got {type(prior).__name__}.")
-    check_dim(name, prior, known)
+    try:
+        check_dim(name, prior, known)
+    except ImportError as error:  # of an extra that the prior needs
+        raise ValueError(f"The prior {name} cannot be used. {error}") from error
     # Priors are compared by their configuration, so that one without any would be taken for another.
     return prior if prior.config else vp.factory(function)(**arguments)
 

@@ -76,10 +76,10 @@ class Config:
     conditional); conditional_mixture, glow, spline_flow, autoregressive_flow, flow_over_vamp, autoregressive,
     transformer, resampled, resampled_flow, snis, reweighted, laplace, generalized_normal, student_t, exemplar,
     exemplar_subset, conditional_exemplar, topographic, vamp_mixture, weighted_coreset, dct_vamp, amortized_vamp;
-    vamp_data and vamp_kmeans (pseudo-inputs that stay training images, or centres of k-means); over other spaces, each
-    with an encoder for it: spherical_uniform, power_spherical_mixture, dirichlet, logistic_normal, hyperbolic; all of
-    these by all; or your own as module:function. The function gets what it asks for of dim, num_components, input_shape
-    and num_classes."""
+    vamp_data and vamp_kmeans (pseudo-inputs that stay training images, or centres of k-means); diffusion, with the
+    package diffrax; over other spaces, each with an encoder for it: spherical_uniform, power_spherical_mixture,
+    dirichlet, logistic_normal, hyperbolic; all of these by all; or your own as module:function. The function gets what
+    it asks for of dim, num_components, input_shape and num_classes. Not here but in --refit: flow_matching."""
     seeds: int = 2
     """How many seeds; they are trained at once."""
     seed: int = 0
@@ -159,8 +159,9 @@ class Config:
     output_dir: str | None = None
     """Where results go; by default a new folder under runs/."""
     refit: tuple[str, ...] = ()
-    """Priors (mixture, vamp, flow, or your own) that are fitted afterwards to the aggregated posterior of the standard
-    VAE, as rows of their own. The weights of reweighted are fitted by a classifier (noise-contrastive prior)."""
+    """Priors (mixture, vamp, flow, flow_matching, or your own) that are fitted afterwards to the aggregated posterior
+    of the standard VAE, as rows of their own. The weights of reweighted are fitted by a classifier (noise-contrastive
+    prior)."""
     metrics: Literal["likelihood", "all"] = "all"
     """Only log p(x) and the ELBO, or prior holes and the quality of samples as well."""
     projection: Literal["pca", "umap"] = "pca"

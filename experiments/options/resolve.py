@@ -8,12 +8,13 @@ import numpy as np
 
 import vaepriors_jax as vp
 from experiments.data.dataset import Dataset
-from experiments.models.families import ALL, NEED_LABELS, PRIORS, families
+from experiments.models.families import ALL, NEED_LABELS, PRIORS, all_names
 from experiments.models.likelihoods import check_likelihood, choose_likelihood
 from experiments.models.posteriors import PAIRED, posterior_of
 from experiments.models.vaes import make_networks, make_prior, num_entries, prior_reads_label, starts_from_data
 from experiments.options.checks import check_options
 from experiments.options.config import Config
+from experiments.options.ode_priors import check_ode_priors
 from experiments.options.settings import Settings, fill
 from vaepriors_jax.factories import shapes_of_init
 
@@ -46,6 +47,7 @@ def resolve(config: Config, data: Dataset, *, conditional: bool = True, gaussian
     check_likelihood(settings.likelihood, data)
     if settings.num_test is not None and not 2 <= settings.num_test <= len(data.test["x"]):
         raise ValueError(f"Expected --num-test from 2 to {len(data.test['x'])}; got {settings.num_test}.")
+    check_ode_priors(settings)
     settings = _fit_posteriors(_fit_priors(config, settings, data, conditional), config, gaussian)
     if settings.refit and "standard" not in settings.priors:
         raise ValueError("Expected the prior 'standard' among --priors, since --refit refits its VAE; add it.")
@@ -108,7 +110,7 @@ def _fit_priors(config: Config, settings: Settings, data: Dataset, conditional: 
     if ALL in settings.priors:
         if len(settings.priors) > 1:
             raise ValueError(f"Expected --priors {ALL} alone, or names of priors; got {' '.join(settings.priors)}.")
-        every = (name for name in families(settings.sizes, data) if conditional or name not in NEED_LABELS)
+        every = (name for name in all_names(settings.sizes, data) if conditional or name not in NEED_LABELS)
         settings = replace(settings, priors=tuple(every))
     asked = [name for name in settings.priors if name in NEED_LABELS]
     empty = ", ".join(map(str, _empty_classes(data)))

@@ -13,7 +13,7 @@ from experiments.measures import Annealing, EvaluationSettings, Model, holes, li
 from experiments.measures.holes import divergence
 from experiments.measures.kept import kept_arrays
 from experiments.measures.keys import KEYS
-from experiments.measures.likelihood import NUM_ANNEALED, log_marginals, mean_with_error
+from experiments.measures.likelihood import NUM_ANNEALED, evenly, log_marginals, mean_with_error
 from experiments.options.resolve import resolve
 from experiments.options.settings import Settings
 from experiments.published.datasets import DATASETS, load_published
@@ -101,7 +101,7 @@ def _measures(model: Model, data: Dataset, config: Settings, folder: Path) -> di
 def annealed(model: Model, data: Dataset, settings: EvaluationSettings, annealing: Annealing) -> dict[str, float]:
     """Annealed importance sampling beside the importance weighting of the same test images, evenly chosen."""
     weighted = log_marginals(model, data, settings.num_samples, settings.folder).values
-    rows = np.linspace(0, len(weighted) - 1, min(NUM_ANNEALED, len(weighted))).round().astype(int)
+    rows = evenly(len(weighted), NUM_ANNEALED)
     options: dict[str, Any] = annealing._asdict() | {"chunk_size": decoded_at_once(model.vae, model.params, data)}
 
     def some(start: int) -> dict[str, np.ndarray]:

@@ -8,6 +8,8 @@ import numpy as np
 
 from experiments.measures.holes import few_encodings_note
 from experiments.measures.likelihood import kept_log_marginals
+from experiments.report import fewer_images
+from experiments.report.fewer_images import NUM_IMAGES, NUM_SAMPLES
 from experiments.report.normalizers import BIAS, ERROR, error_and_bias
 from experiments.report.paired import LEVEL, Difference
 from experiments.report.recommendation import STANDARD, display_name
@@ -46,16 +48,20 @@ def answer(rows: Rows, folder: Path) -> Answer:
             marks[measure] = {name: _mark(one, SIGNS[measure], len(others)) for name, one in tested.items()}
     sentences = [
         _likelihood(scores, baseline),
+        _fewer(rows, scores, baseline),
         _normalizers(rows),
         _samples(scores, baseline),
         _hole(rows, scores, baseline),
-        _certainty(scores.get("log_marginal", {})),
+        _certainty(_known(scores)),
     ]
     return Answer(" ".join(sentence for sentence in sentences if sentence), differences, marks)
 
 
 def scores_of(rows: Rows, folder: Path) -> dict[str, Scores]:
-    """The scores of each prior for the seeds that all have: log p(x) by image, FID and divergence by seed."""
+    """The scores of each prior for the seeds that all have: log p(x) by image, FID and divergence by seed.
+
+    NaN stands at images whose log p(x) was not estimated, and at all where it is no number at one that was.
+    """
     trained = [row for row in rows if row["test"]]
     seeds_of = {row["prior"]: set() for row in trained}
     for row in trained:
@@ -65,8 +71,11 @@ def scores_of(rows: Rows, folder: Path) -> dict[str, Scores]:
 
     def images(row: dict[str, Any]) -> np.ndarray | None:
         kept = kept_log_marginals(folder, row["prior"], row["seed"])
-        mean = row["test"].get("log_marginal")
-        return kept if kept is not None or mean is None else np.array([mean])
+        if kept is None:  # means over different images cannot be compared
+            mean = row["test"].get("log_marginal")
+            return None if mean is None else np.array([np.nan if NUM_IMAGES in row["test"] else mean])
+        is_complete = np.sum(~np.isnan(kept)) >= row["test"].get(NUM_IMAGES, len(kept))
+        return kept if is_complete else np.full(len(kept), np.nan)
 
     def number(part: dict[str, Any], name: str) -> np.ndarray | None:
         return np.array([part[name]]) if name in part else None
@@ -110,19 +119,20 @@ def _p(tested: Difference) -> str:
 
 def _likelihood(scores: Mapping[str, Scores], baseline: str) -> str:
     """Sentences on log p(x)."""
-    by_prior = scores.get("log_marginal")
-    if not by_prior:
+    by_prior = _known(scores)
+    if baseline not in by_prior:
         return ""
-    means = {name: float(values.mean()) for name, values in by_prior.items()}
-    best, base = max(means, key=means.__getitem__), display_name(baseline)
+    means = {name: float(np.nanmean(values)) for name, values in by_prior.items()}
+    base = display_name(baseline)
     others = [name for name in by_prior if name != baseline]
     if not others:
         return f"With {base}, log p(x) of the test images is {means[baseline]:.2f} nats; no other prior was compared."
     tested = {name: difference(by_prior, name, baseline) for name in others}
+    gains = {name: one.mean for name, one in tested.items()}  # over the images that both have
     better = [name for name in others if tested[name].mean > 0 and is_clear(tested[name], len(others))]
     worse = [name for name in others if tested[name].mean < 0 and is_clear(tested[name], len(others))]
     if better:
-        best = max(better, key=means.__getitem__)
+        best = max(better, key=gains.__getitem__)
         text = (
             f"{display_name(best)} has the highest log p(x) of the test images: {means[best]:.2f} nats, "
             f"{_by(tested[best])} more than {base}{_p(tested[best])}."
@@ -134,13 +144,37 @@ def _likelihood(scores: Mapping[str, Scores], baseline: str) -> str:
         if far := [name for name in better if name != best and name not in near]:
             text += f" {_listed(far)} {'is' if len(far) == 1 else 'are'} better than {base}, too."
     else:
-        closest = best if best != baseline else max(others, key=means.__getitem__)
+        closest = max(others, key=gains.__getitem__)
         way = "more" if tested[closest].mean > 0 else "less"
         text = (
             f"No prior has a higher log p(x) of the test images than {base} beyond the noise: with "
             f"{display_name(closest)} it is {_by(tested[closest])} nats {way}{_p(tested[closest])}."
         )
     return text + (f" Worse than {base}: {_listed(worse)}." if worse else "")
+
+
+def _known(scores: Mapping[str, Scores]) -> Scores:
+    """log p(x) of the priors of which it is known at some image."""
+    return {name: values for name, values in scores.get("log_marginal", {}).items() if not np.isnan(values).all()}
+
+
+def _fewer(rows: Rows, scores: Mapping[str, Scores], baseline: str) -> str:
+    """Sentences on priors whose log p(x) is of fewer images, with the differences on these."""
+    by_prior = _known(scores)
+    found = {row["prior"]: row["test"] for row in rows if NUM_IMAGES in (row["test"] or {})}
+    if not found:
+        return ""
+    test, length = next(iter(found.values())), max((values.shape[1] for values in by_prior.values()), default=0)
+    of_all = f" of the {length:,}" if length > test[NUM_IMAGES] else ""
+    text = (
+        f"log p(x) of {_listed(found)} is estimated on {test[NUM_IMAGES]:,}{of_all} test images with "
+        f"S = {test[NUM_SAMPLES]:,}, {fewer_images.WHY}."
+    )
+    if baseline in by_prior and (others := [name for name in found if name in by_prior and name != baseline]):
+        tested = {name: difference(by_prior, name, baseline) for name in others}
+        each = "; ".join(f"{display_name(name)} {tested[name].format()}" for name in others)
+        text += f" Differences from {display_name(baseline)} are over the same images; in nats: {each}."
+    return f"{text} {fewer_images.BIAS}"
 
 
 def _normalizers(rows: Rows) -> str:

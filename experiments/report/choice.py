@@ -15,6 +15,7 @@ from experiments.report.document import Section, Table
 from experiments.report.recommendation import STANDARD, Measurements, Recommendation, display_name
 from vaepriors_jax.distributions.closed_forms import closed_form_kl
 from vaepriors_jax.distributions.power_spherical import SphericalUniform
+from vaepriors_jax.distributions.probability_flow import ProbabilityFlow
 from vaepriors_jax.distributions.wrapped_normal import WrappedNormal
 
 MEASURES = {  # part of the rows, title and digits of each column
@@ -38,6 +39,8 @@ def density_of(prior: Any) -> str:
     if isinstance(prior, distrax.Transformed):
         base = density_of(prior.distribution)
         return "exact, by change of variables" if base.startswith("exact") else base
+    if isinstance(prior, ProbabilityFlow):
+        return "that of an ODE, up to the error of its solver"
     if hasattr(prior, "normalizer"):
         return "an estimate: its normaliser is not known exactly"
     is_exact = isinstance(prior, (vp.Mixture, SphericalUniform, WrappedNormal))

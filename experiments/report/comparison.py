@@ -12,6 +12,8 @@ from experiments.report.summaries import of_comparison
 
 LIKELIHOOD = (
     "log_marginal",
+    "log_marginal_num_images",
+    "log_marginal_num_samples",
     "log_marginal_normalizer_error",
     "log_marginal_normalizer_bias",
     "bits_per_dim",

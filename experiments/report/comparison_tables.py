@@ -9,6 +9,7 @@ from experiments.models.likelihoods import KINDS
 from experiments.models.posteriors import PAIRED
 from experiments.report import results
 from experiments.report.document import Table
+from experiments.report.fewer_images import fewer_mark, fewer_note
 from experiments.report.grid import grid_table
 from experiments.report.normalizers import estimated_mark, estimated_note
 from vaepriors_jax.distributions.spaces import EUCLIDEAN
@@ -53,8 +54,9 @@ def _likelihood_table(summary: list[dict[str, Any]]) -> Table:
     for entry in summary:
         given = "log_marginal_given_label" in entry
         mark = estimated_mark(entry)
-        row = [entry["prior"], results.format_mean(entry.get("log_marginal")) + mark]
-        row += [results.format_mean(entry.get("bits_per_dim"), 3) + mark] if in_bits else []
+        on_fewer = mark + fewer_mark(entry)
+        row = [entry["prior"], results.format_mean(entry.get("log_marginal")) + on_fewer]
+        row += [results.format_mean(entry.get("bits_per_dim"), 3) + on_fewer] if in_bits else []
         row += [results.format_mean(entry.get("log_marginal_given_label"))] if conditional else []
         row += [results.format_mean(entry.get("annealed_minus_weighted"))]
         unreliable = entry.get("pareto_k_above_0.7")
@@ -76,7 +78,7 @@ def _likelihood_table(summary: list[dict[str, Any]]) -> Table:
         if replicas > 1
         else "s / epoch: one replica.",
     ]
-    notes += estimated_note(summary)
+    notes += estimated_note(summary) + fewer_note(summary)
     if in_bits:
         notes.append("bits / dim: -log2 p(x) for each pixel, smaller is better.")
     if kind == "density":

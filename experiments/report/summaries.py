@@ -9,6 +9,7 @@ from experiments.report import classes, paired
 from experiments.report.answer import BETTER, WORSE
 from experiments.report.comparison_tables import without_old_holes
 from experiments.report.document import Table
+from experiments.report.fewer_images import fewer_mark, fewer_note
 from experiments.report.normalizers import estimated_mark, estimated_note
 from experiments.report.quality import differences
 from experiments.report.recommendation import BUSY, STANDARD, display_name, short_name
@@ -58,7 +59,9 @@ def of_comparison(summary: Sequence[Mapping[str, Any]], marks: Mapping[str, Mapp
     elbos = [None if "log_marginal_given_label" in entry else entry.get("elbo") for entry in summary]
     columns = {
         "prior": [short_name(entry["prior"]) for entry in summary],
-        "log p(x)": [_of_entry(entry.get("log_marginal")) + estimated_mark(entry) for entry in summary],
+        "log p(x)": [
+            _of_entry(entry.get("log_marginal")) + estimated_mark(entry) + fewer_mark(entry) for entry in summary
+        ],
         "FID": [_of_entry(entry.get("generated", {}).get("fid")) for entry in summary],
         "divergence": [_of_entry(without_old_holes(entry).get("divergence"), 3) for entry in summary],
         "ELBO": [_of_entry(elbo) + estimated_mark(entry) for elbo, entry in zip(elbos, summary, strict=True)],
@@ -76,6 +79,7 @@ def of_comparison(summary: Sequence[Mapping[str, Any]], marks: Mapping[str, Mapp
         columns,
         f"log p(x) and ELBO of test images in nats: larger is better, ± over {over}.",
         *estimated_note(summary),
+        *fewer_note(summary),
         *_said(columns, counts),
         _marks_note(summary) if marked else "",
     )

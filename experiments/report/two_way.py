@@ -18,13 +18,19 @@ def difference(scores: Scores, first: str, second: str) -> Difference:
     all priors (the residuals of prior and seed), since two or three seeds alone estimate it badly. The degrees of
     freedom are those of Welch and Satterthwaite. Of one seed the noise between seeds is not known, and left out; of one
     seed and one value nothing is known.
+
+    Images at which one of the two has NaN, for not estimated, are left out; if none is left all three are NaN.
     """
-    by_image = np.mean(scores[first] - scores[second], axis=0)
+    shared = ~np.isnan(scores[first] - scores[second]).any(axis=0)
+    if not shared.any():
+        return Difference(float("nan"), float("nan"), float("nan"))
+    by_image = np.mean((scores[first] - scores[second])[:, shared], axis=0)
     mean, parts = float(np.mean(by_image)), []
     if len(by_image) > 1:
         parts.append((float(np.var(by_image, ddof=1)) / len(by_image), len(by_image) - 1))
-    table = np.array([values.mean(axis=1) for values in scores.values()])  # [priors, seeds]
-    num_priors, num_seeds = table.shape
+    on_shared = [values[:, shared] for values in scores.values()]
+    table = np.array([np.nanmean(one, axis=1) for one in on_shared if not np.isnan(one).all(axis=1).any()])
+    num_priors, num_seeds = table.shape  # means over images
     if num_seeds > 1:
         residuals = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
         freedom = (num_priors - 1) * (num_seeds - 1)

@@ -14,7 +14,7 @@ from experiments import evaluate
 from experiments.choose_prior import measurements_of
 from experiments.comparison.compare import compare
 from experiments.measures import EvaluationSettings, latents, likelihood
-from experiments.models.families import ALL, families
+from experiments.models.families import ALL, all_names, families
 from experiments.models.posteriors import NORMAL, PAIRED, POSTERIORS, centre
 from experiments.models.trained import Model, is_euclidean
 from experiments.models.vaes import make_vae, num_entries
@@ -62,7 +62,9 @@ def test_each_pair_is_tested_and_offered():
     assert {*PAIRED.values(), NORMAL} == POSTERIORS.keys()
     option = inspect.getsource(options_module).partition("priors: tuple")[2].partition("seeds: int")[0]
     assert not [
-        name for name in families(SIZES, DATA) if name not in option.replace(",", " ").replace(";", " ").split()
+        name
+        for name in families(SIZES, DATA)
+        if name not in option.replace(",", " ").replace(";", " ").replace(".", " ").split()
     ]
 
 
@@ -119,7 +121,7 @@ def test_measures_without_a_meaning_are_left_out():
 
 def test_priors_whose_encoder_is_no_gaussian_are_refused_where_it_has_to_be(capsys):
     config = Config(priors=(ALL,), num_components=4, batch_size=10)
-    others = tuple(name for name in families(SIZES, DATA) if name not in PAIRED)
+    others = tuple(name for name in all_names(SIZES, DATA) if name not in PAIRED)
     assert resolve(replace(config, levels=2), DATA).priors == others
     assert (
         "Encoders have Gaussian posteriors with --levels 2: left out are spherical_uniform" in capsys.readouterr().out
