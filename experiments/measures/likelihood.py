@@ -40,6 +40,10 @@ class LogMarginals(NamedTuple):
     normalizer_error: np.ndarray | None = None
     normalizer_bias: np.ndarray | None = None
 
+    def at(self, rows: np.ndarray) -> "LogMarginals":
+        """Those of some images."""
+        return LogMarginals(**{name: values[rows] for name, values in self._asdict().items() if values is not None})
+
 
 def log_marginals(model: Model, data: Dataset, num_samples: int, folder: Path | None = None) -> LogMarginals:
     """Importance-weighted log-likelihoods of the test images, with a progress bar.
@@ -150,8 +154,7 @@ def likelihood(model: Model, data: Dataset, settings: EvaluationSettings) -> dic
     than R^n, where chains cannot move, and units have no scale to count the active ones by.
     """
     solves_ode, rows = prior_solves_ode(model.vae.prior), estimated_rows(model, data)
-    every = log_marginals(model, data, settings.num_samples, settings.folder)
-    marginals = LogMarginals(*(None if values is None else values[rows] for values in every))
+    marginals = log_marginals(model, data, settings.num_samples, settings.folder).at(rows)
     weighted = marginals.values if marginals.given_label is None else marginals.given_label
     values = elbo(model, data, settings)
     values |= mean_with_error("log_marginal", marginals.values)
