@@ -174,6 +174,7 @@ def digits_vae(dtype):
     )
 
 
+@pytest.mark.slow
 def test_networks_in_bfloat16():
     """Densities and parameters stay float32, and log p(x) of a trained model hardly changes."""
     x = (load_digits().data > 8).astype(np.float32)

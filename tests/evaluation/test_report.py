@@ -41,6 +41,7 @@ def measured():
     return report, params, x
 
 
+@pytest.mark.slow
 def test_bounds_are_those_of_the_exact_log_marginal(measured):
     report, params, x = measured
     likelihood = report.likelihood

@@ -145,6 +145,7 @@ def test_the_step_of_each_prior_is_timed_and_its_memory_grows_with_the_component
     assert all(np.isfinite(few.call().elbo) for _ in range(2))  # the state is donated, and goes on
 
 
+@pytest.mark.slow
 def test_replicas_and_growth_read_the_times(tmp_path, monkeypatch):
     """With times that are known: the exponents of power laws, and a ratio of one."""
 

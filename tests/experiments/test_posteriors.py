@@ -43,6 +43,7 @@ def model_of(name):
     return Model(name, 0, vae, init(jax.random.key(0)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*SPACES, "standard"])
 def test_the_encoder_is_over_the_space_of_the_prior(name):
     model, x = model_of(name), jnp.asarray(DATA.train["x"][0])
@@ -109,6 +110,7 @@ def test_a_distance_in_hyperbolic_space_is_that_of_its_logarithm():
     )
 
 
+@pytest.mark.slow
 def test_measures_without_a_meaning_are_left_out():
     settings = EvaluationSettings(num_samples=2, annealing=None)
     on_sphere, hyperbolic = model_of("power_spherical_mixture"), model_of("hyperbolic")

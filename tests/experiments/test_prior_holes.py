@@ -40,6 +40,7 @@ def test_the_picture_is_drawn(tmp_path, monkeypatch):
         assert measured - 0.01 - noise < drawn < measured + noise
 
 
+@pytest.mark.slow
 def test_data_without_labels_have_one_colour():
     data = load("digits", binarization="threshold")
     unlabelled = {name: {"x": getattr(data, name)["x"]} for name in ("train", "validation", "test", "fixed_train")}

@@ -81,6 +81,7 @@ def test_the_joint_density_is_the_sum_of_its_parts():
     assert float(vp.masked(likelihood, mask).log_prob(example)) == pytest.approx(expected - less, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_dict_goes_through_training_streams_checkpoints_and_evaluations(tmp_path):
     arrays = fit(VAE, {"x": X}, validation={"x": X}, checkpoints=tmp_path)
     resumed = fit(VAE, {"x": X}, validation={"x": X}, checkpoints=tmp_path, num_epochs=3)
@@ -112,6 +113,7 @@ def test_a_dict_goes_through_training_streams_checkpoints_and_evaluations(tmp_pa
     }
 
 
+@pytest.mark.slow
 def test_what_stands_at_missing_entries_changes_nothing():
     results = [fit(MASKED, {"x": with_missing(value), "mask": MASK}) for value in (np.nan, 7.0)]
     jax.tree.map(np.testing.assert_array_equal, *(result.params for result in results))
@@ -190,6 +192,7 @@ def test_a_mask_that_is_neither_zero_nor_one_is_refused():
         assert vp.masked(likelihood, np.array([1, 0], dtype)).observed.tolist() == [True, False]
 
 
+@pytest.mark.slow
 def test_odd_masks_and_dicts():
     """All missing, half precision as a mask, another order of the parts, and samples with a mask each."""
     nothing = {name: np.zeros_like(mask) for name, mask in MASK.items()}

@@ -36,6 +36,7 @@ LIKELIHOODS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype:UserWarning")  # TFP's, without x64
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_an_epoch_and_log_p_of_x(name):

@@ -69,6 +69,7 @@ def test_a_run_that_is_resumed_is_the_run_that_goes_on(tmp_path):
         fit(other, params, KEY, checkpoints=tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_trained_model_is_saved_loaded_and_evaluated(framework, tmp_path):
     vae, params, _ = trainable_vae(framework, prior=vp.mixture(DIM, 2), rate=0.1)
@@ -81,6 +82,7 @@ def test_a_trained_model_is_saved_loaded_and_evaluated(framework, tmp_path):
     assert_equal(vp.generate(again, loaded, KEY, 3), vp.generate(vae, trained, KEY, 3))
 
 
+@pytest.mark.slow
 def test_replicas_are_what_separate_runs_are(monkeypatch):
     """One after another, as on a CPU, and mapped, as elsewhere."""
     vae, params, _ = trainable_vae("nnx", rate=0.1)
@@ -105,6 +107,7 @@ def test_equal_networks_are_one_compiled_program(framework):
     assert trainable_vae(framework, rate=0.3)[0] != found[0][0]
 
 
+@pytest.mark.slow
 def test_evaluation_uses_running_statistics_and_no_noise():
     """The value of an example does not depend on others, and changes with the statistics alone."""
     vae, params, _ = trainable_vae("linen", prior=vp.vamp(3, (PIXELS,)), rate=0.5)
@@ -129,6 +132,7 @@ def test_evaluation_uses_running_statistics_and_no_noise():
     assert_equal(states(fitted), states(params))
 
 
+@pytest.mark.slow
 def test_pseudo_inputs_are_encoded_in_evaluation_mode():
     """The KL of a batch is to the mixture of posteriors with running statistics."""
     vae, params, _ = trainable_vae("linen", prior=vp.vamp(3, (PIXELS,)))
@@ -152,6 +156,7 @@ def test_the_average_of_parameters_comes_with_the_state():
     assert_equal(vp.averaged_params(result.state), result.params)
 
 
+@pytest.mark.slow
 def test_labels_reach_the_module_in_training_and_evaluation():
     class Encoder(nn.Module):
         @nn.compact

@@ -82,6 +82,7 @@ def test_parameters_and_running_statistics_are_those_of_the_frameworks_own_loop(
         assert largest_change(network.state, start.state) > 0.1
 
 
+@pytest.mark.slow
 @linen_and_others_nightly
 def test_dropout_differs_by_step_and_example_and_is_off_in_evaluation(framework):
     """Of equal examples, without the noise of z, so that masks alone make a difference."""

@@ -49,6 +49,7 @@ def test_the_committed_rate_is_the_least_kl_of_a_diagonal_gaussian(num_steps, nu
         assert float(vp.kl_divergence(q, p, method="analytic")) > least * (1 - 1e-4) - 1e-5
 
 
+@pytest.mark.slow
 def test_training_cannot_lower_the_kl_below_the_rate():
     """The decoder ignores z, so that nothing but the prior holds the KL up."""
     prior = vp.autoregressive_normal(8, 2, correlation=0.9)

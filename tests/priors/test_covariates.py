@@ -116,6 +116,7 @@ def test_covariates_reach_the_vampprior_through_other_priors_and_files(tmp_path)
         vp.pseudo_covariates(vp.standard_normal(2), {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "known"),
     [

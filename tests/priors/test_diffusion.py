@@ -51,6 +51,7 @@ def test_examples_samples_and_steps_have_their_own_noise():
     np.testing.assert_array_equal(at(0, ODE_STATE), found[:3])
 
 
+@pytest.mark.slow
 def test_the_bound_gives_all_parameters_and_the_encoder_a_gradient():
     """In the mean over noise that of the encoder is the one of many times at once."""
     vae, x, words = identity_vae(PRIOR), jnp.array([0.5, -1.0]), jax.random.bits(KEY, (2000, 2), jnp.uint32)
@@ -112,6 +113,7 @@ def test_an_estimate_of_a_bound_is_no_importance_weight(weigh):
         weigh(identity_vae(PRIOR))
 
 
+@pytest.mark.slow
 def test_joint_training_brings_the_density_of_the_ode_to_the_encodings():
     """Two clusters: after training by the bound, the ODE's log p at z is near that of the mixture."""
     pytest.importorskip("diffrax")

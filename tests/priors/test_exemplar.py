@@ -114,6 +114,7 @@ def test_a_step_renews_the_encodings_of_its_batch_and_leaves_the_exemplars():
     assert state.params.prior.params["base"]["log_scale"] != 0
 
 
+@pytest.mark.slow
 def test_a_fit_with_replicas_carries_the_state_to_evaluation_and_to_disk(tmp_path):
     prior = vp.exemplar(2, num_neighbors=3)
     vae, params = vae_and_params(prior, X)

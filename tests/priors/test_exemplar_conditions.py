@@ -122,6 +122,7 @@ def make_vae(prior, network_reads=True, size=40):
     return vae, vp.VAEParams(networks[0], networks[1].T, prior.init(KEY)), x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["label", "vector"])
 def test_a_fit_leaves_one_out_and_its_model_is_saved_with_the_conditions(kind, tmp_path):
     options = {"num_neighbors": 3, "encoder_reads_condition": True}

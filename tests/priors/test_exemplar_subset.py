@@ -123,6 +123,7 @@ def make_vae(prior):
     return vae, vp.VAEParams(networks[0], networks[1].T, prior.init(KEY)), x
 
 
+@pytest.mark.slow
 def test_each_step_trains_on_the_subset_in_its_state_and_draws_the_next():
     prior = vp.transformed(vp.exemplar(2, subset_size=8), vp.affine_coupling(2, hidden=(4,)))
     vae, params, x = make_vae(prior)
@@ -148,6 +149,7 @@ def test_each_step_trains_on_the_subset_in_its_state_and_draws_the_next():
     np.testing.assert_allclose(metrics.kl, same.kl, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_replicas_with_keys_of_their_own_draw_subsets_of_their_own():
     vae, params, x = make_vae(vp.exemplar(2, subset_size=8, num_neighbors=2))
     states = [vp.init_prior_state(vae, params, x=x, key=key) for key in jax.random.split(KEY, 2)]

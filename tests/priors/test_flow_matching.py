@@ -26,6 +26,7 @@ def identity_vae(prior):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_diffrax")
 @pytest.mark.parametrize("path", ["linear", "cosine"])
 def test_fit_learns_the_encodings(path):
@@ -45,6 +46,7 @@ def test_fit_learns_the_encodings(path):
     assert -0.02 < gap.mean() < 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_diffrax")
 def test_state_has_the_errors_of_the_solver_and_of_the_divergence():
     coarse = vp.flow_matching(2, hidden=(8,), tolerance=1e-3, num_probes=2)
@@ -61,6 +63,7 @@ def test_state_has_the_errors_of_the_solver_and_of_the_divergence():
     assert error > 0.05 > solver > 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_diffrax")
 def test_log_marginal_carries_the_errors():
     prior = vp.flow_matching(2, hidden=(4,))
@@ -118,6 +121,7 @@ def test_bad_arguments(make, message):
         make()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_diffrax")
 @pytest.mark.parametrize("kind", ["label", "vector"])
 def test_density_given_a_condition_is_that_of_its_encodings(kind):
@@ -140,6 +144,7 @@ def test_density_given_a_condition_is_that_of_its_encodings(kind):
     assert -0.02 < np.mean(exact - found) < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_diffrax")
 def test_errors_are_measured_at_conditions():
     """Of the labels all in turn; of vectors those of the data, if they are given: y = 50 needs more steps than 0."""

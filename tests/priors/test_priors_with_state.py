@@ -28,6 +28,7 @@ def over_vamp(name):
     return vae, vp.init_prior_state(vae, params, num_draws=1000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRIORS)
 def test_a_prior_over_a_vamp_is_trained_looked_at_and_fixed(name):
     vae, params = over_vamp(name)

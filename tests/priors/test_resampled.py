@@ -90,6 +90,7 @@ def test_samples_have_that_density(num_proposals):
     assert density.sum() * CELL == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_limits():
     """One proposal gives the base, and so does a constant acceptance; many give the base times a(z) / Z."""
     prior, params = made(num_proposals=1)
@@ -130,6 +131,7 @@ def test_the_ratio_of_densities_is_finite_with_its_gradient(normalizer, num_prop
         assert float(value) == pytest.approx(terms.sum(), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", BASES)
 def test_the_estimate_of_the_normalizer_has_its_error_and_its_gradient(base):
     prior, params = made(base, num_draws=4000)
@@ -218,6 +220,7 @@ def test_runs_are_resumed_replicated_and_saved_with_the_state(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, loaded.prior.state, whole.params.prior.state)
 
 
+@pytest.mark.slow
 def test_training_finds_what_no_gaussian_has_and_keeps_the_normalizer():
     """A ring: the acceptance hollows out a Gaussian, and the running mean stays near the integral."""
     key_angle, key_radius = jax.random.split(KEY)
@@ -242,6 +245,7 @@ def test_training_finds_what_no_gaussian_has_and_keeps_the_normalizer():
     assert isinstance(fixed, Resampled)
 
 
+@pytest.mark.slow
 def test_log_marginal_says_what_the_error_means():
     prior = vp.resampled(vp.standard_normal(2), 2, hidden=(6,))
     vae, params = vae_with(prior)
@@ -265,6 +269,7 @@ def test_log_marginal_says_what_the_error_means():
     assert vp.log_marginal(vae, params, KEY, X[:5], num_samples=20).normalizer_error is None
 
 
+@pytest.mark.slow
 def test_over_an_exemplar_prior_both_states_are_kept():
     prior = vp.resampled(vp.exemplar(2, num_neighbors=2), 2, hidden=(4,))
     vae, params = vae_with(prior)
@@ -277,6 +282,7 @@ def test_over_an_exemplar_prior_both_states_are_kept():
     assert (state.params.prior.state["normalizer"] != params.prior.state["normalizer"]).all()
 
 
+@pytest.mark.slow
 def test_two_levels_and_vampprior_read_the_encoder():
     prior = vp.two_level(vp.resampled(vp.exemplar(1), 1, hidden=(4,)), 1, 1, hidden=(4,))
     vae, params = vae_with(prior)

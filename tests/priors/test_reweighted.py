@@ -86,6 +86,7 @@ def vae_of(prior=None, scale=0.4):
     )
 
 
+@pytest.mark.slow
 def test_where_encodings_have_the_prior_nothing_changes():
     """q(z) is N(0, I): x has the variance that the encoder's noise leaves. Of six classifiers few beat chance."""
     prior, vae = vp.reweighted(vp.standard_normal(2), 2, hidden=(8,)), vae_of()
@@ -100,6 +101,7 @@ def test_where_encodings_have_the_prior_nothing_changes():
     assert changed <= 1  # a chance of about 2 % each
 
 
+@pytest.mark.slow
 def test_the_ratio_that_is_learned_is_that_of_the_densities():
     """q(z) is a Gaussian, and the base a mixture; the fitted density comes near q(z)."""
     vae = vae_of(BASES["mixture"](), scale=0.3)

@@ -82,6 +82,7 @@ def test_the_error_of_the_average_is_as_documented():
     assert abs(errors.mean() + error**2 / 2) < 5 * error / np.sqrt(100)
 
 
+@pytest.mark.slow
 def test_fit_and_evaluation_take_missing_vectors():
     vae, params, x = linear_gaussian_vae(40)
     vae = vae._replace(prior=vp.semi_supervised_vectors(INNER, VECTORS))

@@ -40,6 +40,7 @@ def on_grid(prior, params):
     return probability / probability.sum(), np.exp(log_weight(params, GRID.astype(np.float64)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", ["mixture", "flow"])
 def test_the_density_of_two_proposals_is_that_of_the_pair_that_is_chosen_from(base):
     """p(z) = 2 pi(z) sum over the other proposal of pi f(z) / (f(z) + f): a double sum over a grid."""
@@ -56,6 +57,7 @@ def test_the_density_of_two_proposals_is_that_of_the_pair_that_is_chosen_from(ba
     assert np.ptp(np.log(exact)) > 0.5
 
 
+@pytest.mark.slow
 def test_samples_have_the_density_that_the_state_estimates():
     """Chi-square tests along two directions, for K where the limit of many proposals is far."""
     prior, params = made("mixture", num_proposals=4)
@@ -80,6 +82,7 @@ def test_samples_have_the_density_that_the_state_estimates():
         assert min(p_value(base), p_value(limit)) < 1e-4, "the test would not see another density"
 
 
+@pytest.mark.slow
 def test_constant_weights_give_the_base_and_no_density_is_above_k_times_the_base():
     prior, params = made(num_proposals=7)
     start = prior.init(KEY)
@@ -92,6 +95,7 @@ def test_constant_weights_give_the_base_and_no_density_is_above_k_times_the_base
     assert (np.asarray(found) - base).max() == pytest.approx(math.log(7), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_log_density_is_too_low_and_its_error_and_bias_are_those_of_other_draws():
     prior, params = made(num_proposals=4)
     vae, start = vae_with(prior)
@@ -113,6 +117,7 @@ def test_the_log_density_is_too_low_and_its_error_and_bias_are_those_of_other_dr
     assert (np.asarray(exact.normalizer_error) < spread / 4).all()
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_the_density_for_many_proposals():
     """In f and in the base, against the limit of many proposals on a grid."""
     prior, params = made("mixture", num_proposals=2000, size=0.3)
@@ -138,6 +143,7 @@ def test_the_gradient_is_that_of_the_density_for_many_proposals():
     assert np.abs(expected).max() > 0.1
 
 
+@pytest.mark.slow
 def test_a_step_renews_the_oldest_sums():
     prior = vp.snis(vp.mixture(2, 2), 2, hidden=(6,), num_proposals=20, num_sums=5)
     vae, params = vae_with(prior)

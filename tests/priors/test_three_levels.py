@@ -90,6 +90,7 @@ def normal_kl(mean, covariance, prior_covariance):
     return (np.trace(precision @ covariance) + mean @ precision @ mean - len(mean) + log_ratio) / 2
 
 
+@pytest.mark.slow
 def test_a_vampprior_on_three_levels_trains_and_its_components_are_used():
     prior = vp.two_level(vp.two_level(vp.vamp(3, (5,)), 1, 1), 2, 2)
     encode = lambda params, x: three_levels(x, params["weight"])  # noqa: E731

@@ -14,6 +14,7 @@ KEY = jax.random.key(0)
 SMALL = {"num_layers": 2, "num_heads": 2, "features": 8}
 
 
+@pytest.mark.slow
 def test_each_conditional_reads_the_dimensions_before_it():
     prior = vp.transformer_mixture(4, 3, **SMALL)
     distribution = prior.apply(perturbed(prior.init(KEY), jax.random.key(1)))
@@ -40,6 +41,7 @@ def test_rows_from_the_cache_are_those_of_one_pass():
     np.testing.assert_allclose(np.stack(rows), network.apply(variables, z, condition), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_samples_have_the_distribution_of_the_density():
     prior = vp.transformer_mixture(2, 1, num_layers=1, num_heads=1, features=4)
     params = perturbed(prior.init(KEY), jax.random.key(8), 1.0)

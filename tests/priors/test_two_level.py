@@ -134,6 +134,7 @@ def test_prior_and_aggregated_posterior_against_scipy(model):
     assert abs(surgery.mean_kl.mean - exact_kl.mean()) < 5 * surgery.mean_kl.standard_error
 
 
+@pytest.mark.slow
 def test_latents_of_two_levels_by_quadrature(model):
     """I(n; z_d) of Gaussian marginals, whose means and scales are known."""
     means, scale = model.posterior_means(), np.sqrt(np.diag(model.covariance))

@@ -205,6 +205,7 @@ def elsewhere(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_with_other_versions_functions_that_give_the_same_are_taken_for_the_same(elsewhere, tmp_path):
     shutil.copytree(elsewhere, tmp_path / "run")
     again = {"vae": louder(1 + 1e-6), "transform": shifted(0), "optimizer": over_epochs(50)}
@@ -327,6 +328,7 @@ def test_the_comparison_does_not_report_one_seed_as_another(tmp_path):
         train("standard", resolve(Config(seed=5, **small), digits), digits, tmp_path)
 
 
+@pytest.mark.slow
 def test_another_process_comes_to_the_same_fingerprint(tmp_path):
     """Neither the order of hashes nor addresses are in it."""
     script = (

@@ -98,6 +98,7 @@ def test_a_mixture_of_which_one_component_is_used(wrap):
     assert messages[0].startswith("replicas 0, 1, epoch 10: the prior uses one of its 4 components")
 
 
+@pytest.mark.slow
 def test_data_sorted_by_class_use_every_component():
     prior = vp.mixture(2, 2)
     vae, params = bernoulli_vae(prior)

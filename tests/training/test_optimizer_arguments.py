@@ -90,6 +90,7 @@ def test_tensors_of_float16_are_normalised_as_those_of_float32():
         np.testing.assert_allclose(normalised, [0.6, 0.8], rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_beta_as_a_schedule_of_the_step():
     """Constant, it is that beta; at 0 and from then on 1, it is one epoch's warm-up of one step; replicas share it."""
     vae, params = bernoulli_vae()

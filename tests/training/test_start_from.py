@@ -49,6 +49,7 @@ def fail(**options):
     return caught.value
 
 
+@pytest.mark.slow
 def test_a_result_starts_a_run_of_its_own_that_says_where_it_started():
     first = run()
     second = run(params=vp.start_from(first), optimizer=optax.adam(1e-3))
@@ -61,6 +62,7 @@ def test_a_result_starts_a_run_of_its_own_that_says_where_it_started():
     assert f"run: {name}, started from run {origin['run']}, epoch {origin['epoch']}" in repr(second)
 
 
+@pytest.mark.slow
 def test_equal_runs_have_one_name_and_others_another():
     name = run().fingerprint["name"]
     assert run(num_epochs=1, patience=1).fingerprint["name"] == name
@@ -68,6 +70,7 @@ def test_equal_runs_have_one_name_and_others_another():
     assert len(names - {name}) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("validation", [CASE["validation"], None], ids=["validation", "without"])
 @pytest.mark.parametrize("replicas", [None, 2])
 def test_a_folder_gives_what_the_result_gives(tmp_path, validation, replicas):
@@ -83,6 +86,7 @@ def test_a_folder_gives_what_the_result_gives(tmp_path, validation, replicas):
         assert np.all(result.best_epoch < 8)
 
 
+@pytest.mark.slow
 def test_dtypes_are_kept(tmp_path):
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), PARAMS)
     result = run(params=params, checkpoints=tmp_path)
@@ -91,6 +95,7 @@ def test_dtypes_are_kept(tmp_path):
     same(start.params, result.params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("validation", [CASE["validation"], None], ids=["validation", "without"])
 def test_a_lower_rate_starts_from_the_last_good_state_of_a_failed_run(tmp_path, validation):
     error = fail(checkpoints=tmp_path / "fast", validation=validation)
@@ -123,6 +128,7 @@ def test_a_failed_run_that_is_resumed_or_slowed_down_in_its_folder_says_what_to_
     assert "pass `vp.start_from(error.result)`" in str(fail())
 
 
+@pytest.mark.slow
 def test_a_failed_replica_does_not_keep_the_others_from_going_on(tmp_path):
     rates = {"learning_rate": np.float32([1.0, 0.05])}
     options = {"params": stacked(PARAMS, 2), "key": jnp.stack([KEY, KEY]), "optimizer": too_fast}

@@ -60,6 +60,7 @@ class Loader:
             yield {"x": part}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("training", "validation"),
     [("batches", "arrays"), ("batches", "batches"), ("batches", None), ("arrays", "batches")],
@@ -81,6 +82,7 @@ def test_batches_in_the_order_of_arrays_give_the_run_of_arrays(training, validat
     assert found.compile_seconds > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [Loader(binary_data()), binary_data()], ids=["batches", "arrays"])
 def test_replicas_are_what_separate_runs_are_and_stop_on_their_own(data):
     vae, params = bernoulli_vae()

@@ -56,6 +56,7 @@ def by_hand(params, *, shift, **context):
     return distrax.Independent(distrax.Normal(params + shift, jnp.ones(2)), 1)
 
 
+@pytest.mark.slow
 def test_what_something_reads_is_not_named():
     own = VAE._replace(prior=vp.Prior(lambda key: jnp.zeros(2), by_hand, {"factory": "by_hand"}))
     shifted = PARAMS._replace(prior=jnp.zeros(2))

@@ -67,6 +67,7 @@ def test_weights_by_hand_and_values_that_count_nothing():
     np.testing.assert_allclose(equal, estimate(jnp.asarray(numbers)), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_fit_weighs_arrays_and_streams_alike():
     """Batches of 3 in a fixed order, with a validation set that is cut into batches of 4 and 2."""
     options = {"num_epochs": 1, "progress": False, "patience": None}
@@ -107,6 +108,7 @@ def test_an_epoch_of_batches_without_any_weight_is_refused(of):
         )
 
 
+@pytest.mark.slow
 def test_evaluations_weigh_examples():
     context = {"y": Y, "weight": WEIGHTS}
     for given in (
@@ -146,6 +148,7 @@ def test_active_units_weigh_the_variance_of_means(streams):
         active_units(VAE, PARAMS, X, y=Y, weight=WEIGHTS * (WEIGHTS == 3))
 
 
+@pytest.mark.slow
 def test_a_prior_is_fitted_to_weighted_examples():
     """A mixture of one component ends at the weighted mean of the encodings, which have no noise."""
     mean = np.average(X @ np.asarray(PARAMS.encoder).T, weights=WEIGHTS, axis=0)
@@ -176,6 +179,7 @@ def test_halves_whose_sum_is_beyond_their_range():
     np.testing.assert_allclose(found.average, expected.average, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_batches_whose_examples_all_have_weight_0():
     """Such a batch changes nothing, also as the first; a stream of them alone is refused."""
     batch = data()

@@ -20,6 +20,7 @@ from vaepriors_jax.evaluation.samples.scores import SCORES
 KEY = jax.random.key(0)
 
 
+@pytest.mark.slow
 def test_sample_quality_of_digits(digits):
     data, network = digits
     images = {"train": data.train["x"], "test": data.test["x"], "generated": data.validation["x"]}
@@ -52,6 +53,7 @@ def test_sample_quality_of_digits(digits):
     assert again.scores == {name: scores[name] for name in ("generated", "floor", "noise")}
 
 
+@pytest.mark.slow
 def test_sample_quality_of_many_images():
     """With 2,000 test images or more: no intervals, KID from subsets, and training images as many as generated."""
     train, test, generated = (draw(seed, n, 2, 2) for seed, n in enumerate((5000, 2000, 2500)))
