@@ -20,8 +20,9 @@ ARGUMENTS = {
     "flow_matching_prior": ["--num-epochs", "1", "--latent-dim", "2", "--num-steps", "5", "--num-images", "2"],
     "objectives": ["--num-epochs", "1"],
     "missing_labels": ["--num-epochs", "2"],
+    "vector_conditions": ["--num-epochs", "1"],
 }
-NIGHTLY = ("counts", "flow_matching_prior", "missing_labels", "objectives")
+NIGHTLY = ("counts", "flow_matching_prior", "missing_labels", "objectives", "vector_conditions")
 # Packages without which an example is skipped.
 NEEDS = {"stream_torch": "torch", "flow_matching_prior": "diffrax"}
 
