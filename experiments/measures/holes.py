@@ -40,12 +40,13 @@ def without_label(model: Model, data: Dataset) -> vp.VAE:
     return model.vae._replace(prior=vp.marginalize(model.vae.prior, data.class_probabilities))
 
 
-# What reads no prior is a program of its own, which priors with equal networks share.
-@partial(jax.jit, static_argnums=0)
-def _sample_encodings(
-    networks: vp.VAE, params: vp.VAEParams, key: jax.Array, data: Arrays
-) -> tuple[jax.Array, jax.Array]:
-    return sample_encodings(mixture_of_all(networks, params, data), key, NUM_SAMPLES)
+# What reads no prior takes q(z) as an argument, so that all priors share a program.
+_aggregate = partial(jax.jit, static_argnums=0)(mixture_of_all)
+
+
+@jax.jit
+def _sample_encodings(aggregated: vp.Mixture, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return sample_encodings(aggregated, key, NUM_SAMPLES)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -59,27 +60,26 @@ def _log_prior(vae: vp.VAE, params: vp.VAEParams, z: jax.Array) -> jax.Array:
     return vp.log_prob_in_chunks(vae.latent_prior(params), z)
 
 
-@partial(jax.jit, static_argnums=0)
-def _log_q(networks: vp.VAE, params: vp.VAEParams, data: Arrays, z: jax.Array) -> jax.Array:
-    return vp.log_prob_in_chunks(mixture_of_all(networks, params, data), z)
+@jax.jit
+def _log_q(aggregated: vp.Mixture, z: jax.Array) -> jax.Array:
+    return vp.log_prob_in_chunks(aggregated, z)
 
 
 def _hole_mass(vae: vp.VAE, params: vp.VAEParams, key: jax.Array, data: Arrays) -> vp.HoleMass:
     """`vp.hole_mass` of the encodings of all data."""
     key_p, key_q = jax.random.split(key)
-    networks = without_prior(vae, params)
-    from_q, log_q_of_q = _sample_encodings(*networks, key_q, data)
+    aggregated = _aggregate(*without_prior(vae, params), data)
+    from_q, log_q_of_q = _sample_encodings(aggregated, key_q)
     from_p = draw_prior(vae, params, key_p)[:NUM_SAMPLES]
-    log_p_of_p, log_p_of_q = (_log_prior(vae, params, z) for z in (from_p, from_q))
-    return mass_of_holes(log_q_of_q, _log_q(*networks, data, from_p), log_p_of_p, log_p_of_q)
+    log_p = _log_prior(vae, params, jnp.concatenate([from_p, from_q]))
+    log_p_of_p, log_p_of_q = jnp.split(log_p, [len(from_p)])
+    return mass_of_holes(log_q_of_q, _log_q(aggregated, from_p), log_p_of_p, log_p_of_q)
 
 
-@partial(jax.jit, static_argnums=0)
-def _map_q(
-    networks: vp.VAE, params: vp.VAEParams, data: Arrays, keys: MapKeys, from_p: jax.Array | None
-) -> tuple[Area, jax.Array, jax.Array]:
+@jax.jit
+def _map_q(aggregated: vp.Mixture, keys: MapKeys, from_p: jax.Array | None) -> tuple[Area, jax.Array, jax.Array]:
     """The area of the map, and log q(z) there."""
-    area, aggregated = choose_area(mixture_of_all(networks, params, data), keys, from_p)
+    area, aggregated = choose_area(aggregated, keys, from_p)
     marginal, is_exact = marginal_on(area, aggregated, jax.random.fold_in(keys.q, 1))
     return area, log_density_on(area, aggregated if marginal is None else marginal), is_exact
 
@@ -102,7 +102,7 @@ def hole_map(model: Model, data: Dataset, plane: Plane = "principal") -> HoleMap
     vae, params, keys = without_label(model, data), model.params, MapKeys.split(jax.random.key(0))
     encoded = {"x": data.fixed_train["x"], **model.context(data.fixed_train)}
     from_p = draw_prior(vae, params, keys.p) if plane == "difference" else None
-    area, log_q, q_is_exact = _map_q(*without_prior(vae, params), encoded, keys, from_p)
+    area, log_q, q_is_exact = _map_q(_aggregate(*without_prior(vae, params), encoded), keys, from_p)
     marginal, p_is_exact = _marginal(vae, params, jax.random.fold_in(keys.p, 1), area)
     log_p = _log_p(vae, params, area) if marginal is None else _log_marginal(area, marginal)
     return join_map(area, log_q, log_p, q_is_exact, p_is_exact)

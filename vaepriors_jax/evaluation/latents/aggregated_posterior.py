@@ -6,6 +6,7 @@ from typing import Any
 import distrax
 import jax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 
 from vaepriors_jax.checks import check_positive_integer, check_some_weight
 from vaepriors_jax.data_checks import check_data
@@ -38,7 +39,7 @@ def mixture_of_all(vae: VAE, params: VAEParams, data: dict[str, jax.Array], chun
     vae, params = without_prior(vae, params)
     encoded = _encode_all(vae, params, data, chunk_size)
     log_weights = _log_weights(num_rows(data), data.get("weight"))
-    return mixture_of_posteriors(log_weights, partial(posterior_of, vae, params), data, encoded)
+    return mixture_of_posteriors(log_weights, Partial(posterior_of, vae, params), data, encoded)
 
 
 def _log_weights(num_examples: int, weight: jax.Array | None) -> jax.Array:
@@ -60,7 +61,7 @@ def mixture_of_stream(vae: VAE, params: VAEParams, stream: PlacedStream, chunk_s
 
     data, encoded, weight = concatenate(map_stream(program, params, jax.random.key(0), stream))
     log_weights = _log_weights(len(jax.tree.leaves((data, encoded))[0]), weight)
-    return mixture_of_posteriors(log_weights, partial(posterior_of, vae, params), data, encoded)
+    return mixture_of_posteriors(log_weights, Partial(posterior_of, vae, params), data, encoded)
 
 
 def aggregated_posterior(vae: VAE, params: VAEParams, x: Any, *, chunk_size: int = 1000, **context: Any) -> Mixture:

@@ -19,6 +19,8 @@ _CANCELLED = 1e-2
 # Up to so many of these for each point, such as the point itself and near copies, are computed again one by one; if a
 # point has more, all its distances are.
 _FEW = 16
+# Neighbours that are looked for at least, where it is more than one.
+_LEAST_FOUND = 8
 
 
 def _by_product(point: jax.Array, reference: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -71,11 +73,11 @@ def _nearest(points: jax.Array, reference: jax.Array, k: int, rows: int) -> jax.
     return _in_chunks(of_chunk, points, rows)
 
 
-@partial(jax.jit, static_argnums=(3, 4))
+@partial(jax.jit, static_argnums=4)
 def _count_balls(points: jax.Array, centres: jax.Array, squared_radii: jax.Array, closed: bool, rows: int) -> jax.Array:
     def of_chunk(points: jax.Array) -> jax.Array:
         squared = _squared_distances(points, centres)
-        return jnp.sum(squared <= squared_radii if closed else squared < squared_radii, axis=1)
+        return jnp.sum((squared < squared_radii) | (closed & (squared == squared_radii)), axis=1)
 
     return _in_chunks(of_chunk, points, rows)
 
@@ -86,7 +88,9 @@ def _rows(points: jax.Array, reference: jax.Array) -> int:
 
 def nearest(points: jax.Array, reference: jax.Array, k: int) -> jax.Array:
     """Squared distances [N, k] to the k nearest members of `reference`, nearest first."""
-    return _nearest(points, reference, k, _rows(points, reference))
+    # Several k share a program.
+    found = 1 if k == 1 else min(max(k, _LEAST_FOUND), len(reference))
+    return _nearest(points, reference, found, _rows(points, reference))[:, :k]
 
 
 def count_balls(points: jax.Array, centres: jax.Array, squared_radii: jax.Array, *, closed: bool) -> jax.Array:
