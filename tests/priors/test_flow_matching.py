@@ -8,6 +8,7 @@ import scipy.stats
 
 import vaepriors_jax as vp
 from tests.cases import perturbed
+from vaepriors_jax.distributions import probability_flow
 
 KEY = jax.random.key(0)
 
@@ -159,3 +160,26 @@ def test_errors_are_measured_at_conditions():
     assert state["normalizer_error"].shape == (2,)
     with pytest.raises(ValueError, match=r"of shape \(1,\)"):
         of_vector.init_state(params=params, y=jnp.ones((10, 2)))
+
+
+def test_on_top_of_two_levels_it_is_fitted_without_the_ode(monkeypatch):
+    def refuse(*arguments):
+        raise AssertionError("the ODE was solved")
+
+    monkeypatch.setattr(probability_flow, "_solve", refuse)
+    top, state = vp.flow_matching(2, hidden=(8,)), {"normalizer": 1.0, "normalizer_error": 0.0, "normalizer_key": 0}
+    prior, z = vp.two_level(top, 2, 3, hidden=()), jnp.array([0.3, -0.7, 1.1, 0.2, -0.4])
+    params = perturbed(prior.init(KEY), jax.random.key(1))
+
+    def loss(params):
+        return prior.apply(params, **state).fitting_loss(KEY, z)
+
+    found, gradient = jax.value_and_grad(loss)(params)
+    learned = [gradient["bottom"], gradient["top"]["network"]]  # loc and log_scale stay those of the data
+    assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(learned))
+    bottom = prior.apply(params, **state).bottom(z[3:])
+    exact = scipy.stats.norm.logpdf(z[:3], bottom.mean(), bottom.stddev()).sum()
+    alone = top.apply(params["top"], **state).fitting_loss(KEY, z[3:])
+    assert found == pytest.approx(float(alone) - exact, rel=1e-5)
+    plain = vp.two_level(vp.standard_normal(2), 2, 3)
+    assert plain.apply(plain.init(KEY)).fitting_loss is None

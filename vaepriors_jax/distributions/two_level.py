@@ -39,6 +39,22 @@ class TwoLevel(distrax.Distribution):
         space = space_of(self.top)
         return space if space == EUCLIDEAN else f"{EUCLIDEAN} x {space}"
 
+    @property
+    def fitting_loss(self) -> Callable[[jax.Array, jax.Array], jax.Array] | None:
+        """What `fit_prior` minimises in place of -log p(z), where the top level has a loss of its own; else None.
+
+        A function of a key and one z [dim]: -log p(z1|z2) plus that loss at z2.
+        """
+        of_top = getattr(self.top, "fitting_loss", None)
+        if of_top is None:
+            return None
+
+        def loss(key: jax.Array, value: jax.Array) -> jax.Array:
+            bottom, top = self.split(as_event(value, self.event_shape, jnp.result_type(float)))
+            return of_top(key, top) - self.bottom(top).log_prob(bottom)
+
+        return loss
+
     def split(self, value: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Splits z [..., dim] into z1 and z2."""
         return value[..., : self.bottom_dim], value[..., self.bottom_dim :]
