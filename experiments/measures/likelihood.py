@@ -24,7 +24,7 @@ from vaepriors_jax.training.progress import is_live
 
 NUM_ANNEALED = 100  # test images on which annealed importance sampling checks the importance weighting
 # Where each density solves an ODE, log p(x) takes a thousand times as long: at most so many images and samples of each.
-NUM_SOLVED, NUM_SOLVED_SAMPLES = 100, 100
+NUM_SOLVED, NUM_SOLVED_SAMPLES = 100, 500
 
 
 class LogMarginals(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Any
 
 NUM_IMAGES, NUM_SAMPLES = "log_marginal_num_images", "log_marginal_num_samples"
 WHY = "since each density of the prior is the solution of an ODE"
-BIAS = "Fewer samples give a lower log p(x) on average, so that a gain over a prior with more samples is understated."
+BIAS = "Fewer samples give a lower log p(x) on average: a gain over a prior that has more of them is understated."
 
 
 def fewer_mark(entry: Mapping[str, Any]) -> str:

@@ -69,6 +69,7 @@ def test_log_p_of_x_is_that_of_evenly_chosen_images_and_nan_elsewhere(tmp_path, 
     assert (len(rows), rows[0], rows[-1]) == (NUM_ROWS, 0, NUM_TEST - 1)
     assert set(np.diff(rows)) == {2, 3}
 
+    monkeypatch.setattr(module, "NUM_SOLVED_SAMPLES", 100)
     settings = EvaluationSettings(num_samples=120, folder=log_marginals_folder(tmp_path, "standard", 0))
     row = module.likelihood(model, data, settings)
     kept = kept_log_marginals(tmp_path, "standard", 0)
