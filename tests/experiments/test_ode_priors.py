@@ -136,7 +136,7 @@ def test_differences_are_over_the_images_that_both_priors_have(tmp_path):
         "diffusion has the highest log p(x)",
         "log p(x) of diffusion is estimated on 100 of the 200 test images with S = 50",
         f"over the same images; in nats: diffusion {gain.mean:+.2f} ±",
-        "a gain over a prior with more samples is understated",
+        "a gain over a prior that has more of them is understated",
     ):
         assert text in answered.words
 
