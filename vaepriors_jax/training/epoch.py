@@ -67,10 +67,25 @@ def optimizer_of(optimizer: Any, hyperparameters: Mapping[str, jax.Array]) -> op
     return optimizer(**hyperparameters) if hyperparameters else optimizer
 
 
+class EpochKeys(NamedTuple):
+    """The keys of a replica in an epoch; that of validation is the same in all epochs."""
+
+    shuffle: jax.Array
+    steps: jax.Array
+    validation: jax.Array
+
+
+def epoch_keys(key: jax.Array, epoch: jax.Array) -> EpochKeys:
+    """Splits the key of a replica for an epoch."""
+    key_epoch, key_validation = jax.random.split(key)
+    key_shuffle, key_steps = jax.random.split(jax.random.fold_in(key_epoch, epoch))
+    return EpochKeys(key_shuffle, key_steps, key_validation)
+
+
 def one_epoch(
     options: Options,
     state: FitState,
-    key: jax.Array,
+    keys: EpochKeys,
     beta: jax.Array,
     hyperparameters: Mapping[str, jax.Array],
     epoch: jax.Array,
@@ -78,9 +93,9 @@ def one_epoch(
     validation: Data | None,
 ) -> tuple[FitState, dict[str, jax.Array]]:
     """One epoch of one replica: shuffle, train, validate, keep the best. `epoch` counts from 1."""
-    train, metrics = train_on_arrays(options, state.train, key, beta, hyperparameters, epoch, data)
+    train, metrics = train_on_arrays(options, state.train, keys, beta, hyperparameters, data)
     if validation is not None:
-        values = validation_elbo(options, train, epoch_keys(key, epoch).validation, validation)
+        values = validation_elbo(options, train, keys.validation, validation)
         metrics["validation_elbo"] = weighted_mean(values, weights_of(validation))
     return keep_best(options, state, train, epoch, metrics.get("validation_elbo")), metrics
 
@@ -88,14 +103,12 @@ def one_epoch(
 def train_on_arrays(
     options: Options,
     train: TrainState,
-    key: jax.Array,
+    keys: EpochKeys,
     beta: jax.Array,
     hyperparameters: Mapping[str, jax.Array],
-    epoch: jax.Array,
     data: Data,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """The training of an epoch: the steps on all batches in a random order, and the means of their metrics."""
-    keys = epoch_keys(key, epoch)
     num_steps = num_examples(data) // options.batch_size
     order = jax.random.permutation(keys.shuffle, num_examples(data))
     order = order[: num_steps * options.batch_size].reshape(num_steps, options.batch_size)
@@ -114,21 +127,6 @@ def weights_of(data: Data) -> jax.Array | None:
     if isinstance(data, Sharded):
         return data.arrays["weight"][data.positions] if "weight" in data.arrays else None
     return data.get("weight")
-
-
-class EpochKeys(NamedTuple):
-    """The keys of a replica in an epoch; that of validation is the same in all epochs."""
-
-    shuffle: jax.Array
-    steps: jax.Array
-    validation: jax.Array
-
-
-def epoch_keys(key: jax.Array, epoch: jax.Array) -> EpochKeys:
-    """Splits the key of a replica for an epoch."""
-    key_epoch, key_validation = jax.random.split(key)
-    key_shuffle, key_steps = jax.random.split(jax.random.fold_in(key_epoch, epoch))
-    return EpochKeys(key_shuffle, key_steps, key_validation)
 
 
 def train_step(

@@ -26,7 +26,7 @@ from vaepriors_jax.training.checks import (
 )
 from vaepriors_jax.training.epoch import FitState, Optimizer, Options
 from vaepriors_jax.training.placed_stream import PlacedStream, open_stream, place_stream, size_of_batches
-from vaepriors_jax.training.programs import start_program
+from vaepriors_jax.training.programs import keys_program, start_program
 from vaepriors_jax.training.streams import Batches
 from vaepriors_jax.training.transforms import Transform
 from vaepriors_jax.trees import named_arrays
@@ -73,6 +73,7 @@ class Run(NamedTuple):
     def arguments(self, state: FitState, epoch: int) -> tuple[Any, ...]:
         """The arguments of the compiled epoch. Epochs count from 1."""
         _, keys, betas, hyperparameters, _ = self.replicas
+        keys = keys_program(self.options.mesh)(keys, np.int32(epoch))
         return state, keys, betas, hyperparameters, np.int32(epoch), self.train, self.validation
 
     def unstack(self, array: Any) -> Any:

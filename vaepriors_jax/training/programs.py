@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from vaepriors_jax.objective_options import Objective
 from vaepriors_jax.parallel.sharding import REPLICAS, over_replicas
-from vaepriors_jax.training.epoch import FitState, Optimizer, Options, one_epoch, optimizer_of
+from vaepriors_jax.training.epoch import EpochKeys, FitState, Optimizer, Options, epoch_keys, one_epoch, optimizer_of
 from vaepriors_jax.training.state import init_train_state
 from vaepriors_jax.vae import VAEParams
 
@@ -26,6 +26,15 @@ def start_program(optimizer: Optimizer, objective: Objective, mesh: Mesh | None)
         return FitState(state, state.params, best_elbo, best_epoch, jnp.zeros((), bool))
 
     return jax.jit(jax.vmap(start), out_shardings=None if mesh is None else over_replicas(mesh))
+
+
+@lru_cache(maxsize=32)
+def keys_program(mesh: Mesh | None) -> Callable[[jax.Array, np.int32], EpochKeys]:
+    """The program that splits the keys of all replicas for an epoch.
+
+    It is apart from the epoch, since random numbers take long to compile, and all models share it.
+    """
+    return jax.jit(jax.vmap(epoch_keys, (0, None)), out_shardings=None if mesh is None else over_replicas(mesh))
 
 
 def epoch_program(options: Options, arguments: tuple[Any, ...]) -> Callable[..., Any]:

@@ -15,9 +15,9 @@ from vaepriors_jax.objectives import weighted_mean
 from vaepriors_jax.parallel.sharding import Data, over_replicas, place_batch, to_host
 from vaepriors_jax.training.epoch import (
     METRICS,
+    EpochKeys,
     FitState,
     Options,
-    epoch_keys,
     keep_best,
     train_on_arrays,
     train_step,
@@ -55,7 +55,7 @@ class Moving(NamedTuple):
 def run_epoch(
     options: Options,
     state: FitState,
-    keys: jax.Array,
+    keys: EpochKeys,
     betas: jax.Array,
     hyperparameters: Hyperparameters,
     epoch: np.int32,
@@ -68,7 +68,7 @@ def run_epoch(
     if isinstance(train, PlacedStream):
         moving = _train_on_stream(options, moving, replicas, epoch, train)
     else:
-        arguments = moving, *replicas, epoch, train
+        arguments = moving, *replicas, train
         moving = compiled(train_in_one, options, arguments)(*arguments)
     with closing(_parts(validation)) as parts:
         for part in parts:
@@ -98,7 +98,7 @@ def _train_on_stream(
     seen, steps, under_way = 0, {}, deque()
     with closing(train.of_epoch(int(epoch))) as batches:
         for size, batch in batches:
-            arguments = moving, *replicas, epoch, num_steps(options, train), batch, np.int32(seen), np.int32(size)
+            arguments = moving, *replicas, num_steps(options, train), batch, np.int32(seen), np.int32(size)
             step = steps[size] = steps.get(size) or compiled(stream_step, options, arguments)
             (moving, taken), seen = step(*arguments), seen + size
             under_way.append(taken)
@@ -111,14 +111,14 @@ def _train_on_stream(
 
 def compile_training(run: Run) -> None:
     """Compiles a step, or the steps on arrays, so that the first epoch finds them."""
-    state, *replicas, epoch, train, validation = run.arguments(run.start, 1)
+    state, *replicas, _, train, validation = run.arguments(run.start, 1)
     moving = _moving(run.options, state, train, validation)
     if not isinstance(train, PlacedStream):
-        compiled(train_in_one, run.options, (moving, *replicas, epoch, train))
+        compiled(train_in_one, run.options, (moving, *replicas, train))
         return
     batch = place_batch(run.options.mesh, train.batches.check(train.batches.first))
     numbers = np.int32(0), np.int32(run.options.batch_size)
-    compiled(stream_step, run.options, (moving, *replicas, epoch, num_steps(run.options, train), batch, *numbers))
+    compiled(stream_step, run.options, (moving, *replicas, num_steps(run.options, train), batch, *numbers))
 
 
 def num_steps(options: Options, train: PlacedStream) -> np.int32:
@@ -171,10 +171,9 @@ def _start(mesh: Mesh | None, validates: bool, weighed: tuple[str, ...]) -> Any:
 def stream_step(
     options: Options,
     moving: Moving,
-    key: jax.Array,
+    keys: EpochKeys,
     beta: jax.Array,
     hyperparameters: Hyperparameters,
-    epoch: jax.Array,
     num_steps: jax.Array,
     batch: Batch,
     seen: jax.Array,
@@ -186,7 +185,6 @@ def stream_step(
     """
 
     def step() -> Moving:
-        keys = epoch_keys(key, epoch)
         train, terms = train_step(options, moving.train, keys.steps, beta, hyperparameters, num_steps, batch)
         before, more, weights = seen, size, moving.weights
         if "train" in weights:
@@ -202,16 +200,15 @@ def stream_step(
 def train_in_one(
     options: Options,
     moving: Moving,
-    key: jax.Array,
+    keys: EpochKeys,
     beta: jax.Array,
     hyperparameters: Hyperparameters,
-    epoch: jax.Array,
     data: Data,
 ) -> Moving:
     """Trains one replica on arrays for an epoch."""
 
     def train() -> Moving:
-        state, means = train_on_arrays(options, moving.train, key, beta, hyperparameters, epoch, data)
+        state, means = train_on_arrays(options, moving.train, keys, beta, hyperparameters, data)
         metrics = {name: means[name].astype(moving.metrics[name].dtype) for name in METRICS}
         return moving._replace(train=state, metrics=moving.metrics | metrics)
 
@@ -221,7 +218,7 @@ def train_in_one(
 def stream_validation(
     options: Options,
     moving: Moving,
-    key: jax.Array,
+    keys: EpochKeys,
     beta: jax.Array,
     hyperparameters: Hyperparameters,
     data: Data,
@@ -232,8 +229,7 @@ def stream_validation(
     del beta, hyperparameters
 
     def evaluate() -> Moving:
-        key_validation = epoch_keys(key, jnp.zeros((), jnp.int32)).validation
-        values = validation_elbo(options, moving.train, key_validation, data, places)
+        values = validation_elbo(options, moving.train, keys.validation, data, places)
         before, weights, weight = moving.metrics["validation_elbo"], moving.weights, weights_of(data)
         if places is None or is_example is None:
             mean = weighted_mean(values, weight)
@@ -253,13 +249,13 @@ def stream_validation(
 def stream_end(
     options: Options,
     moved: tuple[FitState, jax.Array, Metrics],
-    key: jax.Array,
+    keys: EpochKeys,
     beta: jax.Array,
     hyperparameters: Hyperparameters,
     epoch: jax.Array,
 ) -> tuple[FitState, Metrics, jax.Array]:
     """Ends the epoch of one replica: keeps the best, stops early. Returns all that it was given, for its memory."""
-    del key, beta, hyperparameters
+    del keys, beta, hyperparameters
     state, done, metrics = moved
     ended = partial(keep_best, options, state, state.train, epoch, metrics.get("validation_elbo"))
     return jax.lax.cond(done, lambda: state, ended), metrics, done
