@@ -59,12 +59,12 @@ def dense_path(
 
     def step(carry: Any, _: None) -> tuple[Any, None]:
         path, state, best, best_value = carry
-        updates, state = optimizer.update(-fixed * jax.grad(mean)(path), state)
-        path = evenly(path + fixed * updates)
-        value = mean(path)
+        value, gradient = jax.value_and_grad(mean)(path)
         better = value > best_value
-        return (path, state, jnp.where(better, path, best), jnp.where(better, value, best_value)), None
+        best, best_value = jnp.where(better, path, best), jnp.where(better, value, best_value)
+        updates, state = optimizer.update(-fixed * gradient, state)
+        return (evenly(path + fixed * updates), state, best, best_value), None
 
-    start = line, optimizer.init(line), line, mean(line)
-    (_, _, best, _), _ = jax.lax.scan(step, start, None, length=STEPS)
+    start = line, optimizer.init(line), line, jnp.full((), -jnp.inf, line.dtype)
+    (_, _, best, _), _ = jax.lax.scan(step, start, None, length=STEPS + 1)  # of the last step only the value counts
     return best

@@ -138,7 +138,8 @@ def _anneal(path: AnnealingPath, settings: Settings, keys: jax.Array, starts: ja
     # For a Gaussian of unit scale, steps below 2 are stable.
     log_step_sizes = jnp.full(num_pilot + 1, np.log(0.5), starts.dtype)
     lengths = [num_pilot, *(num_runs - 1) * [num_temperatures]]
-    keys = jnp.concatenate([jax.random.split(key, length) for key, length in zip(keys, lengths, strict=True)])
+    split = jax.vmap(partial(jax.random.split, num=max(lengths)))(keys)
+    keys = jnp.concatenate([of_run[:length] for of_run, length in zip(split, lengths, strict=True)])
     _, (log_ratio, rates) = jax.lax.scan(step, (starts[0], log_step_sizes), (keys, moves))
     log_ratio, rates = (
         leaf[num_pilot:].reshape(num_runs - 1, num_temperatures, *leaf.shape[1:]) for leaf in (log_ratio, rates)
