@@ -114,11 +114,16 @@ def place_arrays(place: Callable[[Any], Any], data: Mapping[str, Any]) -> dict[s
     return arrays
 
 
+@jax.jit
+def _first_replica(params: VAEParams) -> VAEParams:
+    return jax.tree.map(lambda leaf: leaf[0], params)
+
+
 def _warn_of_unread(
     vae: VAE, params: VAEParams, data: Mapping[str, Any], key: jax.Array, transform: Callable[..., Any] | None
 ) -> None:
     if key.ndim:
-        key, params = key[0], jax.tree.map(lambda leaf: leaf[0], params)
+        key, params = key[0], _first_replica(params)
     # Labels stand in most data sets, for priors that read them and for others.
     data = {name: value for name, value in data.items() if name != LABEL or name in declared_entries(vae)}
     shapes = map_arrays(lambda v: jax.ShapeDtypeStruct(v.shape, jax.dtypes.canonicalize_dtype(v.dtype)), data)
@@ -199,7 +204,7 @@ def _check_support(
     `chunk_size` is the number of entries of x that are checked together.
     """
     if key.ndim:
-        key, params = key[0], jax.tree.map(lambda leaf: leaf[0], params)
+        key, params = key[0], _first_replica(params)
     check_shapes(vae.prior, split(params.prior)[0])
     count = num_rows(data)
     size = max(1, min(count, chunk_size * count // max(1, sum(map(np.size, jax.tree.leaves(data["x"]))))))

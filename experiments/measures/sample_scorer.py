@@ -41,7 +41,7 @@ def make_sample_scorer(data: Dataset) -> SampleScorer | None:
     if network is None:
         return None
     train, test = data.fixed_train["x"], data.test["x"]
-    least = 2 * (network.features(test[:1]).shape[1] + 1)
+    least = 2 * (jax.eval_shape(network.features, test[:1]).shape[1] + 1)
     if len(test) < least:
         print(f"Samples are not scored: that takes at least {least} test images; {data.name} has {len(test)}.")
         return None
