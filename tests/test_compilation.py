@@ -441,6 +441,23 @@ def test_a_mixture_of_posteriors_compiles_once(encoder, lowered):
     check_compiles_once(use_distribution(make, points, (150, 2)), lowered, calls=2)
 
 
+def encode_laplace(params, x):
+    return laplace(jnp.split(params["weight"] @ x, 2)[0])
+
+
+@pytest.mark.parametrize("encoder", [encode, encode_laplace])
+def test_an_aggregated_posterior_is_an_argument_of_jit(encoder, lowered):
+    log_prob = jax.jit(lambda aggregated, z: aggregated.log_prob(z))
+
+    def run(seed):
+        vae, params, _, x = model(seed)
+        aggregated = vp.aggregated_posterior(vae._replace(encode=encoder), params, x)
+        found, expected = log_prob(aggregated, jnp.ones(2)), aggregated.log_prob(jnp.ones(2))
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+    check_compiles_once(run, lowered)
+
+
 def test_loops_outside_jit_are_those_inside():
     def add(total, number):
         return total + number["a"], total * number["b"][0]

@@ -1,5 +1,6 @@
 """The fast mixture of diagonal Gaussians."""
 
+import distrax
 import jax
 import jax.numpy as jnp
 from jax.lax import Precision
@@ -117,6 +118,10 @@ def _streamed_log_prob(value: jax.Array, log_weights: jax.Array, loc: jax.Array,
     return DiagonalMixture(log_weights, loc, scale).streamed_log_prob(value)
 
 
+def _component(slice_: tuple[jax.Array, jax.Array]) -> distrax.Distribution:
+    return normal_diag(*slice_)  # not a closure: two mixtures of one shape are one argument to `jit`
+
+
 class DiagonalMixture(Mixture):
     r"""$p(z) = \sum_k w_k\, \mathcal{N}(z; \mu_k, \mathrm{diag}(\sigma_k^2))$.
 
@@ -125,7 +130,7 @@ class DiagonalMixture(Mixture):
 
     def __init__(self, log_weights: jax.Array, loc: jax.Array, scale: jax.Array):
         """Takes log-weights [K], means [K, dim] and standard deviations [K, dim]."""
-        super().__init__(log_weights, (loc, scale), lambda slice_: normal_diag(*slice_))
+        super().__init__(log_weights, (loc, scale), _component)
 
     @property
     def event_shape(self) -> tuple[int, ...]:

@@ -9,12 +9,16 @@ from vaepriors_jax.distributions.mixture import Mixture
 from vaepriors_jax.distributions.numerics import LOG_2PI, as_event
 
 
+def _component(slice_: tuple[jax.Array, jax.Array]) -> distrax.Distribution:
+    return distrax.MultivariateNormalTri(*slice_)  # not a closure: see `DiagonalMixture`
+
+
 class FullMixture(Mixture):
     r"""$p(z) = \sum_k w_k\, \mathcal{N}(z; \mu_k, L_k L_k^\top)$."""
 
     def __init__(self, log_weights: jax.Array, loc: jax.Array, scale_tril: jax.Array):
         """Takes log-weights [K], means [K, dim] and lower Cholesky factors [K, dim, dim]."""
-        super().__init__(log_weights, (loc, scale_tril), lambda slice_: distrax.MultivariateNormalTri(*slice_))
+        super().__init__(log_weights, (loc, scale_tril), _component)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
