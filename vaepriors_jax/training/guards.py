@@ -116,12 +116,17 @@ class Guards:
 
     def _params(self, state: FitState, replica: int) -> VAEParams:
         params = to_one_device(self.run.options.mesh, state.train.params)
-        return jax.tree.map(lambda leaf: leaf[replica], params)
+        return _of_replica(params, replica)
 
     def _pseudo_inputs(self, state: FitState, replica: int) -> np.ndarray:
         """A copy of the pseudo-inputs in the space of the data: the next epoch reuses the memory of the state."""
         inputs = pseudo_inputs(self.run.options.vae.prior, self._params(state, replica).prior)
         return np.array(inputs[:NUM_PSEUDO_INPUTS])
+
+
+@jax.jit
+def _of_replica(params: VAEParams, replica: int) -> VAEParams:
+    return jax.tree.map(lambda leaf: leaf[replica], params)
 
 
 def unreached_beta(run: Run, num_epochs: int) -> list[str]:
