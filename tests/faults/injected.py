@@ -1306,9 +1306,16 @@ CHECKPOINTS = [
     _fault(
         "exemplar-of-a-class-finds-itself",
         "priors/exemplar_condition.py",
-        "jnp.where(jnp.arange(count) == index, -jnp.inf, log_kernel)",
-        "jnp.where(jnp.arange(count) == -1, -jnp.inf, log_kernel)",
+        "left_out = jnp.arange(len(log_kernel)) == checked_index(index, len(log_kernel))",
+        "left_out = jnp.arange(len(log_kernel)) == -1",
         "priors/test_exemplar_conditions.py::test_the_density_of_a_class_is_that_of_its_own_exemplars_but_one",
+    ),
+    _fault(
+        "mean-over-the-others-and-one-more",
+        "priors/exemplar_condition.py",
+        "jnp.asarray(count, dtype) - is_place.astype(dtype)",
+        "jnp.asarray(count, dtype)",
+        "priors/test_exemplar.py::test_the_density_is_the_mean_over_the_other_exemplars",
     ),
     _fault(
         "bandwidth-is-a-variance",

@@ -12,7 +12,7 @@ from vaepriors_jax.conditioning import check_condition
 from vaepriors_jax.distributions.isotropic_mixture import IsotropicMixture
 from vaepriors_jax.distributions.nearest_exemplars import NearestExemplars
 from vaepriors_jax.factories import factory
-from vaepriors_jax.priors.exemplar_condition import ExemplarCondition, log_weights_of
+from vaepriors_jax.priors.exemplar_condition import ExemplarCondition
 from vaepriors_jax.priors.exemplar_encoding import Encode, encode_all, mean_by, rows
 from vaepriors_jax.priors.exemplar_state import ExemplarState
 from vaepriors_jax.priors.exemplar_subset import SUBSET, log_weights_in_subset
@@ -135,7 +135,7 @@ def exemplar(
     ) -> distrax.Distribution:
         scale, exemplars = jnp.exp(params["log_scale"]), jnp.asarray(exemplars)
         stored = given.stored(context, len(exemplars))
-        log_weights = log_weights_of(given.log_kernel(params, stored, len(exemplars), context), index)
+        log_weights = given.log_weights(params, stored, len(exemplars), index, context)
         inputs = exemplars, given.beside(stored)
         if subset_size is not None and index is not None and SUBSET in context:
             subset = jnp.asarray(context[SUBSET])

@@ -56,11 +56,17 @@ class ExemplarCondition(NamedTuple):
         """What the encoder reads beside x, given conditions [N, ...] of examples."""
         return {self.name: values} if self.is_encoded else {}
 
-    def log_kernel(self, params: Any, stored: jax.Array | None, count: int, context: Mapping[str, Any]) -> jax.Array:
-        """Log-weights [N] of the exemplars for one example, up to a constant; minus infinity in other classes."""
-        dtype = params["log_scale"].dtype
+    def log_weights(
+        self, params: Any, stored: jax.Array | None, count: int, index: Any, context: Mapping[str, Any]
+    ) -> jax.Array:
+        """Normalised log-weights [N] of N exemplars for one example, minus infinity for the one at `index`."""
         if stored is None:
-            return jnp.zeros(count, dtype)
+            return equal_log_weights(count, index, params["log_scale"].dtype)
+        return log_weights_of(self._log_kernel(params, stored, context), index)
+
+    def _log_kernel(self, params: Any, stored: jax.Array, context: Mapping[str, Any]) -> jax.Array:
+        """Log-weights [N] up to a constant; minus infinity in other classes."""
+        dtype = params["log_scale"].dtype
         y = read_condition(context, self.name)
         if self.num_classes is not None:
             label = take_class(jnp.arange(self.num_classes, dtype=dtype), y, self.name)  # NaN outside the classes
@@ -94,13 +100,29 @@ class ExemplarCondition(NamedTuple):
 def log_weights_of(log_kernel: jax.Array, index: Any) -> jax.Array:
     """Normalised log-weights [N], with minus infinity for the exemplar at `index`."""
     if index is not None:
-        index, count = jnp.asarray(index), len(log_kernel)
-        if index.shape != () or not jnp.issubdtype(index.dtype, jnp.integer):
-            raise ValueError(
-                f"Expected `index` to be an integer, the place of one example among the exemplars; got {index.dtype} "
-                f"of shape {index.shape}. For a batch map over the examples."
-            )
-        if count < 2:
-            raise ValueError(f"Expected at least 2 exemplars where `index` leaves one out; got {count}.")
-        log_kernel = jnp.where(jnp.arange(count) == index, -jnp.inf, log_kernel)
+        left_out = jnp.arange(len(log_kernel)) == checked_index(index, len(log_kernel))
+        log_kernel = jnp.where(left_out, -jnp.inf, log_kernel)
     return jax.nn.log_softmax(log_kernel)
+
+
+def equal_log_weights(count: int, index: Any, dtype: Any) -> jax.Array:
+    """The same for equal weights, without a sum over the exemplars, which takes most of the time for a batch."""
+    if index is None:
+        return jnp.full(count, -jnp.log(jnp.asarray(count, dtype)))
+    index = checked_index(index, count)
+    is_place = (index >= 0) & (index < count)
+    log_weight = -jnp.log(jnp.asarray(count, dtype) - is_place.astype(dtype))
+    return jnp.where(jnp.arange(count) == index, -jnp.inf, log_weight)
+
+
+def checked_index(index: Any, count: int) -> jax.Array:
+    """The place that is left out, or ValueError where it is no integer, or nothing would be left."""
+    index = jnp.asarray(index)
+    if index.shape != () or not jnp.issubdtype(index.dtype, jnp.integer):
+        raise ValueError(
+            f"Expected `index` to be an integer, the place of one example among the exemplars; got {index.dtype} "
+            f"of shape {index.shape}. For a batch map over the examples."
+        )
+    if count < 2:
+        raise ValueError(f"Expected at least 2 exemplars where `index` leaves one out; got {count}.")
+    return index
