@@ -106,7 +106,7 @@ def log_weights_of(log_kernel: jax.Array, index: Any) -> jax.Array:
 
 
 def equal_log_weights(count: int, index: Any, dtype: Any) -> jax.Array:
-    """The same for equal weights, without a sum over the exemplars, which takes most of the time for a batch."""
+    """The same for equal weights, without a sum over all exemplars for each example of a batch, which takes time."""
     if index is None:
         return jnp.full(count, -jnp.log(jnp.asarray(count, dtype)))
     index = checked_index(index, count)
